@@ -1,0 +1,66 @@
+"""What the commands share: one-line errors, exit code 2, and the options that mean the same everywhere."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NoReturn
+
+from core_torch.contract.errors import ConfigError, UserError
+from core_torch.contract.pixels import DATASETS
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors take one line and suggest the nearest option; no abbreviations."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(**({"allow_abbrev": False} | options))  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit with code 2."""
+        unknown = message.removeprefix("unrecognized arguments: ").split(" ")[0]
+        close = get_close_matches(unknown, self._option_string_actions, n=1) if unknown.startswith("--") else []
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        self.exit(2, f"{self.prog}: error: {message}{hint}\n")
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """--dataset and --data-root."""
+    parser.add_argument("--dataset", default="digits", help=f"one of {', '.join(DATASETS)} (default digits)")
+    parser.add_argument("--data-root", metavar="DIR", help="folder that holds MNIST/raw (default $MNIST_ROOT or ./data)")
+
+
+def add_recipe_options(parser: argparse.ArgumentParser) -> None:
+    """Options that override a field of the recipe. Their values are judged by `Recipe`, not here."""
+    parser.add_argument("--epochs", type=int, metavar="N", help="passes over the training split")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images per step")
+    parser.add_argument("--learning-rate", type=float, metavar="X", help="step size")
+    parser.add_argument("--seed", type=int, metavar="N", help="of weights, shuffle and noise")
+
+
+def prepare_output(folder: str | Path) -> Path:
+    """Create the folder and prove that it can be written to; `ConfigError` if not."""
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"output: {path} cannot be written to ({error.strerror})") from error
+    return path
+
+
+def run(command: Callable[[], int | None], *, program: str) -> NoReturn:
+    """Run a command and exit: 0 or what it returns, 2 with one line for a `UserError`, 130 when interrupted."""
+    try:
+        sys.exit(command() or 0)
+    except UserError as error:
+        line = " ".join(str(error).split())
+        print(f"{program}: error: {line}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,65 @@
+"""The errors a user can cause. Each carries one line: the thing, what was found, what is allowed."""
+
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """Base of every error that a command answers with one line and exit code 2."""
+
+
+class ConfigError(UserError, ValueError):
+    """An argument, option or recipe value lies outside its allowed range."""
+
+
+class DataFormatError(UserError, ValueError):
+    """A data file is missing, truncated, of another format, or not the file it claims to be."""
+
+
+class CheckpointError(UserError, ValueError):
+    """A checkpoint is missing, damaged, or belongs to another model."""
+
+
+class ParityError(UserError, AssertionError):
+    """Two implementations that should compute the same thing do not."""
+
+
+def check_choice(name: str, value: object, allowed: Collection[str]) -> None:
+    """Raise `ConfigError` unless `value` is one of `allowed`; suggest the nearest spelling."""
+    if value in allowed:
+        return
+    close = get_close_matches(str(value), allowed, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    raise ConfigError(f"{name}: found {value!r}{hint}, allowed: {', '.join(allowed)}")
+
+
+def check_integer(name: str, value: object, *, minimum: int, maximum: int | None = None) -> None:
+    """Raise `ConfigError` unless `value` is an int (not a bool) in [minimum, maximum]."""
+    allowed = f">= {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    if not is_integer or value < minimum or (maximum is not None and value > maximum):  # type: ignore[operator]
+        raise ConfigError(f"{name}: found {value!r}, allowed: an integer {allowed}")
+
+
+def check_number(
+    name: str, value: object, *, minimum: float, maximum: float = float("inf"), above: bool = False
+) -> None:
+    """Raise `ConfigError` unless `value` is finite and in [minimum, maximum], or (minimum, maximum] if `above`."""
+    lower = f"> {minimum:g}" if above else f">= {minimum:g}"
+    allowed = lower if maximum == float("inf") else f"{lower} and <= {maximum:g}"
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    # NaN fails every comparison and infinity the last one, so both are refused here.
+    inside = is_number and (value > minimum if above else value >= minimum) and value <= maximum  # type: ignore[operator]
+    if not inside or value == float("inf"):
+        raise ConfigError(f"{name}: found {value!r}, allowed: a finite number {allowed}")
+
+
+def check_widths(name: str, values: object, *, least: int) -> None:
+    """Raise `ConfigError` unless `values` is a sequence of at least `least` positive integers."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ConfigError(f"{name}: found {values!r}, allowed: {least} or more positive integers")
+    listed = list(values)
+    if len(listed) < least:
+        raise ConfigError(f"{name}: found {len(listed)} values {listed}, allowed: {least} or more")
+    for position, value in enumerate(listed):
+        check_integer(f"{name}[{position}]", value, minimum=1)

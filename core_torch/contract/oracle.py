@@ -1,0 +1,187 @@
+"""The judge: forward pass, loss, gradients and SGD in plain NumPy, float64 by default.
+
+It imports no framework and calls no autograd, so an error shared with one of them is unlikely.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+
+from core_torch.contract.architecture import Architecture, FullyConnected
+from core_torch.contract.layers import (
+    Activation,
+    Convolution,
+    Dense,
+    Flatten,
+    Layer,
+    MaxPooling,
+    TransposedConvolution,
+    Unflatten,
+)
+from core_torch.contract.oracle_convolution import (
+    convolution,
+    convolution_gradients,
+    max_pooling,
+    max_pooling_gradient,
+    transposed_convolution,
+    transposed_convolution_gradients,
+)
+
+Arrays = dict[str, np.ndarray]
+
+
+def sigmoid(z: np.ndarray) -> np.ndarray:
+    """1 / (1 + e^-z) without overflow, by way of tanh."""
+    return 0.5 * (1 + np.tanh(0.5 * z))
+
+
+ACTIVATION_FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "relu": lambda z: np.maximum(z, 0),
+    "sigmoid": sigmoid,
+    "tanh": np.tanh,
+    "silu": lambda z: z * sigmoid(z),
+    "linear": lambda z: z,
+}
+# Derivatives at the pre-activation z; relu'(0) = 0 as in torch, TensorFlow and JAX.
+ACTIVATION_DERIVATIVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "relu": lambda z: (z > 0).astype(z.dtype),
+    "sigmoid": lambda z: sigmoid(z) * (1 - sigmoid(z)),
+    "tanh": lambda z: 1 - np.tanh(z) ** 2,
+    "silu": lambda z: sigmoid(z) * (1 + z * (1 - sigmoid(z))),
+    "linear": np.ones_like,
+}
+
+
+class Oracle:
+    """One model and its SGD state. Names and layouts are the reference's; see `parameter_shapes`.
+
+    Args:
+        architecture: what to compute.
+        weights: {name: array}; copied, cast to `dtype`.
+        dtype: float64 for a judge; float32 to see what rounding alone does.
+    """
+
+    def __init__(
+        self, architecture: Architecture, weights: Mapping[str, np.ndarray], *, dtype: type = np.float64
+    ) -> None:
+        self.architecture = architecture
+        self.dtype = dtype
+        self.weights = {name: np.array(value, dtype=dtype) for name, value in weights.items()}
+        self.velocity = {name: np.zeros_like(value) for name, value in self.weights.items()}
+        encoder, decoder = architecture.encoder_layers(), architecture.decoder_layers()
+        self.layers: list[tuple[str, Layer]] = [
+            *((f"encoder.{index}", layer) for index, layer in enumerate(encoder)),
+            *((f"decoder.{index}", layer) for index, layer in enumerate(decoder)),
+        ]
+        self.code_layer = f"encoder.{len(encoder) - 1}"
+
+    def activations(self, inputs: np.ndarray) -> Arrays:
+        """{"input": ..., layer name: that layer's output, "output": (N, pixels)} for inputs of any batch shape."""
+        current = np.asarray(inputs, self.dtype).reshape(len(inputs), *self.architecture.input_shape)
+        record = {"input": current}
+        for name, layer in self.layers:
+            current = record[name] = self._forward(name, layer, current)
+        record["output"] = current
+        return record
+
+    def loss(self, inputs: np.ndarray, targets: np.ndarray) -> float:
+        """Squared error averaged over images and pixels."""
+        output = self.activations(inputs)["output"]
+        return float(np.mean((output - np.asarray(targets, self.dtype)) ** 2))
+
+    def gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Arrays]:
+        """(loss, {name: gradient of the loss}), by the chain rule from the last layer to the first."""
+        record = self.activations(inputs)
+        error = record["output"] - np.asarray(targets, self.dtype)
+        gradients: Arrays = {}
+        self.pull_back(record, 2 * error / error.size, self.layers, gradients)
+        return float(np.mean(error**2)), {name: gradients[name] for name in self.weights}
+
+    def pull_back(
+        self, record: Arrays, upstream: np.ndarray, layers: list[tuple[str, Layer]], gradients: Arrays
+    ) -> np.ndarray:
+        """Carry `upstream`, the gradient at the output of `layers`, to their input; add to `gradients`."""
+        names = ["input", *(name for name, _ in self.layers)]
+        for name, layer in reversed(layers):
+            below = record[names[names.index(name) - 1]]
+            upstream, own = self._backward(name, layer, below, upstream)
+            for key, value in own.items():
+                gradients[key] = gradients.get(key, 0) + value
+        return upstream
+
+    def step(
+        self, inputs: np.ndarray, targets: np.ndarray, *, learning_rate: float, momentum: float = 0.0
+    ) -> float:
+        """One step of SGD with momentum, v <- momentum v + g, w <- w - learning_rate v; returns the loss before it."""
+        loss, gradients = self.gradients(inputs, targets)
+        for name, gradient in gradients.items():
+            self.velocity[name] = momentum * self.velocity[name] + gradient
+            self.weights[name] = self.weights[name] - self.dtype(learning_rate) * self.velocity[name]
+        return loss
+
+    def train(
+        self,
+        images: np.ndarray,
+        batches: Iterable[np.ndarray],
+        *,
+        learning_rate: float,
+        momentum: float = 0.0,
+    ) -> list[float]:
+        """A step for each index batch, images (N, pixels) being their own targets; the losses."""
+        return [
+            self.step(images[batch], images[batch], learning_rate=learning_rate, momentum=momentum)
+            for batch in batches
+        ]
+
+    def _weight_name(self, name: str) -> tuple[str, bool]:
+        """Where a layer's weight lives, and whether it is used transposed (the tied decoder's is)."""
+        tied = isinstance(self.architecture, FullyConnected) and self.architecture.tied
+        if not (tied and name.startswith("decoder.")):
+            return f"{name}.weight", False
+        last_dense = len(self.architecture.encoder_layers()) - 2
+        return f"encoder.{last_dense - int(name.split('.')[1])}.weight", True
+
+    def _forward(self, name: str, layer: Layer, x: np.ndarray) -> np.ndarray:
+        match layer:
+            case Dense():
+                key, transposed = self._weight_name(name)
+                weight = self.weights[key].T if transposed else self.weights[key]
+                return x @ weight.T + self.weights.get(f"{name}.bias", 0)
+            case Activation(kind):
+                return ACTIVATION_FUNCTIONS[kind](x)
+            case Convolution():
+                return convolution(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"], layer)
+            case TransposedConvolution():
+                return transposed_convolution(
+                    x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"], layer
+                )
+            case MaxPooling(size):
+                return max_pooling(x, size)
+            case Flatten():
+                return x.reshape(len(x), -1)
+            case Unflatten(channels, side):
+                return x.reshape(len(x), channels, side, side)
+
+    def _backward(
+        self, name: str, layer: Layer, x: np.ndarray, upstream: np.ndarray
+    ) -> tuple[np.ndarray, Arrays]:
+        """(gradient at the layer's input, {parameter: gradient}) given the gradient at its output."""
+        match layer:
+            case Dense():
+                key, transposed = self._weight_name(name)
+                weight = self.weights[key].T if transposed else self.weights[key]
+                own = upstream.T @ x
+                gradients = {key: own.T if transposed else own}
+                if layer.bias:
+                    gradients[f"{name}.bias"] = upstream.sum(axis=0)
+                return upstream @ weight, gradients
+            case Activation(kind):
+                return upstream * ACTIVATION_DERIVATIVES[kind](x), {}
+            case Convolution() | TransposedConvolution():
+                rule = convolution_gradients if isinstance(layer, Convolution) else transposed_convolution_gradients
+                down, weight_gradient = rule(x, self.weights[f"{name}.weight"], upstream, layer)  # type: ignore[arg-type, operator]
+                return down, {f"{name}.weight": weight_gradient, f"{name}.bias": upstream.sum(axis=(0, 2, 3))}
+            case MaxPooling(size):
+                return max_pooling_gradient(x, upstream, size), {}
+            case _:
+                return upstream.reshape(x.shape), {}
