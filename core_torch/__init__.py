@@ -1,0 +1,36 @@
+"""The PyTorch reference. Public names load on first use: `import core_torch.contract` never loads torch."""
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "FastMNIST": "data.mnist",
+    "FastFashionMNIST": "data.mnist",
+    "FastKMNIST": "data.mnist",
+    "FastEMNIST": "data.mnist",
+    "FastQMNIST": "data.mnist",
+    "NoisyMNIST": "data.mnist",
+    "ResidentDataset": "data.resident",
+    "Corruption": "data.corruption",
+    "Autoencoder": "models.autoencoder",
+    "build_autoencoder": "models.autoencoder",
+    "ShallowAutoencoder": "models.fully_connected",
+    "DeepAutoencoder": "models.fully_connected",
+    "ContractiveLoss": "objectives.contractive",
+    "train": "training.loop",
+    "Recipe": "contract.recipe",
+    "load_split": "contract.pixels",
+    "save_checkpoint": "checkpoint",
+    "load_checkpoint": "checkpoint",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'core_torch' has no attribute {name!r}")
+    return getattr(import_module(f"core_torch.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

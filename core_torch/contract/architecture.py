@@ -3,7 +3,7 @@
 A parameter is named by its place: `encoder.0.weight` is the weight of `encoder_layers()[0]`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 from core_torch.contract.errors import ConfigError, check_choice, check_integer, check_widths
 from core_torch.contract.layers import (
@@ -220,3 +220,21 @@ def _layer_shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
             return {"weight": (inputs, outputs, kernel, kernel), "bias": (outputs,)}
         case _:
             return {}
+
+
+def describe(architecture: Architecture) -> dict[str, object]:
+    """The architecture as plain values, for a manifest."""
+    return {"kind": type(architecture).__name__, **asdict(architecture)}
+
+
+def architecture_from(description: object) -> Architecture:
+    """The inverse of `describe`; `ConfigError` for anything that `describe` would not have written."""
+    kinds = {"FullyConnected": FullyConnected, "Convolutional": Convolutional}
+    if not isinstance(description, dict):
+        raise ConfigError(f"architecture: found {description!r}, allowed: a table with a kind")
+    check_choice("architecture kind", description.get("kind"), kinds)
+    kind = kinds[description["kind"]]
+    given = {name: value for name, value in description.items() if name != "kind"}
+    for name in given:
+        check_choice("architecture field", name, [field.name for field in fields(kind)])
+    return kind(**given)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from core_torch.contract.errors import ConfigError, UserError
 from core_torch.contract.pixels import DATASETS
@@ -18,8 +18,16 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: object) -> None:
         super().__init__(**({"allow_abbrev": False} | options))  # type: ignore[arg-type]
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As argparse's, but what is left over is an error here, where a subcommand can suggest its own options."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed, unknown
+
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with code 2."""
+        message = " ".join(message.split())
         unknown = message.removeprefix("unrecognized arguments: ").split(" ")[0]
         close = get_close_matches(unknown, self._option_string_actions, n=1) if unknown.startswith("--") else []
         hint = f" (did you mean {close[0]}?)" if close else ""
@@ -38,6 +46,11 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, metavar="N", help="images per step")
     parser.add_argument("--learning-rate", type=float, metavar="X", help="step size")
     parser.add_argument("--seed", type=int, metavar="N", help="of weights, shuffle and noise")
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """--device."""
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto: cuda where there is one)")
 
 
 def prepare_output(folder: str | Path) -> Path:

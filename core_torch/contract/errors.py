@@ -1,6 +1,6 @@
 """The errors a user can cause. Each carries one line: the thing, what was found, what is allowed."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 
 
@@ -18,6 +18,10 @@ class DataFormatError(UserError, ValueError):
 
 class CheckpointError(UserError, ValueError):
     """A checkpoint is missing, damaged, or belongs to another model."""
+
+
+class DivergenceError(UserError, ArithmeticError):
+    """Training produced a value that is not finite."""
 
 
 class ParityError(UserError, AssertionError):
@@ -56,7 +60,7 @@ def check_number(
 
 def check_widths(name: str, values: object, *, least: int) -> None:
     """Raise `ConfigError` unless `values` is a sequence of at least `least` positive integers."""
-    if isinstance(values, str) or not isinstance(values, Iterable):
+    if isinstance(values, str) or not isinstance(values, Sequence):
         raise ConfigError(f"{name}: found {values!r}, allowed: {least} or more positive integers")
     listed = list(values)
     if len(listed) < least:

@@ -38,10 +38,9 @@ def read_idx(path: Path, *, item_shape: tuple[int, ...], type_code: int = UNSIGN
         with _open(path) as file:
             shape = _read_header(file, path, item_shape=item_shape, type_code=type_code)
             size = math.prod(shape) * VALUE_TYPES[type_code].itemsize
-            _refuse_bomb(path, size=size)
-            body = file.read(size + 1)
+            body = _read_body(file, path, size=size)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataFormatError(f"{path}: cannot be read ({error or type(error).__name__})") from error
+        raise DataFormatError(f"{path}: cannot be read ({str(error) or type(error).__name__})") from error
     if len(body) != size:
         found = "more" if len(body) > size else f"{len(body):,}"
         raise DataFormatError(f"{path}: found {found} bytes after the header, expected {size:,} for {shape}")
@@ -82,10 +81,14 @@ def _read_header(
     return shape
 
 
-def _refuse_bomb(path: Path, *, size: int) -> None:
+def _read_body(file: BinaryIO, path: Path, *, size: int) -> bytes:
+    """The `size` bytes of values, and one more if there are more; sets aside no memory for a false claim."""
     stored = path.stat().st_size
-    if path.suffix == ".gz" and size > max(FREE_EXPANSION_BYTES, stored * LARGEST_EXPANSION):
+    if path.suffix != ".gz":
+        return file.read(min(size, stored) + 1)
+    if size > max(FREE_EXPANSION_BYTES, stored * LARGEST_EXPANSION):
         raise DataFormatError(
             f"{path}: found {stored:,} compressed bytes that claim {size:,}, "
             f"expected at most {LARGEST_EXPANSION} to 1"
         )
+    return file.read(size + 1)

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from core_torch.contract.errors import DataFormatError
@@ -77,7 +78,7 @@ def raw_folder(source: Source, root: str | Path | None) -> Path:
 def locate(folder: Path, name: str) -> Path | None:
     """The plain file of that name, else the .gz beside it, else None."""
     candidates = (folder / name, folder / f"{name}.gz")
-    return next((path for path in candidates if path.exists()), None)
+    return next((path for path in candidates if os.path.exists(path)), None)
 
 
 def verify(path: Path, source: Source) -> None:
@@ -102,7 +103,7 @@ def download_missing(source: Source, folder: Path, *, dataset: str) -> None:
             try:
                 _download(f"{mirror}{name}.gz", folder / name, md5=source.archive_md5[name])
                 break
-            except (OSError, EOFError, DataFormatError) as error:
+            except (OSError, EOFError, HTTPException, DataFormatError) as error:
                 reasons.append(str(error))
         else:
             raise DataFormatError(

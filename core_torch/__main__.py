@@ -1,0 +1,120 @@
+"""python -m core_torch train | evaluate
+
+No framework is imported before the arguments have been judged, so that help and errors answer at once.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from core_torch.contract.architecture import ARCHITECTURES, architecture_named
+from core_torch.contract.command_line import (
+    Parser,
+    add_data_options,
+    add_device_option,
+    add_recipe_options,
+    prepare_output,
+    run,
+)
+from core_torch.contract.errors import check_choice
+from core_torch.contract.pixels import DATASETS, load_split
+from core_torch.contract.recipe import OBJECTIVES, Recipe
+from core_torch.contract.weights_file import write_atomically
+
+
+def build_parser() -> Parser:
+    """The commands and their options."""
+    parser = Parser(prog="python -m core_torch", description="The PyTorch reference autoencoders.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    train = commands.add_parser("train", help="train a model and report its test error")
+    train.add_argument("--model", default="shallow", help=f"one of {', '.join(ARCHITECTURES)} (default shallow)")
+    train.add_argument("--objective", help=f"one of {', '.join(OBJECTIVES)} (default standard)")
+    add_data_options(train)
+    add_recipe_options(train)
+    add_device_option(train)
+    train.add_argument("--output", metavar="DIR", help="write the weights, their manifest and metrics.json there")
+    evaluate = commands.add_parser("evaluate", help="report the test error of a trained model")
+    evaluate.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder that train --output wrote")
+    add_data_options(evaluate)
+    add_device_option(evaluate)
+    for command in (train, evaluate):
+        command.add_argument("--json", metavar="FILE", help="also write the printed values there")
+    return parser
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train, report, and write what was asked for."""
+    architecture = architecture_named(options.model)
+    check_choice("dataset", options.dataset, DATASETS)
+    recipe = Recipe().with_changes(
+        objective=options.objective,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        seed=options.seed,
+    )
+    output = prepare_output(options.output) if options.output else None
+    split = load_split(options.dataset, root=options.data_root)
+    test_split = load_split(options.dataset, train=False, root=options.data_root)
+
+    from core_torch.checkpoint import save_checkpoint
+    from core_torch.data.resident import ResidentDataset
+    from core_torch.device import choose_device
+    from core_torch.evaluation.report import measure
+    from core_torch.models.autoencoder import build_autoencoder
+    from core_torch.training.loop import train as train_model
+
+    device = choose_device(options.device)
+    model = build_autoencoder(architecture, seed=recipe.seed)
+    started = time.perf_counter()
+    history = train_model(model, ResidentDataset(split, device=device), recipe=recipe)
+    seconds = time.perf_counter() - started
+    metrics = {
+        "model": options.model,
+        "objective": recipe.objective,
+        "dataset": options.dataset,
+        "seed": recipe.seed,
+        "epochs": len(history.train_loss),
+        **measure(model, split, test_split, device=device),
+        "seconds": seconds,
+    }
+    if output:
+        save_checkpoint(output, model, recipe=recipe, name=options.model, dataset=options.dataset)
+        write_json(output / "metrics.json", metrics | {"history": history.curves()})
+    report(metrics, options)
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Score a checkpoint on a test split."""
+    from core_torch.checkpoint import load_checkpoint
+    from core_torch.device import choose_device
+    from core_torch.evaluation.report import measure
+
+    model, recipe, manifest = load_checkpoint(Path(options.checkpoint))
+    splits = [load_split(options.dataset, train=part, root=options.data_root) for part in (True, False)]
+    about = {"model": manifest.get("model"), "objective": recipe.objective, "dataset": options.dataset}
+    report(about | measure(model, *splits, device=choose_device(options.device)), options)
+
+
+def report(metrics: dict[str, object], options: argparse.Namespace) -> None:
+    """Print a line a value, and write them as JSON where asked."""
+    for name, value in metrics.items():
+        print(f"{name:24} {value:.6g}" if isinstance(value, float) else f"{name:24} {value}")
+    if options.json:
+        write_json(Path(options.json), metrics)
+
+
+def write_json(path: Path, values: object) -> None:
+    """Atomically, with a newline at the end."""
+    write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
+
+
+def main() -> None:
+    """Parse, dispatch, exit."""
+    options = build_parser().parse_args()
+    run(lambda: {"train": train, "evaluate": evaluate}[options.command](options), program="python -m core_torch")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Datasets that live on the device, and their corruption."""

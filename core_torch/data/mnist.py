@@ -1,0 +1,145 @@
+"""FastMNIST, its siblings, and NoisyMNIST: torchvision's datasets, resident on a device.
+
+The constructors are torchvision's, with `device` and `residency` added; the folder layout is `root/MNIST/raw`.
+What a batch holds differs: see `ResidentDataset`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torchvision import datasets
+from torchvision.transforms import ToTensor
+from torchvision.transforms.functional import to_pil_image
+
+from core_torch.contract.architecture import IMAGE_SIDE
+from core_torch.contract.errors import DataFormatError
+from core_torch.contract.idx import INT32, read_idx
+from core_torch.contract.pixels import load_split, read_images_and_labels
+from core_torch.contract.sources import SOURCES, download_missing, locate, raw_folder
+from core_torch.data.corruption import Corruption
+from core_torch.data.resident import ResidentDataset
+
+QMNIST_LABEL_COLUMNS = 8  # the first is the class
+
+
+class _ResidentFiles(ResidentDataset):
+    """Stands before a torchvision dataset: reads its files strictly, transforms them once, settles on a device."""
+
+    folder: str  # below root; torchvision would name it after the class
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        *arguments: Any,
+        device: torch.device | str = "cpu",
+        residency: str = "float32",
+        **options: Any,
+    ) -> None:
+        root = root or raw_folder(SOURCES["mnist"], None).parents[1]
+        # Skips ResidentDataset.__init__: torchvision's constructor finds the files and calls _load_data.
+        super(ResidentDataset, self).__init__(root, *arguments, **options)  # type: ignore[call-arg]
+        images, labels = self.data, self.targets
+        transform: Callable | None = self.transform  # type: ignore[attr-defined]
+        target_transform: Callable | None = self.target_transform  # type: ignore[attr-defined]
+        if transform is not None and not isinstance(transform, ToTensor):
+            images = torch.stack([transform(to_pil_image(image)) for image in images])
+        if target_transform is not None:
+            labels = torch.tensor([target_transform(int(label)) for label in labels])
+        self._settle(images, labels, device=device, residency=residency)
+
+    @property
+    def raw_folder(self) -> str:
+        """Where the IDX files lie, whatever a subclass is called."""
+        return str(Path(self.root) / self.folder / "raw")  # type: ignore[attr-defined]
+
+    def _check_legacy_exist(self) -> bool:
+        """Never: torchvision's old processed files are pickles."""
+        return False
+
+
+class _MnistLayout(_ResidentFiles):
+    """Four files named as MNIST's; downloaded, verified and read by the contract."""
+
+    source_name: str  # a key of SOURCES
+
+    def _check_exists(self) -> bool:
+        names = SOURCES[self.source_name].archive_md5
+        missing = [name for name in names if locate(Path(self.raw_folder), name) is None]
+        if missing:
+            raise DataFormatError(f"{self.raw_folder}: {missing[0]} is not there; download=True fetches it")
+        return True
+
+    def download(self) -> None:
+        """Fetch the files that are absent."""
+        download_missing(SOURCES[self.source_name], Path(self.raw_folder), dataset=self.source_name)
+
+    def _load_data(self) -> tuple[torch.Tensor, torch.Tensor]:
+        split = load_split(self.source_name, train=self.train, root=self.root, download=False)  # type: ignore[attr-defined]
+        return torch.tensor(split.images), torch.tensor(split.labels)
+
+
+class FastMNIST(_MnistLayout, datasets.MNIST):  # type: ignore[misc]
+    """MNIST (LeCun et al. 1998): 60,000 training and 10,000 test images of digits."""
+
+    folder, source_name = "MNIST", "mnist"
+
+
+class FastFashionMNIST(_MnistLayout, datasets.FashionMNIST):  # type: ignore[misc]
+    """Fashion-MNIST (Xiao et al. 2017): ten kinds of clothing, in MNIST's format."""
+
+    folder, source_name = "FashionMNIST", "fashion-mnist"
+
+
+class FastKMNIST(_MnistLayout, datasets.KMNIST):  # type: ignore[misc]
+    """Kuzushiji-MNIST (Clanuwat et al. 2018): ten cursive Japanese characters, in MNIST's format."""
+
+    folder, source_name = "KMNIST", "kmnist"
+
+
+class FastEMNIST(_ResidentFiles, datasets.EMNIST):  # type: ignore[misc]
+    """EMNIST (Cohen et al. 2017): letters and digits; `split` as torchvision's. Images are stored transposed."""
+
+    folder = "EMNIST"
+
+    def _load_data(self) -> tuple[torch.Tensor, torch.Tensor]:
+        classes = len(self.classes_split_dict[self.split])
+        images, labels = read_images_and_labels(Path(self.images_file), Path(self.labels_file), classes=classes)
+        return torch.tensor(images), torch.tensor(labels)
+
+
+class FastQMNIST(_ResidentFiles, datasets.QMNIST):  # type: ignore[misc]
+    """QMNIST (Yadav and Bottou 2019): MNIST's lost 50,000 test images restored; `what` as torchvision's."""
+
+    folder = "QMNIST"
+    ranges = {"test10k": slice(0, 10_000), "test50k": slice(10_000, None)}
+
+    def _load_data(self) -> tuple[torch.Tensor, torch.Tensor]:
+        images = read_idx(Path(self.images_file), item_shape=(IMAGE_SIDE, IMAGE_SIDE))
+        columns = read_idx(Path(self.labels_file), item_shape=(QMNIST_LABEL_COLUMNS,), type_code=INT32)
+        if len(images) != len(columns):
+            raise DataFormatError(f"{self.labels_file}: found {len(columns):,} labels for {len(images):,} images")
+        chosen = self.ranges.get(self.what, slice(None))
+        labels = torch.tensor(columns[chosen].astype("int64"))
+        return torch.tensor(images[chosen]), labels[:, 0] if self.compat else labels
+
+
+class NoisyMNIST(FastMNIST):
+    """FastMNIST whose `data` is corrupted once, by a seed, and whose `targets` are the clean pixels.
+
+    For evaluation, where every model must see the same noise; training noise is drawn anew for every
+    presentation, see `train`.
+    """
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        *arguments: Any,
+        corruption: Corruption | None = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__(root, *arguments, **options)
+        corruption = corruption or Corruption()
+        self.data = corruption.fixed(self.data, seed=seed)

@@ -1,0 +1,1 @@
+"""The autoencoders, built from the contract's layer lists."""

@@ -1,0 +1,70 @@
+"""Autoencoder: an encoder and a decoder, built from an architecture's layer lists."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import nn
+
+from core_torch.contract.architecture import Architecture, FullyConnected, parameter_shapes
+from core_torch.contract.initial_weights import initial_weights
+from core_torch.contract.weights_file import check_names_and_shapes
+from core_torch.models.layers import TiedLinear, to_module
+
+
+class Autoencoder(nn.Module):
+    """decode(encode(x)).
+
+    Args:
+        architecture: what to build; its docstring lists the layers.
+
+    Inputs are (N, 1, 28, 28) or (N, 784), anything whose values fit the architecture's input; outputs are
+    (N, 784), in [0, 1] where the output activation is a sigmoid.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.encoder = nn.Sequential(*map(to_module, architecture.encoder_layers()))
+        self.decoder = nn.Sequential(*map(to_module, architecture.decoder_layers()))
+        if isinstance(architecture, FullyConnected) and architecture.tied:
+            linears = [layer for layer in self.encoder if isinstance(layer, nn.Linear)]
+            for index, linear in enumerate(reversed(linears)):
+                self.decoder[2 * index] = TiedLinear(linear)
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """Images (N, ...) -> codes (N, code width)."""
+        return self.encoder(x.reshape(len(x), *self.architecture.input_shape))
+
+    def decode(self, code: torch.Tensor) -> torch.Tensor:
+        """Codes (N, code width) -> images (N, 784)."""
+        return self.decoder(code)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Images (N, ...) -> reconstructions (N, 784)."""
+        return self.decode(self.encode(x))
+
+
+def build_autoencoder(architecture: Architecture, *, seed: int = 0) -> Autoencoder:
+    """An autoencoder at the contract's starting weights for this seed, the same in every framework."""
+    model = Autoencoder(architecture)
+    load_reference_weights(model, initial_weights(architecture, seed=seed))
+    return model
+
+
+def load_reference_weights(model: Autoencoder, weights: Mapping[str, np.ndarray]) -> None:
+    """Copy weights into the model.
+
+    Raises:
+        CheckpointError: a name is missing or unexpected, or a shape differs, or a value is not finite.
+    """
+    check_names_and_shapes(weights, parameter_shapes(model.architecture), where="weights")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(torch.from_numpy(np.array(weights[name])))
+
+
+def to_reference_weights(model: Autoencoder) -> dict[str, np.ndarray]:
+    """{name: float32 array}, copied to the host, in the contract's order."""
+    parameters = dict(model.named_parameters())
+    return {name: parameters[name].detach().cpu().numpy().copy() for name in parameter_shapes(model.architecture)}
