@@ -1,0 +1,49 @@
+"""The benchmark's matrix: which frameworks, by which data routes, on which models. The one table."""
+
+from dataclasses import dataclass, field
+
+from core_torch.contract.recipe import Recipe
+
+# SGD, because every framework's is the same formula; with momentum, because its forms differ.
+RECIPE = Recipe(optimizer="sgd", learning_rate=0.1, momentum=0.9, batch_size=512, validation_fraction=0)
+
+
+@dataclass(frozen=True)
+class Framework:
+    """The module that prepares its trials, the environment it is imported in, and its training routes."""
+
+    module: str
+    routes: dict[str, str]  # {route: what it does}
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+_KERAS_ROUTES = {
+    "lean": "whole split on the device, compiled step, no callbacks",
+    "fit": "model.fit on NumPy arrays, every option at its default",
+}
+
+
+def _keras(backend: str, **more_routes: str) -> Framework:
+    return Framework("benchmarks.route_keras", _KERAS_ROUTES | more_routes, {"KERAS_BACKEND": backend})
+
+
+FRAMEWORKS = {
+    "core_torch": Framework(
+        "benchmarks.route_core_torch",
+        {
+            "lean": "FastMNIST on the device, the readable loop",
+            "tutorial": "DataLoader(MNIST, ToTensor), 0 workers, the readable loop",
+        },
+    ),
+    "lightning": Framework(
+        "benchmarks.route_lightning",
+        {
+            "lean": "Trainer(barebones=True) over FastMNIST batches",
+            "default": "Trainer at its defaults over DataLoader(MNIST, ToTensor), 0 workers",
+        },
+    ),
+    "keras-tensorflow": _keras("tensorflow", **{"tf.data": "model.fit on tf.data: shuffle, batch, prefetch"}),
+    "keras-jax": _keras("jax"),
+    "keras-torch": _keras("torch"),
+}
+BASELINE = ("core_torch", "lean")
