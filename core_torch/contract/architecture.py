@@ -5,7 +5,7 @@ A parameter is named by its place: `encoder.0.weight` is the weight of `encoder_
 
 from dataclasses import asdict, dataclass, fields, replace
 
-from core_torch.contract.errors import ConfigError, check_choice, check_integer, check_widths
+from core_torch.contract.errors import ConfigError, check_boolean, check_choice, check_integer, check_widths
 from core_torch.contract.layers import (
     ACTIVATIONS,
     Activation,
@@ -41,6 +41,8 @@ class FullyConnected:
     def __post_init__(self) -> None:
         check_widths("widths", self.widths, least=2)
         object.__setattr__(self, "widths", tuple(self.widths))
+        check_boolean("bias", self.bias)
+        check_boolean("tied", self.tied)
         _check_activations(self)
 
     @property
@@ -72,16 +74,18 @@ class FullyConnected:
 class Convolutional:
     """Input (N, channels, side, side) in [0, 1], code (N, code_width), output (N, channels * side * side).
 
-    Encoder, for each i: Convolution(filters[i], kernel_sizes[i]) that keeps the area, hidden activation, and
-    MaxPooling(2) after every `pool_every`-th convolution (0: never); then Flatten, Dense to the code.
+    Encoder, for each i: Convolution(filters[i], kernel_sizes[i]) padded so that its side becomes
+    side // stride, hidden activation, and MaxPooling(2) after every `pool_every`-th convolution (0: never);
+    then Flatten, Dense to the code. `strides` has one per convolution; empty means 1, which keeps the area.
     Decoder: Dense, hidden activation, Unflatten, then one TransposedConvolution per convolution, in reverse,
-    stride 2 where the encoder pooled, cropped so that every side length returns exactly.
+    its stride what the encoder divided by, cropped so that every side length returns exactly.
     """
 
     side: int = IMAGE_SIDE
     channels: int = 1
     filters: tuple[int, ...] = (20,)
     kernel_sizes: tuple[int, ...] = (5,)
+    strides: tuple[int, ...] = ()
     pool_every: int = 1
     code_width: int = 100
     hidden_activation: str = "relu"
@@ -93,15 +97,17 @@ class Convolutional:
         check_integer("channels", self.channels, minimum=1)
         check_widths("filters", self.filters, least=1)
         check_widths("kernel_sizes", self.kernel_sizes, least=1)
+        check_widths("strides", self.strides, least=0)
         check_integer("pool_every", self.pool_every, minimum=0)
         check_integer("code_width", self.code_width, minimum=1)
-        object.__setattr__(self, "filters", tuple(self.filters))
-        object.__setattr__(self, "kernel_sizes", tuple(self.kernel_sizes))
-        if len(self.filters) != len(self.kernel_sizes):
-            raise ConfigError(
-                f"kernel_sizes: found {len(self.kernel_sizes)} values, allowed: one for each of "
-                f"the {len(self.filters)} filters"
-            )
+        for name in ("filters", "kernel_sizes", "strides"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name, values in (("kernel_sizes", self.kernel_sizes), ("strides", self.strides or self.filters)):
+            if len(values) != len(self.filters):
+                raise ConfigError(
+                    f"{name}: found {len(values)} values, "
+                    f"allowed: one for each of the {len(self.filters)} filters"
+                )
         _check_activations(self)
         self._sides()
 
@@ -109,6 +115,9 @@ class Convolutional:
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input, without the batch."""
         return (self.channels, self.side, self.side)
+
+    def _stride(self, index: int) -> int:
+        return self.strides[index] if self.strides else 1
 
     def _pools(self, index: int) -> bool:
         return self.pool_every > 0 and (index + 1) % self.pool_every == 0
@@ -119,9 +128,16 @@ class Convolutional:
         for index, kernel in enumerate(self.kernel_sizes):
             if kernel > sides[-1]:
                 raise ConfigError(
-                    f"kernel_sizes[{index}]: found {kernel}, allowed: at most the image side there, {sides[-1]}"
+                    f"kernel_sizes[{index}]: found {kernel}, "
+                    f"allowed: at most the image side there, {sides[-1]}"
                 )
-            sides.append(sides[-1] // 2 if self._pools(index) else sides[-1])
+            if self._stride(index) > kernel:
+                raise ConfigError(
+                    f"strides[{index}]: found {self._stride(index)}, "
+                    f"allowed: at most the kernel size there, {kernel}"
+                )
+            side = sides[-1] // self._stride(index)
+            sides.append(side // 2 if self._pools(index) else side)
             if sides[-1] == 0:
                 raise ConfigError(f"pool_every: found {self.pool_every}, which pools a side of 1 pixel to 0")
         return sides
@@ -131,9 +147,10 @@ class Convolutional:
         layers: list[Layer] = []
         channels = (self.channels, *self.filters)
         for index, kernel in enumerate(self.kernel_sizes):
-            before = (kernel - 1) // 2
-            padding = (before, kernel - 1 - before)
-            layers.append(Convolution(channels[index], channels[index + 1], kernel, padding=padding))
+            stride = self._stride(index)
+            zeros = kernel - stride  # in all: then (side + zeros - kernel) // stride + 1 = side // stride
+            padding = (zeros // 2, zeros - zeros // 2)
+            layers.append(Convolution(channels[index], channels[index + 1], kernel, stride, padding))
             layers.append(Activation(self.hidden_activation))
             if self._pools(index):
                 layers.append(MaxPooling(2))
@@ -141,7 +158,7 @@ class Convolutional:
         return [*layers, Flatten(), Dense(flat, self.code_width), Activation(self.code_activation)]
 
     def decoder_layers(self) -> list[Layer]:
-        """Dense, activation, Unflatten, TransposedConvolution, activation, ..., Flatten, output activation."""
+        """Dense, activation, Unflatten, TransposedConvolution, activation, ..., Flatten, activation."""
         sides, channels = self._sides(), (self.channels, *self.filters)
         flat = self.filters[-1] * sides[-1] ** 2
         layers: list[Layer] = [Dense(self.code_width, flat), Activation(self.hidden_activation)]
@@ -152,7 +169,7 @@ class Convolutional:
                     channels[index + 1],
                     channels[index],
                     kernel=self.kernel_sizes[index],
-                    stride=2 if self._pools(index) else 1,
+                    stride=self._stride(index) * (2 if self._pools(index) else 1),
                     sides=(sides[index + 1], sides[index]),
                 )
             )
@@ -181,7 +198,7 @@ def _check_activations(architecture: "FullyConnected | Convolutional") -> None:
         check_choice(field, getattr(architecture, field), ACTIVATIONS)
 
 
-# The original's shapes. The randomized models are fully connected ones without biases, trained layer by layer.
+# The original's shapes. The randomized models are fully connected, without biases, trained layer by layer.
 ARCHITECTURES: dict[str, Architecture] = {
     "shallow": FullyConnected(),
     "deep": FullyConnected(widths=(PIXELS, 500, 200, 100, 10)),
@@ -202,7 +219,8 @@ def parameter_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     """{name: shape} in the reference's order and layout; a tied decoder has no weights of its own."""
     shapes: dict[str, tuple[int, ...]] = {}
     tied = isinstance(architecture, FullyConnected) and architecture.tied
-    for part, layers in (("encoder", architecture.encoder_layers()), ("decoder", architecture.decoder_layers())):
+    parts = {"encoder": architecture.encoder_layers(), "decoder": architecture.decoder_layers()}
+    for part, layers in parts.items():
         for index, layer in enumerate(layers):
             for name, shape in _layer_shapes(layer).items():
                 if not (tied and part == "decoder" and name == "weight"):

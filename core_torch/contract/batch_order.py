@@ -13,7 +13,13 @@ def epoch_order(count: int, *, seed: int, epoch: int) -> np.ndarray:
 
 
 def batch_order(
-    count: int, batch_size: int, *, seed: int = 0, epoch: int = 0, shuffle: bool = True, drop_last: bool = False
+    count: int,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    epoch: int = 0,
+    shuffle: bool = True,
+    drop_last: bool = False,
 ) -> Iterator[np.ndarray]:
     """Index batches of one epoch, each (batch_size,) int64; the last one is shorter unless `drop_last`.
 

@@ -19,7 +19,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**({"allow_abbrev": False} | options))  # type: ignore[arg-type]
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """As argparse's, but what is left over is an error here, where a subcommand can suggest its own options."""
+        """As argparse's, but what is left over is an error, so that a subcommand suggests its own options."""
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -29,7 +29,8 @@ class Parser(argparse.ArgumentParser):
         """Print one line and exit with code 2."""
         message = " ".join(message.split())
         unknown = message.removeprefix("unrecognized arguments: ").split(" ")[0]
-        close = get_close_matches(unknown, self._option_string_actions, n=1) if unknown.startswith("--") else []
+        options = self._option_string_actions if unknown.startswith("--") else ()
+        close = get_close_matches(unknown, options, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         self.exit(2, f"{self.prog}: error: {message}{hint}\n")
 
@@ -37,7 +38,8 @@ class Parser(argparse.ArgumentParser):
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """--dataset and --data-root."""
     parser.add_argument("--dataset", default="digits", help=f"one of {', '.join(DATASETS)} (default digits)")
-    parser.add_argument("--data-root", metavar="DIR", help="folder that holds MNIST/raw (default $MNIST_ROOT or ./data)")
+    root = "folder that holds MNIST/raw (default $MNIST_ROOT or ./data)"
+    parser.add_argument("--data-root", metavar="DIR", help=root)
 
 
 def add_recipe_options(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +52,7 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:
     """--device."""
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto: cuda where there is one)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto: cuda if any)")
 
 
 def prepare_output(folder: str | Path) -> Path:
@@ -67,7 +69,7 @@ def prepare_output(folder: str | Path) -> Path:
 
 
 def run(command: Callable[[], int | None], *, program: str) -> NoReturn:
-    """Run a command and exit: 0 or what it returns, 2 with one line for a `UserError`, 130 when interrupted."""
+    """Run a command and exit: 0 or what it returns, 2 and one line for a `UserError`, 130 if interrupted."""
     try:
         sys.exit(command() or 0)
     except UserError as error:

@@ -30,11 +30,17 @@ class ParityError(UserError, AssertionError):
 
 def check_choice(name: str, value: object, allowed: Collection[str]) -> None:
     """Raise `ConfigError` unless `value` is one of `allowed`; suggest the nearest spelling."""
-    if value in allowed:
+    if isinstance(value, str) and value in allowed:
         return
     close = get_close_matches(str(value), allowed, n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
     raise ConfigError(f"{name}: found {value!r}{hint}, allowed: {', '.join(allowed)}")
+
+
+def check_boolean(name: str, value: object) -> None:
+    """Raise `ConfigError` unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name}: found {value!r}, allowed: True or False")
 
 
 def check_integer(name: str, value: object, *, minimum: int, maximum: int | None = None) -> None:
@@ -48,7 +54,7 @@ def check_integer(name: str, value: object, *, minimum: int, maximum: int | None
 def check_number(
     name: str, value: object, *, minimum: float, maximum: float = float("inf"), above: bool = False
 ) -> None:
-    """Raise `ConfigError` unless `value` is finite and in [minimum, maximum], or (minimum, maximum] if `above`."""
+    """Raise `ConfigError` unless `value` is finite and in [minimum, maximum]; `above` bars the minimum."""
     lower = f"> {minimum:g}" if above else f">= {minimum:g}"
     allowed = lower if maximum == float("inf") else f"{lower} and <= {maximum:g}"
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)

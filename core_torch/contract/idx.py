@@ -18,7 +18,7 @@ from core_torch.contract.errors import DataFormatError
 
 UNSIGNED_BYTE = 0x08
 INT32 = 0x0C
-VALUE_TYPES = {UNSIGNED_BYTE: np.dtype("u1"), INT32: np.dtype(">i4")}
+VALUE_TYPES: dict[int, np.dtype] = {UNSIGNED_BYTE: np.dtype("u1"), INT32: np.dtype(">i4")}
 
 LARGEST_COUNT = 1_000_000  # items; the largest sibling, EMNIST byclass, has 697,932
 LARGEST_EXPANSION = 100  # bytes out per byte in; MNIST's images are at 4.9

@@ -66,7 +66,7 @@ class Oracle:
     ) -> None:
         self.architecture = architecture
         self.dtype = dtype
-        self.weights = {name: np.array(value, dtype=dtype) for name, value in weights.items()}
+        self.weights: Arrays = {name: np.array(value, dtype=dtype) for name, value in weights.items()}
         self.velocity = {name: np.zeros_like(value) for name, value in self.weights.items()}
         encoder, decoder = architecture.encoder_layers(), architecture.decoder_layers()
         self.layers: list[tuple[str, Layer]] = [
@@ -76,8 +76,9 @@ class Oracle:
         self.code_layer = f"encoder.{len(encoder) - 1}"
 
     def activations(self, inputs: np.ndarray) -> Arrays:
-        """{"input": ..., layer name: that layer's output, "output": (N, pixels)} for inputs of any batch shape."""
-        current = np.asarray(inputs, self.dtype).reshape(len(inputs), *self.architecture.input_shape)
+        """{"input": ..., layer name: its output, "output": (N, pixels)} for N inputs, flat or not."""
+        shape = (len(inputs), *self.architecture.input_shape)
+        current: np.ndarray = np.asarray(inputs, self.dtype).reshape(shape)
         record = {"input": current}
         for name, layer in self.layers:
             current = record[name] = self._forward(name, layer, current)
@@ -112,7 +113,7 @@ class Oracle:
     def step(
         self, inputs: np.ndarray, targets: np.ndarray, *, learning_rate: float, momentum: float = 0.0
     ) -> float:
-        """One step of SGD with momentum, v <- momentum v + g, w <- w - learning_rate v; returns the loss before it."""
+        """One step of SGD, v <- momentum v + g, w <- w - learning_rate v; returns the loss before it."""
         loss, gradients = self.gradients(inputs, targets)
         for name, gradient in gradients.items():
             self.velocity[name] = momentum * self.velocity[name] + gradient
@@ -178,9 +179,12 @@ class Oracle:
             case Activation(kind):
                 return upstream * ACTIVATION_DERIVATIVES[kind](x), {}
             case Convolution() | TransposedConvolution():
-                rule = convolution_gradients if isinstance(layer, Convolution) else transposed_convolution_gradients
-                down, weight_gradient = rule(x, self.weights[f"{name}.weight"], upstream, layer)  # type: ignore[arg-type, operator]
-                return down, {f"{name}.weight": weight_gradient, f"{name}.bias": upstream.sum(axis=(0, 2, 3))}
+                weight = self.weights[f"{name}.weight"]
+                if isinstance(layer, Convolution):
+                    down, own = convolution_gradients(x, weight, upstream, layer)
+                else:
+                    down, own = transposed_convolution_gradients(x, weight, upstream, layer)
+                return down, {f"{name}.weight": own, f"{name}.bias": upstream.sum(axis=(0, 2, 3))}
             case MaxPooling(size):
                 return max_pooling_gradient(x, upstream, size), {}
             case _:

@@ -1,4 +1,4 @@
-"""Where images come from: IDX files, the embedded digits, or a generator. The same bytes for every framework."""
+"""Where images come from: IDX files, the embedded digits, or a generator. The same bytes everywhere."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +86,9 @@ def read_images_and_labels(
     images = read_idx(images_path, item_shape=(IMAGE_SIDE, IMAGE_SIDE))
     labels = read_idx(labels_path, item_shape=())
     if len(images) != len(labels):
-        raise DataFormatError(f"{labels_path}: found {len(labels):,} labels, expected {len(images):,}, one per image")
+        raise DataFormatError(
+            f"{labels_path}: found {len(labels):,} labels, expected {len(images):,}, one per image"
+        )
     if labels.max() >= classes:
         raise DataFormatError(f"{labels_path}: found label {labels.max()}, expected 0 to {classes - 1}")
     return images, labels.astype(np.int64)

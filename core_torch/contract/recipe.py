@@ -51,7 +51,7 @@ class Recipe:
         if self.momentum == 1:
             raise ConfigError("momentum: found 1, allowed: >= 0 and < 1")
         if self.momentum and self.optimizer != "sgd":
-            raise ConfigError(f"momentum: found {self.momentum} with {self.optimizer}, allowed: 0, it is SGD's")
+            raise ConfigError(f"momentum: found {self.momentum} with {self.optimizer}, allowed: 0")
         if self.patience and not self.validation_fraction:
             raise ConfigError("patience: needs a validation_fraction > 0 to judge epochs by")
 

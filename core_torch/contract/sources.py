@@ -104,7 +104,7 @@ def download_missing(source: Source, folder: Path, *, dataset: str) -> None:
                 _download(f"{mirror}{name}.gz", folder / name, md5=source.archive_md5[name])
                 break
             except (OSError, EOFError, HTTPException, DataFormatError) as error:
-                reasons.append(str(error))
+                reasons.append(" ".join(str(error).split()))
         else:
             raise DataFormatError(
                 f"dataset {dataset}: {folder / name} is not there and cannot be downloaded ({reasons[-1]}); "

@@ -75,7 +75,9 @@ def load_weights(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, object]
         raise CheckpointError(f"{folder / MANIFEST_NAME}: is not a manifest of schema {SCHEMA}")
     found = hashlib.sha256(content).hexdigest()
     if found != manifest.get("sha256"):
-        raise CheckpointError(f"{folder / WEIGHTS_NAME}: found sha256 {found}, expected {manifest.get('sha256')}")
+        raise CheckpointError(
+            f"{folder / WEIGHTS_NAME}: found sha256 {found}, expected {manifest.get('sha256')}"
+        )
     try:
         return load(content), manifest
     except SafetensorError as error:

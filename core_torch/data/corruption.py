@@ -16,9 +16,9 @@ from core_torch.contract.recipe import CORRUPTIONS
 class Corruption:
     """A way to damage images; call it with images (N, C, H, W) in [0, 1] and a generator on their device.
 
-    kind `gaussian`: adds N(0, level^2), clipped to [0, 1]. `masking`: sets exactly round(level * pixels) pixels
-    of each image to 0. `salt-and-pepper`: as many to 0 or 1 by a fair coin. `patch`: a black square of
-    area level * H * W (rounded to whole pixels a side) anywhere in the image.
+    kind `gaussian`: adds N(0, level^2), clipped to [0, 1]. `masking`: sets exactly round(level * pixels)
+    pixels of each image to 0. `salt-and-pepper`: as many to 0 or 1 by a fair coin. `patch`: a black square
+    of area level * H * W (rounded to whole pixels a side) anywhere in the image.
     """
 
     kind: str = "gaussian"
@@ -47,7 +47,7 @@ class Corruption:
         count = round(self.level * rows.shape[1])
         ranks = torch.rand(rows.shape, generator=generator, device=images.device)
         chosen = ranks.topk(count).indices  # (N, count): distinct pixels, any set equally likely
-        values = torch.zeros(chosen.shape, device=images.device)
+        values = torch.zeros(chosen.shape, dtype=images.dtype, device=images.device)
         if self.kind == "salt-and-pepper":
             values.bernoulli_(0.5, generator=generator)
         return rows.scatter(1, chosen, values).view_as(images)

@@ -1,15 +1,24 @@
-"""What a reconstruction error is worth: the same error of predictors that learn little or nothing."""
+"""What a reconstruction error is worth: the same error of predictors that learn little or nothing.
+
+Arrays are (N, pixels) in [0, 1]; errors are squared and averaged over images and pixels, computed in float64.
+"""
 
 import numpy as np
 
+from core_torch.contract.errors import check_integer
+from core_torch.contract.pixels import Split, to_unit_range
+
 DEAD_MARGIN = 0.02  # relative; a model this close to a constant predictor has learnt nothing
+BLOCK = 10_000  # images centred at once; bounds the memory of their float64 copy
+
+
+def pixel_rows(split: Split) -> np.ndarray:
+    """Images as rows (N, 784) float32 in [0, 1]."""
+    return to_unit_range(split.images).reshape(len(split), -1)
 
 
 def constant_predictors(train: np.ndarray, test: np.ndarray) -> dict[str, float]:
-    """{name: test squared error per pixel} of zeros, the best single grey, and the training mean of each pixel.
-
-    Arrays are (N, pixels) in [0, 1].
-    """
+    """{name: test error} of zeros, the best single grey, and the training mean of each pixel."""
     predictions = {
         "zeros": 0.0,
         "global mean": train.mean(dtype=np.float64),
@@ -21,3 +30,29 @@ def constant_predictors(train: np.ndarray, test: np.ndarray) -> dict[str, float]
 def is_dead(mse: float, constants: dict[str, float]) -> bool:
     """Whether an error lies within `DEAD_MARGIN` of a constant predictor's."""
     return any(abs(mse - constant) <= DEAD_MARGIN * constant for constant in constants.values())
+
+
+def principal_components(train: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(mean (pixels,), directions (count, pixels)): orthonormal, those of greatest variance, largest first.
+
+    Raises:
+        ConfigError: count below 1 or above the number of pixels.
+    """
+    check_integer("count", count, minimum=1, maximum=train.shape[1])
+    mean = train.mean(axis=0, dtype=np.float64)
+    scatter = np.zeros((train.shape[1], train.shape[1]))
+    for start in range(0, len(train), BLOCK):
+        centred = train[start : start + BLOCK] - mean
+        scatter += centred.T @ centred
+    _, vectors = np.linalg.eigh(scatter)  # columns, smallest eigenvalue first
+    return mean, vectors[:, ::-1][:, :count].T
+
+
+def pca_errors(train: np.ndarray, test: np.ndarray, count: int) -> dict[str, float]:
+    """{"raw", "clipped"}: test error of PCA with `count` components fitted on `train`, the best linear
+    autoencoder, before and after its output is clipped to [0, 1].
+    """
+    mean, directions = principal_components(train, count)
+    reconstruction = mean + (test - mean) @ directions.T @ directions
+    outputs = {"raw": reconstruction, "clipped": reconstruction.clip(0, 1)}
+    return {name: float(np.mean((test - output) ** 2)) for name, output in outputs.items()}

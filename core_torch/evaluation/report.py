@@ -1,37 +1,63 @@
 """The figures that every trained model is reported with."""
 
+from copy import copy
+
 import torch
 
-from core_torch.contract.pixels import Split, to_unit_range
+from core_torch.contract.pixels import Split
+from core_torch.contract.recipe import Recipe
+from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset
-from core_torch.evaluation.baselines import constant_predictors, is_dead
+from core_torch.evaluation.baselines import constant_predictors, is_dead, pca_errors, pixel_rows
+from core_torch.evaluation.jacobian import mean_jacobian_norm_squared, scale_free_norm
 from core_torch.models.autoencoder import Autoencoder
-from core_torch.objectives.jacobian import jacobian_norm_squared
-from core_torch.objectives.reconstruction import squared_error
+from core_torch.objectives.reconstruction import mean_squared_error, squared_error
 
-JACOBIAN_IMAGES = 100  # test images over which the exact Jacobian norm is averaged
-JACOBIAN_BATCH = 10  # images; an exact convolutional Jacobian is large
+EVALUATION_NOISE_SEED = 0  # of the corrupted test images, the same for every model
 
 
-def measure(model: Autoencoder, train: Split, test: Split, *, device: torch.device) -> dict[str, object]:
-    """{name: value}: test error per pixel (MSE) and per image (SSE), baselines, the encoder's contraction."""
+def measure(
+    model: Autoencoder, train: Split, test: Split, *, device: torch.device, recipe: Recipe | None = None
+) -> dict[str, object]:
+    """{name: value}: test error per pixel (MSE) and per image (SSE), baselines, the encoder's contraction.
+
+    `test_mse` is on clean images. With a denoising `recipe` there is `noisy_test_mse` too, the error that the
+    denoising papers report: the input corrupted as in training but by a fixed seed, the target clean.
+    """
     dataset = ResidentDataset(test, device=device)
     model.to(device).eval()
     total, count = squared_error(model, dataset)
-    constants = constant_predictors(*(to_unit_range(part.images).reshape(len(part), -1) for part in (train, test)))
+    denoising = {}
+    if recipe is not None and recipe.objective == "denoising":
+        denoising = {"noisy_test_mse": noisy_mean_squared_error(model, dataset, recipe)}
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "test_mse": total / count,
         "test_sse": total / len(dataset),
-        "test_mse_of_mean": constants["per-pixel mean"],
-        "dead": is_dead(total / count, constants),
+        **denoising,
+        **baselines(train, test, mse=total / count, code_width=model.architecture.code_width),
         "jacobian_norm_squared": mean_jacobian_norm_squared(model, dataset),
+        "jacobian_scale_free": scale_free_norm(model, dataset),
     }
 
 
-@torch.no_grad()
-def mean_jacobian_norm_squared(model: Autoencoder, dataset: ResidentDataset) -> float:
-    """E ||J||_F^2 of the encoder over the first `JACOBIAN_IMAGES` images, exactly."""
-    images = dataset[: min(JACOBIAN_IMAGES, len(dataset))][0]
-    norms = [jacobian_norm_squared(model, part) for part in images.split(JACOBIAN_BATCH)]
-    return float(torch.cat(norms).mean())
+def baselines(train: Split, test: Split, *, mse: float, code_width: int) -> dict[str, object]:
+    """Test errors to hold a model's `mse` against: constants, and PCA as wide as the code."""
+    rows, test_rows = pixel_rows(train), pixel_rows(test)
+    constants = constant_predictors(rows, test_rows)
+    pca = pca_errors(rows, test_rows, min(code_width, rows.shape[1]))
+    return {
+        "test_mse_of_zeros": constants["zeros"],
+        "test_mse_of_mean": constants["per-pixel mean"],
+        "test_mse_of_pca": pca["raw"],
+        "test_mse_of_pca_clipped": pca["clipped"],
+        "dead": is_dead(mse, constants),
+    }
+
+
+def noisy_mean_squared_error(model: Autoencoder, dataset: ResidentDataset, recipe: Recipe) -> float:
+    """Squared error per pixel from images that the recipe's corruption has damaged to the clean ones."""
+    noisy = copy(dataset)
+    corruption = Corruption(recipe.corruption, recipe.corruption_level)
+    noisy.data = corruption.fixed(dataset.data, seed=EVALUATION_NOISE_SEED)
+    return mean_squared_error(model, noisy)

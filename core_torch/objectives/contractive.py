@@ -8,6 +8,7 @@ the squared error per pixel, so `weight` is lambda / 784 of a loss summed over p
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from core_torch.contract.errors import ConfigError, check_choice, check_number
@@ -31,7 +32,7 @@ class ContractiveLoss:
         seed: of the probes.
 
     Attributes:
-        reconstruction, penalty, total: the parts of the last loss, detached, so that an error can be reported as one.
+        reconstruction, penalty, total: the parts of the last loss, detached, so that each is reported apart.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class ContractiveLoss:
     def __call__(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The scalar to minimise, for output and target (N, 784)."""
         if self.input is None or len(self.input) != len(output):
-            raise ConfigError("ContractiveLoss: call the model on the input first, then the criterion on its output")
+            raise ConfigError("ContractiveLoss: call the model first, then the criterion on its output")
         if self.generator is None or self.generator.device != output.device:
             self.generator = torch.Generator(output.device).manual_seed(self.seed)
         reconstruction = F.mse_loss(output, target)
@@ -70,14 +71,15 @@ class ContractiveLoss:
         total = reconstruction + self.weight * penalty
         if self.hessian_weight:
             total = total + self.hessian_weight * self._hessian_penalty(self.input)
-        self.reconstruction, self.penalty, self.total = reconstruction.detach(), penalty.detach(), total.detach()
+        self.reconstruction, self.penalty = reconstruction.detach(), penalty.detach()
+        self.total = total.detach()
         return total
 
     def _hessian_penalty(self, x: torch.Tensor) -> torch.Tensor:
         """E ||J(x) - J(x + e)||_F^2, one e per image; of one layer the difference is (s'(a) - s'(a_e)) W."""
-        if len(self.model.encoder) != 2:
+        linear, activation = self.model.encoder[0], self.model.encoder[1]
+        if not isinstance(linear, nn.Linear) or len(self.model.encoder) != 2:
             raise ConfigError("hessian_weight: needs a dense encoder with one layer")
-        linear, activation = self.model.encoder
         noise = torch.empty_like(x).normal_(0, self.hessian_noise, generator=self.generator)
         here, there = (slope(activation, linear(at.flatten(1))) for at in (x, x + noise))
         return ((here - there).square() * linear.weight.square().sum(1)).sum(1).mean()

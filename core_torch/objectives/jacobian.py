@@ -1,19 +1,19 @@
 """The squared Frobenius norm of an encoder's Jacobian, per image: exact, or estimated without bias.
 
-For code h = f(x), ||J||_F^2 = sum_ij (dh_j / dx_i)^2. Every function is differentiable with respect to the weights.
+For code h = f(x), ||J||_F^2 = sum_ij (dh_j / dx_i)^2. All is differentiable with respect to the weights.
 """
 
 import torch
 from torch import nn
 from torch.func import jacrev, vmap
 
-from core_torch.contract.architecture import FullyConnected
+from core_torch.contract.architecture import Architecture, FullyConnected
 from core_torch.contract.errors import ConfigError, check_choice
 from core_torch.models.autoencoder import Autoencoder
 
 ESTIMATORS = ("auto", "exact", "hutchinson")
 CHUNK = 16  # code units differentiated at once by vmap(jacrev); bounds its memory
-AFFORDABLE_CODE = 64  # code units up to which the exact norm of a deep dense encoder is cheap enough to train with
+AFFORDABLE_CODE = 64  # code units up to which a deep dense encoder's exact norm is cheap enough to train with
 
 
 def jacobian_norm_squared(
@@ -28,14 +28,16 @@ def jacobian_norm_squared(
     check_choice("estimator", estimator, ESTIMATORS)
     is_dense = isinstance(model.architecture, FullyConnected)
     if estimator == "auto":
-        estimator = "exact" if is_dense and is_affordable(model.architecture) else "hutchinson"
+        estimator = "exact" if is_affordable(model.architecture) else "hutchinson"
     if estimator == "hutchinson":
         return hutchinson_norm_squared(model, x, generator=generator)
     return dense_norm_squared(model, x) if is_dense else reverse_norm_squared(model, x)
 
 
-def is_affordable(architecture: FullyConnected) -> bool:
-    """Whether the exact norm costs about as much as the model itself: one layer, or a narrow code."""
+def is_affordable(architecture: Architecture) -> bool:
+    """Whether the exact norm costs about as much as the model: one dense layer, or a narrow dense code."""
+    if not isinstance(architecture, FullyConnected):
+        return False
     return len(architecture.widths) == 2 or architecture.code_width <= AFFORDABLE_CODE
 
 
@@ -76,13 +78,17 @@ def slope(activation: nn.Module, a: torch.Tensor) -> torch.Tensor:
 
 
 def reverse_norm_squared(model: Autoencoder, x: torch.Tensor) -> torch.Tensor:
-    """Exact for any encoder: one backward pass per code unit, `CHUNK` of them at a time."""
+    """Exact for any encoder, from the whole Jacobian."""
+    return encoder_jacobian(model, x).square().sum((1, 2))
+
+
+def encoder_jacobian(model: Autoencoder, x: torch.Tensor) -> torch.Tensor:
+    """dh/dx (N, code width, pixels) at x (N, ...): one backward pass per code unit, `CHUNK` at a time."""
 
     def encode_one(image: torch.Tensor) -> torch.Tensor:
         return model.encode(image.unsqueeze(0)).squeeze(0)
 
-    jacobian = vmap(jacrev(encode_one, chunk_size=CHUNK))(x)  # (N, code, ...)
-    return jacobian.flatten(1).square().sum(1)
+    return vmap(jacrev(encode_one, chunk_size=CHUNK))(x).flatten(2)
 
 
 def hutchinson_norm_squared(

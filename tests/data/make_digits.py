@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 
 
 def make_digits(path: Path) -> None:
-    """images (1797, 8, 8) uint8 in 0..16 and labels (1797,) uint8; the bytes depend on nothing but the data."""
+    """images (1797, 8, 8) uint8 in 0..16 and labels (1797,) uint8; the bytes depend on the data and zlib."""
     digits = load_digits()
     arrays = {"images": digits.images.astype(np.uint8), "labels": digits.target.astype(np.uint8)}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

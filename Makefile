@@ -1,0 +1,39 @@
+# Every target sets itself up on a fresh machine: Python 3.11 to 3.13 and make are all it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+OUTPUT ?= out
+ARGS ?=
+
+.PHONY: setup bench bench-full test test-slow lint types check clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[all,test]"
+	touch $(READY)
+
+bench: $(READY)  ## the main job on the embedded digits: agreement, then timing
+	$(BIN)/python -m benchmarks run --suite quick --output $(OUTPUT) $(ARGS)
+
+bench-full: $(READY)  ## every loader, batch size and model; about half an hour
+	$(BIN)/python -m benchmarks run --suite full --output $(OUTPUT) $(ARGS)
+
+test: $(READY)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+check: lint types test
+
+clean:
+	rm -rf $(VENV) $(OUTPUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,130 @@
+"""python -m benchmarks [run] | compare OLD NEW
+
+Exit 0: all agree. 1: a disagreement, a refused case, or a ratio lost. 2: the arguments are wrong.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from benchmarks.cases import FRAMEWORKS
+from benchmarks.suites import SUITES
+from core_torch.contract.command_line import Parser, add_data_options, add_device_option, prepare_output, run
+from core_torch.contract.errors import ConfigError, check_choice, check_integer, check_number
+from core_torch.contract.pixels import load_split
+from core_torch.contract.recipe import LARGEST_SEED
+from core_torch.contract.weights_file import write_atomically
+
+REQUIRED_PACKAGES = {
+    "core_torch": "torch",
+    "lightning": "lightning",
+    "keras-tensorflow": "tensorflow",
+    "keras-jax": "jax",
+    "keras-torch": "keras",
+}
+
+
+def build_parser() -> Parser:
+    """The commands and their options."""
+    parser = Parser(prog="python -m benchmarks", description="Prove that the frameworks agree, then time them.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    runner = commands.add_parser("run", help="the default")
+    runner.add_argument("--suite", default="quick", help=f"one of {', '.join(SUITES)} (default quick)")
+    runner.add_argument("--frameworks", metavar="LIST", help=f"comma-separated, of {','.join(FRAMEWORKS)} (default all)")
+    add_data_options(runner)
+    add_device_option(runner)
+    runner.add_argument("--output", metavar="DIR", default="out", help="results.json, report.html, pictures (default out)")
+    runner.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, shuffle and turns (default 0)")
+    comparison = commands.add_parser("compare", help="two results files side by side")
+    comparison.add_argument("old", metavar="OLD.json")
+    comparison.add_argument("new", metavar="NEW.json")
+    comparison.add_argument("--threshold", type=float, default=0.1, help="share of a ratio that may be lost (default 0.1)")
+    for command in (runner, comparison):
+        command.add_argument("--json", metavar="FILE", help="also write the printed values there")
+    return parser
+
+
+def run_suite(options: argparse.Namespace) -> int:
+    """Check every argument, then run; 0 if all agree, else 1."""
+    check_choice("suite", options.suite, SUITES)
+    check_integer("seed", options.seed, minimum=0, maximum=LARGEST_SEED)
+    frameworks = chosen_frameworks(options.frameworks)
+    device = chosen_device(options.device)
+    split = load_split(options.dataset, root=options.data_root)
+    output = prepare_output(options.output)
+
+    from benchmarks.environment import describe_environment
+    from benchmarks.report import plot_ratios, print_table, write_report
+    from benchmarks.results_file import Results
+    from benchmarks.runner import Runner
+
+    environment = describe_environment(seed=options.seed, device=device)
+    results = Results(["python", "-m", "benchmarks", *sys.argv[1:]], environment, options.dataset)
+    runner = Runner(
+        results,
+        split,
+        frameworks=frameworks,
+        device=device,
+        seed=options.seed,
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+        save=lambda: results.write(output / "results.json"),
+    )
+    try:
+        runner.run(SUITES[options.suite])
+    finally:
+        runner.save()
+    write_report(results, plot_ratios(results, output), output / "report.html")
+    print_table(results)
+    if options.json:
+        results.write(Path(options.json))
+    return 0 if results.passed else 1
+
+
+def chosen_frameworks(listed: str | None) -> list[str]:
+    """The frameworks asked for; all of them by default. `ConfigError` for one unknown or not installed."""
+    from benchmarks.environment import installed
+
+    names = list(FRAMEWORKS) if listed is None else listed.split(",")
+    for name in names:
+        check_choice("frameworks", name, FRAMEWORKS)
+        package = REQUIRED_PACKAGES[name]
+        if not installed(package):
+            raise ConfigError(f"frameworks: {name} needs the package {package}, which is not installed")
+    return names
+
+
+def chosen_device(name: str) -> str:
+    """cpu or cuda, judged without importing a framework here: the NVIDIA driver's own file tells."""
+    check_choice("device", name, ("auto", "cpu", "cuda"))
+    present = Path("/proc/driver/nvidia/version").exists()
+    if name == "cuda" and not present:
+        raise ConfigError("device: found cuda, allowed on this machine: auto, cpu")
+    return "cuda" if present and name != "cpu" else "cpu"
+
+
+def run_comparison(options: argparse.Namespace) -> int:
+    """Print the ratios of two files; 1 if one was lost."""
+    from benchmarks.compare import compare
+
+    check_number("threshold", options.threshold, minimum=0)
+    rows, kept = compare(Path(options.old), Path(options.new), threshold=options.threshold)
+    for row in rows:
+        said = "LOST" if row["lost"] else "moved" if row["distinguishable"] else "not distinguishable"
+        print(f"{row['case']}: {row['contender']} ({row['clock']})  {row['old']:.2f} -> {row['new']:.2f}  {said}")
+    if options.json:
+        write_atomically(Path(options.json), (json.dumps(rows, indent=1) + "\n").encode())
+    return 0 if kept else 1
+
+
+def main() -> None:
+    """Parse, dispatch, exit. Without a command, `run`."""
+    given = sys.argv[1:]
+    named = given and (given[0] in ("run", "compare", "-h", "--help"))
+    options = build_parser().parse_args(given if named else ["run", *given])
+    command = {"run": run_suite, "compare": run_comparison}[options.command]
+    run(lambda: command(options), program="python -m benchmarks")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Two results files side by side: which ratios moved, and whether by more than chance."""
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results_file import read_results
+
+THRESHOLD = 0.10  # share of a ratio that may be lost before a comparison fails
+
+
+def compare(old_path: Path, new_path: Path, *, threshold: float = THRESHOLD) -> tuple[list[dict[str, Any]], bool]:
+    """(a row for every ratio in both files, whether all stayed above the threshold).
+
+    A ratio is lost if its median fell by more than `threshold` and the two intervals do not overlap.
+
+    Raises:
+        DataFormatError: a file is not a results file.
+    """
+    old, new = ({_key(row): row for row in read_results(path)["ratios"]} for path in (old_path, new_path))
+    rows = [_row(key, old[key], new[key], threshold=threshold) for key in old if key in new]
+    return rows, not any(row["lost"] for row in rows)
+
+
+def _key(row: dict[str, Any]) -> tuple[str, ...]:
+    return row["case"], row["contender"], row["baseline"], row["clock"]
+
+
+def _row(key: tuple[str, ...], old: dict[str, Any], new: dict[str, Any], *, threshold: float) -> dict[str, Any]:
+    change = new["median"] / old["median"] - 1
+    apart = new["low"] > old["high"] or new["high"] < old["low"]
+    return {
+        "case": key[0],
+        "contender": key[1],
+        "clock": key[3],
+        "old": old["median"],
+        "new": new["median"],
+        "change": change,
+        "distinguishable": apart,
+        "lost": apart and change < -threshold,
+    }

@@ -1,0 +1,81 @@
+"""Whether a whole epoch, by the very route that is timed, is the same work as the oracle's."""
+
+import numpy as np
+
+from benchmarks.agreement import Check, relative_distance
+from benchmarks.cases import BASELINE
+from benchmarks.tolerances import BITWISE, EPOCH, OWN_SHUFFLE, SAME_IMAGES, Level, tolerance
+from benchmarks.trial import Arrays, Case, Trial
+from core_torch.contract.architecture import architecture_named
+from core_torch.contract.batch_order import batch_order
+from core_torch.contract.initial_weights import initial_weights
+from core_torch.contract.oracle import Oracle
+from core_torch.contract.pixels import Split, to_unit_range
+from core_torch.contract.recipe import Recipe
+
+JUDGED_IMAGES = 1000  # over which the error after an epoch is taken
+
+
+class EpochJudge:
+    """The oracle's epoch 0 from the contract's weights, in float64, and in float32 for the budget.
+
+    Args:
+        name: of the case, as tables print it.
+        split: what the contenders are timed on.
+    """
+
+    def __init__(self, name: str, model: str, split: Split, recipe: Recipe) -> None:
+        self.name, self.recipe = name, recipe
+        self.images = rows(split)
+        self.architecture = architecture_named(model)
+        self.start = initial_weights(self.architecture, seed=recipe.seed)
+        oracle, rounded = self._run(np.float64), self._run(np.float32)
+        self.truth = self._change(oracle.weights)
+        self.budget = relative_distance(self._change(rounded.weights), self.truth)
+        self.error = self._error(oracle.activations(self._judged())["output"])
+        self.reference: Arrays = {}
+
+    def check(self, trial: Trial, case: Case) -> list[Check]:
+        """Run the trial's epoch 0 and compare: the lean routes weight by weight, the others by their error."""
+        trial.load(self.start)
+        seen = trial.epoch(0)
+        if seen != len(self.images):
+            return [self._check(case, SAME_IMAGES, abs(seen - len(self.images)), 0.0)]
+        if case.route != "lean":
+            error = self._error(trial.predict(self._judged()))
+            return [self._check(case, OWN_SHUFFLE, abs(error / self.error - 1), OWN_SHUFFLE.ceiling)]
+        weights = trial.weights()
+        distance = relative_distance(self._change(weights), self.truth)
+        checks = [self._check(case, EPOCH, distance, tolerance(EPOCH, self.budget))]
+        if case.framework == BASELINE[0]:
+            self.reference = weights
+        if case.framework == "lightning" and case.device == "cpu":
+            differing = sum(int(np.sum(weights[name] != self.reference[name])) for name in weights)
+            checks.append(self._check(case, BITWISE, differing, 0.0))
+        return checks
+
+    def _run(self, dtype: type) -> Oracle:
+        oracle = Oracle(self.architecture, self.start, dtype=dtype)
+        order = batch_order(len(self.images), self.recipe.batch_size, seed=self.recipe.seed, epoch=0)
+        oracle.train(
+            self.images, order, learning_rate=self.recipe.learning_rate, momentum=self.recipe.momentum
+        )
+        return oracle
+
+    def _judged(self) -> np.ndarray:
+        return self.images[:JUDGED_IMAGES]
+
+    def _error(self, outputs: np.ndarray) -> float:
+        return float(np.mean((outputs - self._judged()) ** 2))
+
+    def _change(self, weights: Arrays) -> Arrays:
+        return {name: np.asarray(weights[name], np.float64) - self.start[name] for name in self.start}
+
+    def _check(self, case: Case, level: Level, value: float, limit: float) -> Check:
+        framework = f"{case.framework}/{case.route}"
+        return Check(self.name, framework, level.name, float(value), limit, bool(value <= limit))
+
+
+def rows(split: Split) -> np.ndarray:
+    """(N, pixels) float32 in [0, 1]."""
+    return to_unit_range(split.images).reshape(len(split), -1)

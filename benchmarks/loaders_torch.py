@@ -1,0 +1,107 @@
+"""Ways to deliver shuffled float32 batches in PyTorch, from the tutorial's to the resident dataset's."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import torch
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, TensorDataset
+
+from benchmarks.loading import LoadingTrial
+from benchmarks.per_image import PerImageDataset
+from benchmarks.trial import Case
+from core_torch.contract.pixels import Split, to_unit_range
+from core_torch.contract.recipe import Recipe
+from core_torch.data.resident import ResidentDataset
+
+Loader = Callable[[int], Iterable[torch.Tensor]]  # epoch -> batches (B, 1, 28, 28)
+
+
+class BatchedDataset(Dataset):
+    """Answers a whole batch at once: by `__getitems__` to a DataLoader, by a list of indices to a sampler."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: list[int]) -> torch.Tensor:
+        return self.images[index]
+
+    def __getitems__(self, indices: list[int]) -> torch.Tensor:
+        """The batch, already collated."""
+        return self.images[indices]
+
+
+def per_image(split: Split, batch_size: int, *, workers: int = 0) -> Loader:
+    """The tutorial: one PIL image at a time through `ToTensor`."""
+    loader = DataLoader(PerImageDataset(split), batch_size=batch_size, shuffle=True, num_workers=workers)
+    return lambda epoch: (images for images, _ in loader)
+
+
+def tensor_dataset(split: Split, batch_size: int) -> Loader:
+    """Transformed once, but still one image at a time."""
+    loader = DataLoader(TensorDataset(_floats(split)), batch_size=batch_size, shuffle=True)
+    return lambda epoch: (images for (images,) in loader)
+
+
+def getitems(split: Split, batch_size: int) -> Loader:
+    """A DataLoader whose dataset answers a batch at once."""
+    dataset = BatchedDataset(_floats(split))
+    loader = DataLoader(dataset, batch_size=batch_size, shuffle=True, collate_fn=lambda batch: batch)
+    return lambda epoch: loader
+
+
+def batch_sampler(split: Split, batch_size: int) -> Loader:
+    """A DataLoader that is handed whole batches of indices."""
+    dataset = BatchedDataset(_floats(split))
+    sampler = BatchSampler(RandomSampler(dataset), batch_size, drop_last=False)
+    loader = DataLoader(dataset, sampler=sampler, batch_size=None)
+    return lambda epoch: loader
+
+
+def resident(split: Split, batch_size: int, *, residency: str, device: str, seed: int) -> Loader:
+    """The dataset on the device; a batch is one gather."""
+    dataset = ResidentDataset(split, device=device, residency=residency)
+    return lambda epoch: (inputs for inputs, _ in dataset.batches(batch_size, seed=seed, epoch=epoch))
+
+
+def _floats(split: Split) -> torch.Tensor:
+    return torch.from_numpy(to_unit_range(split.images)).unsqueeze(1)
+
+
+def build_loader(case: Case, split: Split, recipe: Recipe) -> Loader:
+    """The loader that a route stands for."""
+    size = case.batch_size
+    match case.route:
+        case "dataloader":
+            return per_image(split, size)
+        case "dataloader-2-workers":
+            return per_image(split, size, workers=2)
+        case "tensor-dataset":
+            return tensor_dataset(split, size)
+        case "getitems":
+            return getitems(split, size)
+        case "batch-sampler":
+            return batch_sampler(split, size)
+        case _:
+            residency = case.route.removeprefix("fast-mnist-")
+            return resident(split, size, residency=residency, device=case.device, seed=recipe.seed)
+
+
+def prepare(case: Case, split: Split, recipe: Recipe) -> LoadingTrial:
+    """The trial of a case."""
+    loader = build_loader(case, split, recipe)
+
+    def rows(epoch: int) -> Iterator[np.ndarray]:
+        return (batch.flatten(1).cpu().numpy() for batch in loader(epoch))
+
+    def epoch_images(epoch: int) -> int:
+        count = 0
+        for batch in loader(epoch):
+            count += len(batch)
+        if case.device.startswith("cuda"):
+            torch.cuda.synchronize()
+        return count
+
+    return LoadingTrial(rows, epoch_images)

@@ -1,0 +1,54 @@
+"""The loading benchmark: contenders, and the proof that each delivers the same images, shuffled, once each."""
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.cases import Framework
+from core_torch.contract.pixels import Split, to_unit_range
+
+_TORCH = Framework(
+    "benchmarks.loaders_torch",
+    {
+        "dataloader": "DataLoader(MNIST, ToTensor), 0 workers: the tutorial",
+        "dataloader-2-workers": "the same with 2 worker processes",
+        "tensor-dataset": "DataLoader(TensorDataset)",
+        "getitems": "DataLoader over a dataset with __getitems__",
+        "batch-sampler": "DataLoader(sampler=BatchSampler, batch_size=None)",
+        "fast-mnist-float32": "FastMNIST, float32 residency",
+        "fast-mnist-uint8": "FastMNIST, uint8 residency, converted per batch",
+    },
+)
+_TENSORFLOW = Framework("benchmarks.loaders_tensorflow", {"tf.data": "shuffle, batch, prefetch"})
+LOADERS = {route: _TORCH for route in _TORCH.routes} | {route: _TENSORFLOW for route in _TENSORFLOW.routes}
+BASELINE = "dataloader"
+UNPINNED = frozenset({"dataloader-2-workers"})  # needs the other core for its workers
+
+
+@dataclass
+class LoadingTrial:
+    """A loader as the harness sees it."""
+
+    rows: Callable[[int], Iterator[np.ndarray]]  # epoch -> batches (B, pixels) float32
+    epoch: Callable[[int], int]  # run one epoch; the number of images delivered
+
+    def checksums(self, epoch: np.ndarray) -> np.ndarray:
+        """CRC-32 of every image in the order delivered, (N,) uint32."""
+        return np.concatenate([checksums(batch) for batch in self.rows(int(epoch))])
+
+
+def checksums(rows: np.ndarray) -> np.ndarray:
+    """CRC-32 of each row's bytes: equal only if the pixels are equal bit for bit."""
+    return np.array([zlib.crc32(row) for row in np.ascontiguousarray(rows)], dtype=np.uint32)
+
+
+def wrong_images(delivered: np.ndarray, split: Split) -> int:
+    """How many images of an epoch were missing, repeated, altered, or all of them if nothing was shuffled."""
+    expected = checksums(to_unit_range(split.images).reshape(len(split), -1))
+    if len(delivered) != len(expected):
+        return max(len(expected), abs(len(expected) - len(delivered)))
+    if np.array_equal(delivered, expected):
+        return len(expected)
+    return int(np.sum(np.sort(delivered) != np.sort(expected)))

@@ -1,0 +1,174 @@
+"""The outside of a worker process: starts it, asks it, notices when it dies or hangs, and cleans up after it."""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.timing import Sample
+from benchmarks.trial import Arrays, Case
+from core_torch.contract.pixels import Split
+from core_torch.contract.recipe import Recipe
+
+TIMEOUT_SECONDS = 300  # for one request; the longest, a tutorial epoch of 60,000 images, takes a few
+SINGLE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+}
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore", "KERAS_HOME": tempfile.gettempdir()}
+
+
+class WorkerError(Exception):
+    """A worker died, hung, or answered with an exception."""
+
+
+class Worker:
+    """A framework in its own process. Use as a context manager; implements `Trial` by asking the process.
+
+    Args:
+        name: framework/route, as tables print it.
+        module: the route module to import there.
+        device: `cpu` hides every accelerator from the framework.
+        environment: variables set before the framework is imported.
+        pinned: run on one core; a loader with workers of its own is not.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        module: str,
+        device: str = "cpu",
+        environment: dict[str, str] | None = None,
+        pinned: bool = True,
+    ) -> None:
+        self.name, self.module = name, module
+        self.folder = tempfile.TemporaryDirectory(prefix="benchmark-")
+        hidden = {} if device.startswith("cuda") else {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+        core = [str(min(os.sched_getaffinity(0)))] if pinned and hasattr(os, "sched_getaffinity") else []
+        self.log = open(Path(self.folder.name) / "log.txt", "w+", encoding="utf-8")  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", self.folder.name, *core],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            env=os.environ | SINGLE_THREAD | QUIET | hidden | (environment or {}),
+            start_new_session=True,
+        )
+        self.replies: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        for line in self.process.stdout or ():
+            self.replies.put(line)
+        self.replies.put("")
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """Send a request, wait for its reply.
+
+        Raises:
+            WorkerError: the process died, did not answer in time, or raised.
+        """
+        try:
+            print(json.dumps(request), file=self.process.stdin, flush=True)
+            line = self.replies.get(timeout=TIMEOUT_SECONDS)
+        except queue.Empty:
+            raise WorkerError(f"{self.name}: no answer within {TIMEOUT_SECONDS} s") from None
+        except OSError:
+            line = ""
+        try:
+            reply = json.loads(line)
+        except ValueError:
+            raise WorkerError(f"{self.name}: the process died ({self._last_words()})") from None
+        if "error" in reply:
+            raise WorkerError(f"{self.name}: {reply['error']}")
+        return reply
+
+    def _last_words(self) -> str:
+        self.log.seek(0)
+        lines = [line for line in self.log.read().splitlines() if line.strip()]
+        return lines[-1].strip() if lines else f"exit code {self.process.poll()}"
+
+    def prepare(self, case: Case, split: Split, recipe: Recipe) -> dict[str, Any]:
+        """Send the data; the worker imports its framework and builds the trial, in place of an earlier one."""
+        np.savez(Path(self.folder.name) / "split.npz", images=split.images, labels=split.labels)
+        return self.ask(
+            do="prepare",
+            case=asdict(case),
+            module=self.module,
+            split="split.npz",
+            name=split.name,
+            recipe=recipe.to_dict(),
+        )
+
+    def _call(self, method: str, arrays: Arrays | None = None) -> tuple[float, Arrays]:
+        path = None
+        if arrays is not None:
+            path = "request.npz"
+            np.savez(Path(self.folder.name) / path, **arrays)  # type: ignore[arg-type]
+        number = self.ask(do="call", method=method, arrays=path)["number"]
+        with np.load(Path(self.folder.name) / "reply.npz", allow_pickle=False) as stored:
+            return number, dict(stored)
+
+    def load(self, weights: Arrays) -> None:
+        """See `Trial`."""
+        self._call("load", weights)
+
+    def weights(self) -> Arrays:
+        """See `Trial`."""
+        return self._call("weights")[1]
+
+    def predict(self, inputs: np.ndarray) -> np.ndarray:
+        """See `Trial`."""
+        return self._call("predict", {"inputs": inputs})[1]["result"]
+
+    def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Arrays]:
+        """See `Trial`."""
+        return self._call("loss_and_gradients", {"inputs": inputs, "targets": targets})
+
+    def step(self, inputs: np.ndarray, targets: np.ndarray) -> float:
+        """See `Trial`."""
+        return self._call("step", {"inputs": inputs, "targets": targets})[0]
+
+    def epoch(self, epoch: int) -> int:
+        """See `Trial`."""
+        return self.time(epoch).images
+
+    def time(self, epoch: int) -> Sample:
+        """One epoch, by the worker's own clocks."""
+        return Sample(**self.ask(do="time", epoch=epoch))
+
+    def checksums(self, epoch: int) -> np.ndarray:
+        """See `LoadingTrial`."""
+        return self._call("checksums", {"epoch": np.array(epoch)})[1]["result"]
+
+    def close(self) -> None:
+        """End the process and everything it started."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout, self.log):
+            if stream:
+                stream.close()
+        self.folder.cleanup()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

@@ -1,0 +1,177 @@
+"""Runs a suite: prove, then time. A refusal is recorded and never ends the run."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+
+from benchmarks import cases, loading
+from benchmarks.agreement import Check, Judge, agree, build_problem
+from benchmarks.epoch_agreement import EpochJudge, rows
+from benchmarks.process import Worker, WorkerError
+from benchmarks.results_file import Results
+from benchmarks.suites import MNIST_SIZE, Suite
+from benchmarks.timing import Sample, in_turns, speed_ratio, warm_up
+from benchmarks.tolerances import SAME_IMAGES
+from benchmarks.trial import Case
+from core_torch.contract.architecture import architecture_named
+from core_torch.contract.pixels import Split
+
+Say = Callable[[str], None]
+Save = Callable[[], None]
+
+
+class Runner:
+    """One run over one dataset.
+
+    Args:
+        results: filled as the run goes on.
+        split: the images. Agreement uses them as they are; timing repeats them to MNIST's size.
+        frameworks: names in `cases.FRAMEWORKS`.
+        save: called after every stage, so that an interrupted run leaves what it found.
+    """
+
+    def __init__(
+        self, results: Results, split: Split, *, frameworks: list[str], device: str, seed: int, say: Say, save: Save
+    ) -> None:
+        self.results, self.split, self.frameworks, self.device = results, split, frameworks, device
+        self.large = split if len(split) >= MNIST_SIZE else split.repeated(MNIST_SIZE)
+        self.recipe = replace(cases.RECIPE, seed=seed)
+        self.say, self.save = say, save
+        self.workers = ExitStack()
+        self.lean: dict[str, Worker] = {}
+
+    def run(self, suite: Suite) -> None:
+        """Agreement first; nothing that disagrees is timed."""
+        with self.workers:
+            agreed = {model: self.prove(model) for model in suite.agreement_models}
+            self.save()
+            for model, batch_size in suite.training:
+                self.time_training(model, batch_size, blocks=suite.blocks, frameworks=agreed[model])
+                self.save()
+        for batch_size in suite.loading_batches:
+            self.time_loading(batch_size, blocks=suite.blocks)
+            self.save()
+
+    def prove(self, model: str) -> list[str]:
+        """The frameworks whose lean route passes the judge at initial and at trained weights."""
+        images = rows(self.split)
+        remaining = list(self.frameworks)
+        for trained in (False, True):
+            problem = build_problem(model, architecture_named(model), images, recipe=self.recipe, trained=trained)
+            judge = Judge(problem)
+            for framework in list(remaining):
+                case = Case(framework=framework, route="lean", model=model, device=self.device)
+                try:
+                    worker = self._lean_worker(framework)
+                    worker.prepare(case, self.split, self.recipe)
+                    checks = judge.check(worker, framework)
+                except WorkerError as error:
+                    self._refuse(f"{problem.name}, {framework}", str(error))
+                    remaining.remove(framework)
+                    continue
+                self._record(checks)
+                if not agree(checks):
+                    self._refuse(f"{problem.name}, {framework}", f"disagrees at: {checks[-1].check}")
+                    remaining.remove(framework)
+        return remaining
+
+    def time_training(self, model: str, batch_size: int, *, blocks: int, frameworks: list[str]) -> None:
+        """One epoch of every route of the frameworks that agree, beside core_torch's lean route."""
+        name = f"training {model}, batch {batch_size}, {self.large.name}"
+        recipe = self.recipe.with_changes(batch_size=batch_size)
+        contenders: dict[str, Worker] = {}
+        judge = EpochJudge(name, model, self.large, recipe)
+        with ExitStack() as others:
+            for framework in [cases.BASELINE[0], *(other for other in frameworks if other != cases.BASELINE[0])]:
+                for route in cases.FRAMEWORKS[framework].routes:
+                    case = Case(
+                        framework=framework, route=route, model=model, batch_size=batch_size, device=self.device
+                    )
+                    label = f"{framework}/{route}"
+                    try:
+                        worker = self._lean_worker(framework) if route == "lean" else self._start(case, others)
+                        worker.prepare(case, self.large, recipe)
+                        checks = judge.check(worker, case)
+                    except WorkerError as error:
+                        self._refuse(f"{name}, {label}", str(error))
+                        continue
+                    self._record(checks)
+                    if agree(checks):
+                        contenders[label] = worker
+                    else:
+                        self._refuse(f"{name}, {label}", f"disagrees at: {checks[-1].check}")
+            self._time(name, contenders, baseline="/".join(cases.BASELINE), blocks=blocks)
+
+    def time_loading(self, batch_size: int, *, blocks: int) -> None:
+        """One epoch of every loader that delivers the right images, beside the tutorial's."""
+        name = f"loading, batch {batch_size}, {self.large.name}"
+        recipe = self.recipe.with_changes(batch_size=batch_size)
+        contenders: dict[str, Worker] = {}
+        with ExitStack() as stack:
+            for route, framework in loading.LOADERS.items():
+                if framework.module == "benchmarks.loaders_tensorflow" and "keras-tensorflow" not in self.frameworks:
+                    continue
+                case = Case(framework="loading", route=route, batch_size=batch_size, device=self.device)
+                pinned = route not in loading.UNPINNED
+                try:
+                    worker = stack.enter_context(
+                        Worker(route, module=framework.module, device=self.device, pinned=pinned)
+                    )
+                    worker.prepare(case, self.large, recipe)
+                    wrong = loading.wrong_images(worker.checksums(0), self.large)
+                except WorkerError as error:
+                    self._refuse(f"{name}, {route}", str(error))
+                    continue
+                check = Check(name, route, SAME_IMAGES.name, float(wrong), 0.0, wrong == 0)
+                self._record([check])
+                if check.passed:
+                    contenders[route] = worker
+                else:
+                    self._refuse(f"{name}, {route}", f"{wrong:,} images were wrong")
+            self._time(name, contenders, baseline=loading.BASELINE, blocks=blocks)
+
+    def _time(self, name: str, contenders: dict[str, Worker], *, baseline: str, blocks: int) -> None:
+        """Warm up, run in turns, store raw samples and ratios to the baseline by both clocks."""
+        if baseline not in contenders:
+            self._refuse(name, f"its baseline {baseline} is not there")
+            return
+        first_epochs = {label: warm_up(worker.time) for label, worker in contenders.items()}
+        samples: dict[str, list[Sample]] = {label: [] for label in contenders}
+        runs = {label: worker.time for label, worker in contenders.items()}
+        for block, label, sample in in_turns(runs, blocks=blocks, first_epochs=first_epochs):
+            samples[label].append(sample)
+            self.say(f"{name}: block {block + 1} of {blocks}, {label}")
+        for clock in ("cpu", "wall"):
+            for label, taken in samples.items():
+                self.results.add_measurement(name, label, taken, clock=clock)
+                ratio = speed_ratio(samples[baseline], taken, clock=clock)
+                self.results.add_ratio(
+                    name, label, baseline=baseline, ratio=ratio, pairs=len(taken), clock=clock
+                )
+
+    def _lean_worker(self, framework: str) -> Worker:
+        """One process per framework for agreement and for the lean route, which are the same program."""
+        if framework not in self.lean:
+            case = Case(framework=framework, route="lean", device=self.device)
+            self.lean[framework] = self._start(case, self.workers)
+        return self.lean[framework]
+
+    def _start(self, case: Case, stack: ExitStack) -> Worker:
+        framework = cases.FRAMEWORKS[case.framework]
+        self.say(f"starting {case.framework}/{case.route}")
+        worker = Worker(
+            f"{case.framework}/{case.route}",
+            module=framework.module,
+            device=self.device,
+            environment=framework.environment,
+        )
+        return stack.enter_context(worker)
+
+    def _record(self, checks: list[Check]) -> None:
+        self.results.add_checks(checks)
+        outcome = "agrees" if agree(checks) else f"DISAGREES at {checks[-1].check}: {checks[-1].value:.1e}"
+        self.say(f"{checks[-1].case}: {checks[-1].framework} {outcome}")
+
+    def _refuse(self, case: str, reason: str) -> None:
+        self.results.refuse(case, reason)
+        self.say(f"refused: {case}: {reason}")

@@ -1,0 +1,28 @@
+"""The suites: what is proved, what is then timed, at what size."""
+
+from dataclasses import dataclass
+
+MNIST_SIZE = 60_000  # images; what loading and training are timed on, whatever the dataset
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Which parts run."""
+
+    agreement_models: tuple[str, ...] = ("shallow", "deep")
+    loading_batches: tuple[int, ...] = ()  # images
+    training: tuple[tuple[str, int], ...] = ()  # (model, images per batch)
+    blocks: int = 10  # pairs of every ratio
+
+
+SUITES = {
+    "agreement": Suite(),
+    "loading": Suite(agreement_models=(), loading_batches=(32, 512, 1000)),
+    "training": Suite(training=(("shallow", 512), ("deep", 512))),
+    "quick": Suite(loading_batches=(512,), training=(("shallow", 512),)),
+    "full": Suite(
+        loading_batches=(32, 512, 1000),
+        training=(("shallow", 32), ("shallow", 512), ("shallow", 1000), ("deep", 512)),
+        blocks=15,
+    ),
+}

@@ -1,0 +1,91 @@
+"""How long, and how sure. Knows no framework: a contender is a function that runs once and tells its seconds.
+
+Contenders run in turns, each once per block in random order, so that a busy machine slows both sides of a pair;
+a ratio is the median over blocks of the two times within a block, with a bootstrap interval.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+WARM_UPS = (1, 4)  # epochs before the first that counts: at least, at most
+STEADY = 0.05  # two epochs in a row this close, relatively, end the warm-up
+RESAMPLES = 10_000  # of the bootstrap
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One run: wall seconds, processor seconds, images."""
+
+    wall: float
+    cpu: float
+    images: int
+
+    def per_image(self, clock: str) -> float:
+        """Seconds an image, by the `wall` or the `cpu` clock."""
+        return getattr(self, clock) / self.images
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A median and its 95 % bootstrap interval."""
+
+    median: float
+    low: float
+    high: float
+
+    def excludes(self, value: float) -> bool:
+        """Whether a difference from `value` may be claimed."""
+        return not self.low <= value <= self.high
+
+
+Run = Callable[[int], Sample]
+
+
+def warm_up(run: Run) -> int:
+    """Run until two runs in a row agree; the number of runs, which is also the next epoch."""
+    least, most = WARM_UPS
+    previous = run(0)
+    for epoch in range(1, most):
+        current = run(epoch)
+        if epoch >= least and abs(current.cpu - previous.cpu) <= STEADY * previous.cpu:
+            return epoch + 1
+        previous = current
+    return most
+
+
+def in_turns(
+    contenders: Mapping[str, Run], *, blocks: int, first_epochs: Mapping[str, int], seed: int = 0
+) -> Iterator[tuple[int, str, Sample]]:
+    """(block, contender, sample): every contender once per block, in an order drawn anew for each."""
+    generator = np.random.default_rng(seed)
+    names = list(contenders)
+    for block in range(blocks):
+        for place in generator.permutation(len(names)):
+            name = names[place]
+            yield block, name, contenders[name](first_epochs[name] + block)
+
+
+def interval(values: Sequence[float], *, seed: int = 0) -> Interval:
+    """Median of `values` and its percentile-bootstrap interval (Efron 1979)."""
+    generator = np.random.default_rng(seed)
+    draws = generator.integers(0, len(values), (RESAMPLES, len(values)))
+    medians = np.median(np.asarray(values)[draws], axis=1)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(medians, [tail, 1 - tail])
+    return Interval(float(np.median(values)), float(low), float(high))
+
+
+def speed_ratio(baseline: list[Sample], contender: list[Sample], *, clock: str) -> Interval:
+    """How many times faster the contender is: seconds an image of the baseline over its own, pair by pair."""
+    pairs = zip(baseline, contender, strict=True)
+    return interval([slow.per_image(clock) / fast.per_image(clock) for slow, fast in pairs])
+
+
+def verdict(ratio: Interval) -> str:
+    """What the interval allows to be said."""
+    if not ratio.excludes(1.0):
+        return "not distinguishable"
+    return "faster" if ratio.median > 1 else "slower"

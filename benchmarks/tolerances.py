@@ -1,0 +1,53 @@
+"""How far apart two implementations may be, and why.
+
+A tolerance is FACTOR times the distance of a float32 NumPy run from the float64 oracle on the same arrays: what
+rounding alone does to this computation. It is never below FLOOR, a few float32 roundings, because one run can be
+lucky, and never above the level's ceiling, beyond which a budget would be excusing an error.
+"""
+
+from dataclasses import dataclass
+
+# Another order of summation, fused multiply-add or another exp moves a result by a small multiple of the
+# same rounding error: 1 to 6 times it was seen over five frameworks.
+FACTOR = 8.0
+FLOOR = 8 * 2.0**-24  # 2^-24 is float32's relative rounding error
+
+
+@dataclass(frozen=True)
+class Level:
+    """One rung: what is compared, in what measure, and the ceiling of its tolerance."""
+
+    name: str
+    measure: str
+    ceiling: float
+
+
+LEVELS = (
+    Level("shapes", "parameters missing, extra or misshapen", 0.0),
+    # Outputs lie in [0, 1], so absolute is relative to full scale.
+    Level("outputs", "largest absolute difference", 1e-6),
+    Level("loss", "relative difference", 1e-5),
+    # Per tensor, because 1e-5 absolute says nothing of gradients that are 1e-5 themselves.
+    Level("gradients", "relative L2 distance of the worst tensor", 1e-5),
+    # An update, not a weight: a weight hardly moves in ten steps, so it agrees whatever the learning rate.
+    # Over all tensors together, because where a tensor moves by less than its weights' rounding there is nothing
+    # to compare: a float32 weight near 0.03 is stored to 2e-9. Hence also the wider ceiling after one step.
+    Level("one update", "relative L2 distance of the change of all weights", 1e-3),
+    Level("ten updates", "relative L2 distance of the change of all weights", 1e-4),
+)
+
+
+def tolerance(level: Level, budget: float) -> float:
+    """The largest difference that passes, given the float32 run's own distance from the oracle."""
+    return min(level.ceiling, max(FLOOR, FACTOR * budget))
+
+
+# A whole epoch is 118 steps of 512 images; errors grow with the steps, and jump where a unit's sign flips.
+EPOCH = Level("one epoch", "relative L2 distance of the change of all weights", 1e-2)
+# Lightning runs the reference's own module on the same batches, so on a CPU nothing may differ.
+BITWISE = Level("one epoch, bit for bit", "weights that differ from core_torch's", 0.0)
+# A route at its defaults shuffles by itself, so only the error it reaches can be compared: one epoch's error
+# differed by 1 to 4 % between shuffles of one framework.
+OWN_SHUFFLE = Level("one epoch, own shuffle", "relative difference of the error reached", 0.15)
+# Every image exactly once, equal bit for bit, in another order than stored.
+SAME_IMAGES = Level("same images, shuffled", "images missing, repeated or altered", 0.0)

@@ -1,0 +1,114 @@
+"""The inside of a worker process: one framework, one trial, requests on standard input.
+
+A request is one line of JSON, {"do": ...}; so is a reply. Arrays travel as .npz files in the folder that the
+parent names. Whatever a framework prints goes to standard error, so that replies stay clean.
+"""
+
+import importlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from benchmarks.trial import Case
+from core_torch.contract.pixels import Split
+from core_torch.contract.recipe import Recipe
+
+PACKAGES = ("numpy", "torch", "torchvision", "lightning", "keras", "tensorflow", "jax")
+
+
+class Server:
+    """Answers requests about one trial."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.trial: Any = None
+
+    def prepare(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Import the framework and build the trial; the time that takes is reported, never compared."""
+        with np.load(self.folder / request["split"], allow_pickle=False) as stored:
+            split = Split(stored["images"], stored["labels"], request["name"])
+        started = time.perf_counter()
+        module = importlib.import_module(request["module"])
+        self.trial = module.prepare(Case(**request["case"]), split, Recipe().with_changes(**request["recipe"]))
+        return {"seconds": time.perf_counter() - started}
+
+    def call(self, request: dict[str, Any]) -> dict[str, Any]:
+        """A method of the trial; arrays in, arrays and a number out."""
+        arguments = self._read(request["arrays"])
+        packed = request["method"] == "load"
+        result = getattr(self.trial, request["method"])(*([arguments] if packed else arguments.values()))
+        number = None
+        if isinstance(result, tuple):
+            number, result = result
+        elif isinstance(result, float):
+            number, result = result, {}
+        arrays = {"result": result} if isinstance(result, np.ndarray) else result or {}
+        np.savez(self.folder / "reply.npz", **arrays)
+        return {"number": number}
+
+    def time(self, request: dict[str, Any]) -> dict[str, Any]:
+        """One epoch: wall seconds, processor seconds of this process and its children, images seen."""
+        wall, processor = time.perf_counter(), sum(os.times()[:4])
+        images = self.trial.epoch(request["epoch"])
+        return {
+            "wall": time.perf_counter() - wall,
+            "cpu": sum(os.times()[:4]) - processor,
+            "images": images,
+        }
+
+    def describe(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Versions of whatever is imported here, and the threads it may use."""
+        return {
+            "python": platform.python_version(),
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "versions": {name: _version(name) for name in PACKAGES if name in sys.modules},
+        }
+
+    def _read(self, name: str | None) -> dict[str, np.ndarray]:
+        if name is None:
+            return {}
+        with np.load(self.folder / name, allow_pickle=False) as stored:
+            return dict(stored)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def serve(folder: Path, requests: TextIO, replies: TextIO) -> None:
+    """Answer until the input ends; an exception becomes a reply, so that the parent can name it."""
+    server = Server(folder)
+    for line in requests:
+        request = json.loads(line)
+        handler: Callable[[dict[str, Any]], dict[str, Any]] = getattr(server, request["do"])
+        try:
+            reply = handler(request)
+        except Exception as error:  # the parent decides what a failure of any kind means
+            reply = {"error": f"{type(error).__name__}: {error}"}
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+def main() -> None:
+    """`python -m benchmarks.worker FOLDER [CORE]`."""
+    if len(sys.argv) > 2 and hasattr(os, "sched_setaffinity"):
+        # One core: then no framework's thread pool can differ from another's.
+        os.sched_setaffinity(0, {int(sys.argv[2])})
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    serve(Path(sys.argv[1]), sys.stdin, replies)
+
+
+if __name__ == "__main__":
+    main()

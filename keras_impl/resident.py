@@ -1,0 +1,211 @@
+"""Training with the whole split on the device: each minibatch is gathered there by index, and nothing comes
+back to the host before the epoch ends. One class per backend, with the same methods.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+
+class ResidentLoop:
+    """What the backends share. Tensors are (N, pixels); the loss is the mean squared error over both axes.
+
+    Args:
+        model: compiled; its optimizer and its `jit_compile` are used.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self.model, self.optimizer, self.variables = model, model.optimizer, model.trainable_variables
+        if not self.optimizer.built:
+            self.optimizer.build(self.variables)
+
+    def epoch(self, images: Any, batches: Iterable[np.ndarray]) -> float:
+        """Train on images[batch], as inputs and targets, for every batch; the loss averaged over images.
+
+        Args:
+            images: a tensor on the device.
+            batches: index batches, all of one length but the last, so that two shapes at most are compiled.
+        """
+        *full, last = batches
+        total = self._steps(images, np.stack(full)) * len(full[0]) if full else 0.0
+        total += self._steps(images, last[None]) * len(last)
+        return float(total) / (sum(map(len, full)) + len(last))
+
+    def step(self, inputs: Any, targets: Any) -> Any:
+        """One optimizer step; the loss before it."""
+        raise NotImplementedError
+
+    def _steps(self, images: Any, batches: np.ndarray) -> Any:
+        """One step for each row of batches (steps, batch size); the sum of their losses, on the device."""
+        raise NotImplementedError
+
+    def loss_and_gradients(self, inputs: Any, targets: Any) -> tuple[Any, Sequence[Any]]:
+        """The loss and its gradient for each of `model.trainable_variables`, which stay as they are."""
+        raise NotImplementedError
+
+    def synchronize(self) -> None:
+        """Return once the device has finished every step."""
+        raise NotImplementedError
+
+
+class TensorFlowLoop(ResidentLoop):
+    """A `tf.function` whose while-loop runs over the batches."""
+
+    def __init__(self, model: keras.Model) -> None:
+        import tensorflow as tf
+
+        super().__init__(model)
+        self.tf = tf
+        self.compiled_step = tf.function(self._step, jit_compile=model.jit_compile)
+        self.compiled_steps = tf.function(self._fold, jit_compile=model.jit_compile)
+
+    def loss_and_gradients(self, inputs: Any, targets: Any) -> tuple[Any, Sequence[Any]]:
+        """By `GradientTape`."""
+        with self.tf.GradientTape() as tape:
+            loss = self.tf.reduce_mean(self.tf.square(self.model(inputs, training=True) - targets))
+        return loss, tape.gradient(loss, self.variables)
+
+    def step(self, inputs: Any, targets: Any) -> Any:
+        """One call of the compiled step."""
+        return self.compiled_step(inputs, targets)
+
+    def _step(self, inputs: Any, targets: Any) -> Any:
+        loss, gradients = self.loss_and_gradients(inputs, targets)
+        self.optimizer.apply(gradients, self.variables)
+        return loss
+
+    def _fold(self, images: Any, batches: Any) -> Any:
+        def add_step(total: Any, batch: Any) -> Any:
+            rows = self.tf.gather(images, batch)
+            return total + self._step(rows, rows)
+
+        return self.tf.foldl(add_step, batches, initializer=0.0, parallel_iterations=1)
+
+    def _steps(self, images: Any, batches: np.ndarray) -> Any:
+        return self.compiled_steps(images, self.tf.constant(batches))
+
+    def synchronize(self) -> None:
+        """By reading a weight, which waits for its last update."""
+        self.variables[-1].numpy()
+
+
+class JaxLoop(ResidentLoop):
+    """A jitted `lax.scan` over the batches; the variables are read before it and set after it."""
+
+    def __init__(self, model: keras.Model) -> None:
+        import jax
+
+        super().__init__(model)
+        self.jax = jax
+        self.groups = (self.variables, model.non_trainable_variables, self.optimizer.variables)
+        # XLA's convolutions on a CPU are 2 to 4 times slower inside a scan: there, every step is a call.
+        convolves = any(len(variable.shape) == 4 for variable in self.variables)
+        self.scans = jax.default_backend() != "cpu" or not convolves
+        self.differentiate = jax.value_and_grad(self._loss, has_aux=True)
+        self.compiled_step = jax.jit(self._advance)
+        self.compiled_scan = jax.jit(self._scan)
+
+    def loss_and_gradients(self, inputs: Any, targets: Any) -> tuple[Any, Sequence[Any]]:
+        """By `jax.value_and_grad` over `stateless_call`."""
+        trainable, others, _ = self._state()
+        (loss, _), gradients = self.differentiate(trainable, others, inputs, targets)
+        return loss, gradients
+
+    def step(self, inputs: Any, targets: Any) -> Any:
+        """One call of the compiled step."""
+        state, loss = self.compiled_step(self._state(), inputs, targets)
+        self._set(state)
+        return loss
+
+    def _loss(self, trainable: list, others: list, inputs: Any, targets: Any) -> tuple[Any, list]:
+        outputs, others = self.model.stateless_call(trainable, others, inputs, training=True)
+        return self.jax.numpy.mean((outputs - targets) ** 2), others
+
+    def _advance(self, state: tuple, inputs: Any, targets: Any) -> tuple[tuple, Any]:
+        trainable, others, slots = state
+        (loss, others), gradients = self.differentiate(trainable, others, inputs, targets)
+        trainable, slots = self.optimizer.stateless_apply(slots, gradients, trainable)
+        return (trainable, others, slots), loss
+
+    def _gather(self, images: Any, batch: Any) -> Any:
+        return self.jax.numpy.take(images, batch, axis=0, mode="clip")
+
+    def _scan(self, state: tuple, images: Any, batches: Any) -> tuple[tuple, Any]:
+        def advance(held: tuple, batch: Any) -> tuple[tuple, Any]:
+            rows = self._gather(images, batch)
+            return self._advance(held, rows, rows)
+
+        state, losses = self.jax.lax.scan(advance, state, batches)
+        return state, losses.sum()
+
+    def _steps(self, images: Any, batches: np.ndarray) -> Any:
+        state, total, indices = self._state(), 0.0, self.jax.numpy.asarray(batches, "int32")
+        if self.scans:
+            state, total = self.compiled_scan(state, images, indices)
+        else:
+            for batch in indices:
+                rows = self._gather(images, batch)
+                state, loss = self.compiled_step(state, rows, rows)
+                total += loss
+        self._set(state)
+        return total
+
+    def _state(self) -> tuple:
+        return tuple([variable.value for variable in group] for group in self.groups)
+
+    def _set(self, state: tuple) -> None:
+        for group, values in zip(self.groups, state):
+            for variable, value in zip(group, values):
+                variable.assign(value)
+
+    def synchronize(self) -> None:
+        """By `block_until_ready`."""
+        self.jax.block_until_ready(self._state())
+
+
+class TorchLoop(ResidentLoop):
+    """A Python loop: eager, as Keras is on torch by default; `jit_compile=True` compiles the forward pass."""
+
+    def __init__(self, model: keras.Model) -> None:
+        import torch
+
+        super().__init__(model)
+        self.torch = torch
+        self.loss = torch.compile(self._loss) if model.jit_compile else self._loss
+
+    def _loss(self, inputs: Any, targets: Any) -> Any:
+        return self.torch.mean(self.torch.square(self.model(inputs, training=True) - targets))
+
+    def loss_and_gradients(self, inputs: Any, targets: Any) -> tuple[Any, Sequence[Any]]:
+        """By `torch.autograd.grad`."""
+        loss = self.loss(inputs, targets)
+        return loss.detach(), self.torch.autograd.grad(loss, [variable.value for variable in self.variables])
+
+    def step(self, inputs: Any, targets: Any) -> Any:
+        """Gradients, then the Keras optimizer."""
+        loss, gradients = self.loss_and_gradients(inputs, targets)
+        with self.torch.no_grad():
+            self.optimizer.apply(gradients, self.variables)
+        return loss
+
+    def _steps(self, images: Any, batches: np.ndarray) -> Any:
+        total = 0.0
+        for batch in self.torch.from_numpy(batches).to(images.device):
+            rows = images.index_select(0, batch)
+            total += self.step(rows, rows)
+        return total
+
+    def synchronize(self) -> None:
+        """By `torch.cuda.synchronize` where there is a GPU; on a CPU torch is never behind."""
+        if self.torch.cuda.is_available():
+            self.torch.cuda.synchronize()
+
+
+LOOPS = {"tensorflow": TensorFlowLoop, "jax": JaxLoop, "torch": TorchLoop}
+
+
+def resident_loop(model: keras.Model) -> ResidentLoop:
+    """The loop of the backend Keras runs on."""
+    return LOOPS[keras.backend.backend()](model)

@@ -1,0 +1,194 @@
+"""The commands answer a mistake with one line and the right exit code, and import no framework to do so."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import core_torch.contract
+from core_torch.contract.command_line import Parser, add_data_options, add_recipe_options, prepare_output, run
+from core_torch.contract.errors import CheckpointError, ConfigError, DataFormatError
+from core_torch.contract.recipe import Recipe
+
+ROOT = Path(__file__).parents[2]
+FRAMEWORKS = ("torch", "torchvision", "lightning", "tensorflow", "jax", "keras", "sklearn", "matplotlib")
+
+
+def python(*arguments: str, path: tuple[Path, ...] = (ROOT,)) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path))}
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.fixture
+def parser() -> Parser:
+    """A program with one subcommand, as the real ones are built."""
+    parser = Parser(prog="program")
+    train = parser.add_subparsers(dest="command", required=True).add_parser("train")
+    add_data_options(train)
+    add_recipe_options(train)
+    return parser
+
+
+def complaint(capsys, parser: Parser, *arguments: str) -> str:
+    """The only line printed, with exit code 2."""
+    with pytest.raises(SystemExit) as exited:
+        parser.parse_args(arguments)
+    printed = capsys.readouterr()
+    assert exited.value.code == 2
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+    assert printed.err.startswith("program")
+    return printed.err
+
+
+def test_good_arguments_reach_the_recipe(parser):
+    parsed = parser.parse_args(["train", "--epochs", "3", "--learning-rate", "1e-2", "--seed", "5"])
+    assert (parsed.dataset, parsed.data_root) == ("digits", None)
+    recipe = Recipe().with_changes(
+        epochs=parsed.epochs,
+        batch_size=parsed.batch_size,
+        learning_rate=parsed.learning_rate,
+        seed=parsed.seed,
+    )
+    assert recipe == Recipe(epochs=3, learning_rate=0.01, seed=5)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("--epohcs", "--epochs"),
+        ("--epoch", "--epochs"),
+        ("--batchsize", "--batch-size"),
+        ("--batch_size", "--batch-size"),
+        ("--learning-rat=0.1", "--learning-rate"),
+        ("--data-rot", "--data-root"),
+    ],
+)
+def test_a_misspelt_option_of_a_subcommand_gets_a_suggestion(capsys, parser, typed, meant):
+    line = complaint(capsys, parser, "train", typed, "3")
+    assert line.startswith("program train: error: unrecognized arguments: ")
+    assert line.endswith(f"(did you mean {meant}?)\n")
+
+
+def test_an_option_like_no_other_gets_no_suggestion(capsys, parser):
+    assert "did you mean" not in complaint(capsys, parser, "train", "--xyz")
+    assert "did you mean" not in complaint(capsys, parser, "train", "epochs")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("trian",),
+        ("train", "--epochs"),
+        ("train", "--epochs", "three"),
+        ("train", "--epochs", "1.5"),
+        ("train", "--learning-rate", "fast"),
+        ("train", "--seed", "1\n2"),
+        ("train", "--two\nlines"),
+        ("train", "two", "words\nand lines"),
+    ],
+)
+def test_every_mistake_takes_one_line(capsys, parser, arguments):
+    complaint(capsys, parser, *arguments)
+
+
+def exit_code(command) -> int | str | None:
+    with pytest.raises(SystemExit) as exited:
+        run(command, program="program")
+    return exited.value.code
+
+
+def raising(error: BaseException):
+    def command():
+        raise error
+
+    return command
+
+
+def test_a_command_exits_with_what_it_returns(capsys):
+    assert exit_code(lambda: None) == 0
+    assert exit_code(lambda: 0) == 0
+    assert exit_code(lambda: 1) == 1
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", [ConfigError, DataFormatError, CheckpointError])
+def test_a_users_error_is_one_line_and_exit_code_2(capsys, kind):
+    assert exit_code(raising(kind("thing: found\n  this, allowed: that"))) == 2
+    assert capsys.readouterr().err == "program: error: thing: found this, allowed: that\n"
+
+
+def test_an_interrupt_exits_with_130(capsys):
+    assert exit_code(raising(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == "program: interrupted\n"
+
+
+def test_a_programmers_error_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        run(raising(ZeroDivisionError()), program="program")
+
+
+NOT_UTF8 = """
+import os
+from core_torch.contract.command_line import run
+from core_torch.contract.pixels import load_split
+run(lambda: load_split("mnist", root=os.fsdecode(b"caf\\xe9"), download=False), program="program")
+"""
+
+
+def test_a_process_ends_with_one_line_and_code_2_even_for_a_name_that_is_not_utf8():
+    finished = python("-c", NOT_UTF8)
+    assert finished.returncode == 2
+    assert finished.stdout == ""
+    assert len(finished.stderr.splitlines()) == 1
+    assert finished.stderr.startswith("program: error: caf")
+
+
+def test_an_output_folder_is_created_and_left_empty(tmp_path):
+    folder = prepare_output(tmp_path / "a" / "b")
+    assert folder.is_dir()
+    assert list(folder.iterdir()) == []
+    assert prepare_output(str(folder)) == folder
+
+
+def test_an_output_folder_that_cannot_be_is_refused(tmp_path):
+    (tmp_path / "file").write_text("kept")
+    for name in ("file", "file/below", "n" * 300, "file/below/far"):
+        with pytest.raises(ConfigError, match="^output: .* cannot be written to") as caught:
+            prepare_output(tmp_path / name)
+        assert str(tmp_path / name) in str(caught.value)
+    assert (tmp_path / "file").read_text() == "kept"
+    with pytest.raises(ConfigError, match="cannot be written to"):
+        prepare_output("/proc/nothing-can-be-made-here")
+
+
+LOADED = """
+import importlib, sys
+for name in sys.argv[1].split(","):
+    importlib.import_module(name)
+print(*sorted({module.partition(".")[0] for module in sys.modules}))
+"""
+
+
+def frameworks_loaded_by(modules: list[str], *, path: tuple[Path, ...] = (ROOT,)) -> set[str]:
+    finished = python("-c", LOADED, ",".join(modules), path=path)
+    assert finished.returncode == 0, finished.stderr
+    return set(finished.stdout.split()) & set(FRAMEWORKS)
+
+
+def test_no_module_of_the_contract_loads_a_framework():
+    folder = Path(core_torch.contract.__file__).parent
+    modules = [f"core_torch.contract.{path.stem}" for path in folder.glob("*.py")]
+    assert len(modules) > 10
+    assert frameworks_loaded_by(["core_torch", "core_torch.contract", *modules]) == set()
+
+
+def test_a_module_that_loaded_one_would_be_noticed(tmp_path):
+    (tmp_path / "torch.py").write_text("")
+    (tmp_path / "offender.py").write_text("import json, torch")
+    assert frameworks_loaded_by(["offender"], path=(tmp_path,)) == {"torch"}
