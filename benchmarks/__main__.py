@@ -1,4 +1,4 @@
-"""python -m benchmarks [run] | compare OLD NEW
+"""python -m benchmarks [run] | compare OLD NEW | markdown RESULTS
 
 Exit 0: all agree. 1: a disagreement, a refused case, or a ratio lost. 2: the arguments are wrong.
 """
@@ -6,6 +6,7 @@ Exit 0: all agree. 1: a disagreement, a refused case, or a ratio lost. 2: the ar
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.cases import FRAMEWORKS
@@ -40,6 +41,8 @@ def build_parser() -> Parser:
     comparison.add_argument("old", metavar="OLD.json")
     comparison.add_argument("new", metavar="NEW.json")
     comparison.add_argument("--threshold", type=float, default=0.1, help="share of a ratio that may be lost (default 0.1)")
+    table = commands.add_parser("markdown", help="the tables of a results file, for a README")
+    table.add_argument("results", metavar="RESULTS.json")
     for command in (runner, comparison):
         command.add_argument("--json", metavar="FILE", help="also write the printed values there")
     return parser
@@ -52,6 +55,8 @@ def run_suite(options: argparse.Namespace) -> int:
     frameworks = chosen_frameworks(options.frameworks)
     device = chosen_device(options.device)
     split = load_split(options.dataset, root=options.data_root)
+    if options.json:
+        prepare_output(Path(options.json).parent)
     output = prepare_output(options.output)
 
     from benchmarks.environment import describe_environment
@@ -85,7 +90,7 @@ def chosen_frameworks(listed: str | None) -> list[str]:
     """The frameworks asked for; all of them by default. `ConfigError` for one unknown or not installed."""
     from benchmarks.environment import installed
 
-    names = list(FRAMEWORKS) if listed is None else listed.split(",")
+    names = list(FRAMEWORKS) if listed is None else list(dict.fromkeys(listed.split(",")))
     for name in names:
         check_choice("frameworks", name, FRAMEWORKS)
         package = REQUIRED_PACKAGES[name]
@@ -117,12 +122,27 @@ def run_comparison(options: argparse.Namespace) -> int:
     return 0 if kept else 1
 
 
+def print_markdown(options: argparse.Namespace) -> None:
+    """Print a stored run as Markdown."""
+    from benchmarks.report import markdown
+    from benchmarks.results_file import read_results
+
+    print(markdown(read_results(Path(options.results))), end="")
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
+    "run": run_suite,
+    "compare": run_comparison,
+    "markdown": print_markdown,
+}
+
+
 def main() -> None:
     """Parse, dispatch, exit. Without a command, `run`."""
     given = sys.argv[1:]
-    named = given and (given[0] in ("run", "compare", "-h", "--help"))
+    named = given and (given[0] in COMMANDS or given[0] in ("-h", "--help"))
     options = build_parser().parse_args(given if named else ["run", *given])
-    command = {"run": run_suite, "compare": run_comparison}[options.command]
+    command = COMMANDS[options.command]
     run(lambda: command(options), program="python -m benchmarks")
 
 

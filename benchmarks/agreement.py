@@ -83,19 +83,13 @@ def trace_of(candidate: Trial, problem: Problem) -> Trace:
     first = problem.batches[0]
     outputs = candidate.predict(first)
     loss, gradients = candidate.loss_and_gradients(first, first)
-    start = candidate.weights()
+    shapes = {name: array.shape for name, array in candidate.weights().items()}
     candidate.step(first, first)
-    after_one = candidate.weights()
+    one_update = _difference(candidate.weights(), problem.weights)  # before a step overwrites it
     for batch in problem.batches[1:]:
         candidate.step(batch, batch)
-    after_ten = candidate.weights()
     return Trace(
-        {name: array.shape for name, array in start.items()},
-        outputs,
-        loss,
-        gradients,
-        _difference(after_one, problem.weights),
-        _difference(after_ten, problem.weights),
+        shapes, outputs, loss, gradients, one_update, _difference(candidate.weights(), problem.weights)
     )
 
 
@@ -188,7 +182,8 @@ def worst_tensor_distance(found: Mapping[str, np.ndarray], truth: Mapping[str, n
     """The largest relative distance of a single tensor."""
     if found.keys() != truth.keys():
         return float("inf")
-    return max(relative_distance({name: found[name]}, {name: truth[name]}) for name in truth)
+    # NumPy's maximum: Python's would pass over a NaN that is not the first.
+    return float(np.max([relative_distance({name: found[name]}, {name: truth[name]}) for name in truth]))
 
 
 def _largest(found: np.ndarray, truth: np.ndarray) -> float:

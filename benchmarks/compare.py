@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results_file import read_results
+from core_torch.contract.errors import DataFormatError
 
 THRESHOLD = 0.10  # share of a ratio that may be lost before a comparison fails
 
@@ -14,10 +15,12 @@ def compare(old_path: Path, new_path: Path, *, threshold: float = THRESHOLD) -> 
     A ratio is lost if its median fell by more than `threshold` and the two intervals do not overlap.
 
     Raises:
-        DataFormatError: a file is not a results file.
+        DataFormatError: a file is not a results file, or the two have no ratio in common.
     """
     old, new = ({_key(row): row for row in read_results(path)["ratios"]} for path in (old_path, new_path))
     rows = [_row(key, old[key], new[key], threshold=threshold) for key in old if key in new]
+    if not rows:
+        raise DataFormatError(f"{new_path}: has no ratio that {old_path} has as well")
     return rows, not any(row["lost"] for row in rows)
 
 

@@ -14,5 +14,5 @@ class PerImageDataset(MNIST):
     """
 
     def __init__(self, split: Split) -> None:
-        self.data, self.targets = torch.from_numpy(split.images), torch.from_numpy(split.labels)
+        self.data, self.targets = torch.tensor(split.images), torch.tensor(split.labels)
         self.transform, self.target_transform = ToTensor(), None

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,8 @@ class Worker:
         self.folder = tempfile.TemporaryDirectory(prefix="benchmark-")
         hidden = {} if device.startswith("cuda") else {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
         core = [str(min(os.sched_getaffinity(0)))] if pinned and hasattr(os, "sched_getaffinity") else []
-        self.log = open(Path(self.folder.name) / "log.txt", "w+", encoding="utf-8")  # noqa: SIM115
+        log = Path(self.folder.name) / "log.txt"
+        self.log = open(log, "w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", self.folder.name, *core],
             stdin=subprocess.PIPE,
@@ -86,12 +88,14 @@ class Worker:
             print(json.dumps(request), file=self.process.stdin, flush=True)
             line = self.replies.get(timeout=TIMEOUT_SECONDS)
         except queue.Empty:
+            self._kill()  # or a late reply would pass for that to the next request
             raise WorkerError(f"{self.name}: no answer within {TIMEOUT_SECONDS} s") from None
         except OSError:
             line = ""
         try:
             reply = json.loads(line)
         except ValueError:
+            self._kill()
             raise WorkerError(f"{self.name}: the process died ({self._last_words()})") from None
         if "error" in reply:
             raise WorkerError(f"{self.name}: {reply['error']}")
@@ -155,16 +159,25 @@ class Worker:
         """See `LoadingTrial`."""
         return self._call("checksums", {"epoch": np.array(epoch)})[1]["result"]
 
-    def close(self) -> None:
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can still be asked."""
+        return self.process.poll() is None
+
+    def _kill(self) -> None:
         """End the process and everything it started."""
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
+
+    def close(self) -> None:
+        """End the process and everything it started, and remove its folder."""
+        self._kill()
         for stream in (self.process.stdin, self.process.stdout, self.log):
-            if stream:
-                stream.close()
+            # What could not be sent to a dead process is still in the stream and cannot be flushed.
+            with suppress(OSError):
+                if stream:
+                    stream.close()
         self.folder.cleanup()
 
     def __enter__(self) -> "Worker":

@@ -148,3 +148,23 @@ def _picture(pictures: list[Path], number: int) -> str:
     if number >= len(pictures):
         return ""
     return f"<img alt='ratios' src='data:image/png;base64,{base64.b64encode(pictures[number].read_bytes()).decode()}'>"
+
+
+def markdown(content: dict[str, Any]) -> str:
+    """The tables of a results file (as `read_results` returns it) for a README."""
+    machine = content["environment"]
+    passed = sum(row["passed"] for row in content["agreement"])
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    lines = [
+        f"{content['created'][:10]}, {content['dataset']}, {machine['cpu']}, one thread; {versions}. "
+        f"{passed} of {len(content['agreement'])} agreement checks passed."
+    ]
+    results = Results(content["command"], machine, content["dataset"])
+    results.measurements, results.ratios = content["measurements"], content["ratios"]
+    for case, rows in ratio_rows(results, clock="cpu").items():
+        lines += ["", f"**{case}**", "", f"| contender | µs per image | times {rows[0]['baseline']} | 95 % interval |"]
+        lines.append("| --- | ---: | ---: | --- |")
+        for row in rows:
+            span = f"{row['low']:.2f} to {row['high']:.2f}"
+            lines.append(f"| {row['contender']} | {row['microseconds']:.3f} | {row['median']:.2f} | {span} |")
+    return "\n".join(lines) + "\n"

@@ -1,6 +1,7 @@
 """results.json: what is in it, how it is written, and a reader that refuses anything else."""
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +14,24 @@ from core_torch.contract.errors import DataFormatError
 from core_torch.contract.weights_file import write_atomically
 
 SCHEMA = 1
-TABLES = ("agreement", "measurements", "ratios", "floors", "refused")
+# What a reader may rely on; a float is above 0 and finite.
+HEAD = {"created": str, "command": list, "environment": dict, "dataset": str}
+ENVIRONMENT = {"cpu": str, "versions": dict}
+TABLES: dict[str, dict[str, type]] = {
+    "agreement": {"case": str, "framework": str, "check": str, "passed": bool},
+    "measurements": {"case": str, "contender": str, "unit": str, "samples": list, "median": float},
+    "ratios": {
+        "case": str,
+        "contender": str,
+        "baseline": str,
+        "clock": str,
+        "median": float,
+        "low": float,
+        "high": float,
+    },
+    "floors": {},
+    "refused": {"case": str, "reason": str},
+}
 
 
 @dataclass
@@ -84,25 +102,34 @@ def read_results(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_bytes())
+        json.dumps(content, ensure_ascii=False).encode()  # refuses an escape that is half a character
     except OSError as error:
         raise DataFormatError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise DataFormatError(f"{path}: is not JSON ({error})") from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise DataFormatError(f"{path}: is not a results file of schema {SCHEMA}")
-    for table in TABLES:
-        rows = content.get(table)
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    _check_fields(content, HEAD, where=f"{path}: the file")
+    _check_fields(content["environment"], ENVIRONMENT, where=f"{path}: environment")
+    for table, columns in TABLES.items():
+        if not isinstance(content.get(table), list):
             raise DataFormatError(f"{path}: {table} is not a list of rows")
-    for row in content["ratios"]:
-        _check_ratio(row, path)
+        for number, row in enumerate(content[table]):
+            _check_fields(row, columns, where=f"{path}: {table}[{number}]")
     return content
 
 
-def _check_ratio(row: dict[str, Any], path: Path) -> None:
-    texts, numbers = ("case", "contender", "baseline", "clock"), ("median", "low", "high")
-    if not all(isinstance(row.get(name), str) for name in texts):
-        raise DataFormatError(f"{path}: a ratio lacks one of {', '.join(texts)}")
-    values = [row.get(name) for name in numbers]
-    if not all(isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 for value in values):
-        raise DataFormatError(f"{path}: the ratio of {row['contender']} lacks a positive {', '.join(numbers)}")
+def _check_fields(found: object, expected: Mapping[str, type], *, where: str) -> None:
+    if not isinstance(found, dict):
+        raise DataFormatError(f"{where} is not a table")
+    for name, kind in expected.items():
+        value = found.get(name)
+        if kind is float:
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            # The largest float, because a whole number in JSON may be larger.
+            right = is_number and 0 < value <= sys.float_info.max  # type: ignore[operator]
+        else:
+            right = isinstance(value, kind)
+        if not right:
+            wanted = "a number above 0" if kind is float else f"a {kind.__name__}"
+            raise DataFormatError(f"{where} has no {name} that is {wanted}")

@@ -66,7 +66,7 @@ class KerasTrial:
                 order = batch_order(len(self.images), size, seed=self.recipe.seed, epoch=epoch)
                 self.loop.epoch(self.resident, order)
             elif self.case.route == "tf.data":
-                self.model.fit(self.dataset)
+                self.model.fit(self.dataset, shuffle=False)  # the dataset shuffles itself
             else:
                 self.model.fit(self.images, self.images, batch_size=size)
         self.loop.synchronize()

@@ -42,6 +42,9 @@ class Runner:
 
     def run(self, suite: Suite) -> None:
         """Agreement first; nothing that disagrees is timed."""
+        if suite.training and cases.BASELINE[0] not in self.frameworks:
+            # What every ratio is taken to is proved as well.
+            self.frameworks = [cases.BASELINE[0], *self.frameworks]
         with self.workers:
             agreed = {model: self.prove(model) for model in suite.agreement_models}
             self.save()
@@ -82,7 +85,7 @@ class Runner:
         contenders: dict[str, Worker] = {}
         judge = EpochJudge(name, model, self.large, recipe)
         with ExitStack() as others:
-            for framework in [cases.BASELINE[0], *(other for other in frameworks if other != cases.BASELINE[0])]:
+            for framework in sorted(frameworks, key=lambda framework: framework != cases.BASELINE[0]):
                 for route in cases.FRAMEWORKS[framework].routes:
                     case = Case(
                         framework=framework, route=route, model=model, batch_size=batch_size, device=self.device
@@ -135,12 +138,17 @@ class Runner:
         if baseline not in contenders:
             self._refuse(name, f"its baseline {baseline} is not there")
             return
-        first_epochs = {label: warm_up(worker.time) for label, worker in contenders.items()}
         samples: dict[str, list[Sample]] = {label: [] for label in contenders}
         runs = {label: worker.time for label, worker in contenders.items()}
-        for block, label, sample in in_turns(runs, blocks=blocks, first_epochs=first_epochs):
-            samples[label].append(sample)
-            self.say(f"{name}: block {block + 1} of {blocks}, {label}")
+        try:
+            first_epochs = {label: warm_up(run) for label, run in runs.items()}
+            turns = in_turns(runs, blocks=blocks, first_epochs=first_epochs, seed=self.recipe.seed)
+            for block, label, sample in turns:
+                samples[label].append(sample)
+                self.say(f"{name}: block {block + 1} of {blocks}, {label}")
+        except WorkerError as error:
+            self._refuse(name, str(error))
+            return
         for clock in ("cpu", "wall"):
             for label, taken in samples.items():
                 self.results.add_measurement(name, label, taken, clock=clock)
@@ -151,7 +159,7 @@ class Runner:
 
     def _lean_worker(self, framework: str) -> Worker:
         """One process per framework for agreement and for the lean route, which are the same program."""
-        if framework not in self.lean:
+        if framework not in self.lean or not self.lean[framework].is_alive:
             case = Case(framework=framework, route="lean", device=self.device)
             self.lean[framework] = self._start(case, self.workers)
         return self.lean[framework]

@@ -104,13 +104,14 @@ class JaxLoop(ResidentLoop):
         convolves = any(len(variable.shape) == 4 for variable in self.variables)
         self.scans = jax.default_backend() != "cpu" or not convolves
         self.differentiate = jax.value_and_grad(self._loss, has_aux=True)
+        self.compiled_gradients = jax.jit(self.differentiate)
         self.compiled_step = jax.jit(self._advance)
         self.compiled_scan = jax.jit(self._scan)
 
     def loss_and_gradients(self, inputs: Any, targets: Any) -> tuple[Any, Sequence[Any]]:
         """By `jax.value_and_grad` over `stateless_call`."""
         trainable, others, _ = self._state()
-        (loss, _), gradients = self.differentiate(trainable, others, inputs, targets)
+        (loss, _), gradients = self.compiled_gradients(trainable, others, inputs, targets)
         return loss, gradients
 
     def step(self, inputs: Any, targets: Any) -> Any:

@@ -12,7 +12,7 @@ COMMANDS = {
     "fit": "train, and print the validation error",
     "validate": "print the error on the held-out images",
     "test": "print the error on the test split",
-    "predict": "reconstruct the test split (ReconstructionWriter writes it)",
+    "predict": "reconstruct the test split, for a callback to use",
 }
 
 

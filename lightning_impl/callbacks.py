@@ -1,17 +1,11 @@
-"""Callbacks: how fast the epochs were, and the reconstructions as a file."""
+"""EpochTimer: how fast a Trainer's epochs were."""
 
-import io
 import time
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
-from lightning.pytorch.callbacks import BasePredictionWriter, Callback
-
-from core_torch.contract.weights_file import write_atomically
+from lightning.pytorch.callbacks import Callback
 
 
 class EpochTimer(Callback):
@@ -45,27 +39,3 @@ def _now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
-
-
-class ReconstructionWriter(BasePredictionWriter):
-    """Writes what `predict` returns as one NumPy array (N, 784) float32.
-
-    Args:
-        path: of the .npy file.
-    """
-
-    def __init__(self, path: str) -> None:
-        super().__init__(write_interval="epoch")
-        self.path = Path(path)
-
-    def write_on_epoch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        predictions: Sequence[Any],
-        batch_indices: Sequence[Any],
-    ) -> None:
-        """All batches, in order, in one step."""
-        buffer = io.BytesIO()
-        np.save(buffer, torch.cat(list(predictions)).cpu().numpy(), allow_pickle=False)
-        write_atomically(self.path, buffer.getvalue())

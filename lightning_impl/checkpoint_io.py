@@ -18,7 +18,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     passes over a `PermissionError` in silence (pytorch-lightning issues 21253 and 21800).
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
         """Write to a local path; `CheckpointError` where that fails."""
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
@@ -34,6 +36,7 @@ def check_readable(path: str | Path) -> None:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes torch raise nearly anything
-        raise CheckpointError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}: {error})") from error
+        reason = str(error).split("\n")[0].split(". ")[0]
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint ({reason})") from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise CheckpointError(f"{path}: is not a Lightning checkpoint, it holds no state_dict")

@@ -1,12 +1,13 @@
 """The commands: LightningCLI with the reference's defaults, one-line errors, and the figures at the end.
 
-Every option of `LitAutoencoder` (--model.*), `MNISTDataModule` (--data.*) and the Trainer (--trainer.*), on the
-command line or in a YAML file (--config). Nothing is written unless asked for: no logger, no checkpoint.
+Options are those of `LitAutoencoder` (--model.*), `MNISTDataModule` (--data.*) and Trainer (--trainer.*), on
+the command line or in a YAML file (--config). Nothing is written unless asked for: no logs, no checkpoint.
 """
 
 import logging
 import math
 import statistics
+import warnings
 from typing import Any, NoReturn
 
 import lightning as L
@@ -65,7 +66,10 @@ class Command(LightningCLI):
     def instantiate_trainer(self, **options: Any) -> L.Trainer:
         """With atomic checkpoints, unless the user names plugins."""
         chosen = self._get(self.config_init, "trainer")["plugins"]
-        return super().instantiate_trainer(**options, plugins=chosen or AtomicCheckpointIO())
+        try:
+            return super().instantiate_trainer(**options, plugins=chosen or AtomicCheckpointIO())
+        except ValueError as error:
+            raise ConfigError(f"trainer: {error}") from error
 
     def after_fit(self) -> None:
         """Print the figures of the last epoch."""
@@ -87,6 +91,7 @@ def run_command(*, program: str) -> None:
     """
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)  # its hints would bury the figures
+    warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # Lightning 2.6's own use of PyTorch
     try:
         Command(program=program)
     except MisconfigurationException as error:

@@ -1,6 +1,7 @@
-"""MNISTDataModule: a dataset of the contract as Lightning wants it, by either of two routes with equal batches."""
+"""MNISTDataModule: a dataset of the contract for a Trainer, by either of two routes with equal batches."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import lightning as L
 import torch
@@ -43,12 +44,14 @@ class ResidentBatches:
     """What a Trainer asks of a DataLoader, without one: batches gathered where the dataset lives.
 
     Args:
-        sampler: names seed and epoch of the order; None: in the stored order. Lightning looks for it by this name.
+        sampler: names the seed and the epoch of the order; None: the stored order.
     """
 
-    batch_sampler = None  # Lightning asks for it wherever there is a sampler
+    batch_sampler = None  # Lightning looks for this and for `sampler`, to tell it the epoch
 
-    def __init__(self, dataset: ResidentDataset, batch_size: int, *, sampler: EpochOrder | None = None) -> None:
+    def __init__(
+        self, dataset: ResidentDataset, batch_size: int, *, sampler: EpochOrder | None = None
+    ) -> None:
         check_integer("batch_size", batch_size, minimum=1)
         self.dataset, self.batch_size, self.sampler = dataset, batch_size, sampler
 
@@ -70,7 +73,7 @@ class MNISTDataModule(L.LightningDataModule):
         dataset: one of `DATASETS`; digits needs no files.
         data_root: folder that holds MNIST/raw; default $MNIST_ROOT, then ./data.
         batch_size: images per training step.
-        route: `resident`, the split on the device and a batch one gather; or `dataloader`, PyTorch's, image by image.
+        route: `resident`, on the device, a batch one gather; `dataloader`, PyTorch's, image by image.
         num_workers: processes of the DataLoader; 0: the Trainer's own.
         validation_fraction: of the training split; in [0, 0.5].
         seed: of the held-out choice and of the order.
@@ -106,8 +109,8 @@ class MNISTDataModule(L.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Read what the stage needs."""
-        if self.trainer and self.trainer.world_size > 1:
-            raise ConfigError(f"trainer.devices: found {self.trainer.world_size}, allowed: 1, batches are not divided")
+        if self.trainer and (count := self.trainer.world_size) > 1:
+            raise ConfigError(f"trainer.devices: found {count}, allowed: 1, batches are not divided")
         if stage in ("fit", "validate"):
             everything = self._read(train=True)
             fraction, seed = self.recipe.validation_fraction, self.recipe.seed
@@ -117,15 +120,15 @@ class MNISTDataModule(L.LightningDataModule):
 
     def _read(self, *, train: bool) -> ResidentDataset:
         split = load_split(self.dataset, train=train, root=self.data_root, download=False)
-        resident = self.route == "resident" and self.trainer is not None
-        return ResidentDataset(split, device=self.trainer.strategy.root_device if resident else "cpu")
+        device = self.trainer.strategy.root_device if self.trainer and self.route == "resident" else "cpu"
+        return ResidentDataset(split, device=device)
 
     def train_dataloader(self) -> ResidentBatches | DataLoader:
         """In the contract's order for seed and epoch; the last batch may be shorter."""
         order = EpochOrder(len(self.training), seed=self.recipe.seed)
         if self.trainer:
             # A resumed fit takes its first iterator before it tells the sampler the epoch.
-            order.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+            order.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
         return self._batches(self.training, self.recipe.batch_size, order)
 
     def val_dataloader(self) -> ResidentBatches | DataLoader | list:
@@ -153,6 +156,11 @@ class MNISTDataModule(L.LightningDataModule):
             persistent_workers=self.num_workers > 0,
             collate_fn=with_targets,
         )
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """A batch that lives there already is passed on untouched."""
+        here = batch[0].device == device
+        return batch if here else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
 
 def with_targets(samples: list[tuple[torch.Tensor, int]]) -> Batch:

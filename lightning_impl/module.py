@@ -19,14 +19,14 @@ from core_torch.training.loop import build_corruption, build_criterion, build_op
 class LitAutoencoder(L.LightningModule):
     """An `Autoencoder` with its training, validation, test and prediction steps.
 
-    A batch is (inputs (N, 1, 28, 28), targets (N, 784)), float32 in [0, 1]. Logged once per epoch: `train_loss`,
-    the criterion averaged over images; `validation_mse` and `test_mse`, the squared error per pixel of clean images.
-    Every `fit` starts the noise of the denoising objective at the seed, a resumed one too.
+    A batch is (inputs (N, 1, 28, 28), targets (N, 784)), float32 in [0, 1]. Logged by epoch: `train_loss`,
+    the criterion averaged over images; `validation_mse` and `test_mse`, the squared error per pixel, of clean
+    images. A `fit` resumed from a checkpoint starts noise and random probes at the seed again.
 
     Args:
         architecture: a name in `ARCHITECTURES`, or the table that `describe` makes of any architecture.
-        objective: this and all that follow are fields of `Recipe`, which gives units and ranges; its other fields
-            belong to the Trainer (`epochs`, `patience`) and to the datamodule (`batch_size`, `validation_fraction`).
+        objective: like all that follow a field of `Recipe`, which gives units and ranges. Its others belong
+            to the Trainer (`epochs`, `patience`) or to the datamodule (`batch_size`, `validation_fraction`).
 
     Raises:
         ConfigError: a value lies outside its range.
@@ -58,8 +58,10 @@ class LitAutoencoder(L.LightningModule):
             contraction=contraction,
             seed=seed,
         )
-        by_name = isinstance(architecture, str)
-        chosen = architecture_named(architecture) if by_name else architecture_from(architecture)
+        if isinstance(architecture, str):
+            chosen = architecture_named(architecture)
+        else:
+            chosen = architecture_from(architecture)
         self._hold(build_autoencoder(chosen, seed=seed))
         self.validation_mse, self.test_mse = MeanSquaredError(), MeanSquaredError()
 
@@ -88,7 +90,7 @@ class LitAutoencoder(L.LightningModule):
             return optimizer
         steps = self.trainer.estimated_stepping_batches
         if not math.isfinite(steps):
-            raise ConfigError(f"schedule: {self.recipe.schedule} needs a Trainer with finite max_epochs or max_steps")
+            raise ConfigError(f"schedule: {self.recipe.schedule} needs a finite trainer.max_epochs")
         scheduler = build_scheduler(optimizer, self.recipe, steps=int(steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -124,8 +126,3 @@ class LitAutoencoder(L.LightningModule):
     def predict_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Reconstructions (N, 784)."""
         return self(batch[0])
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """A batch that lives there already is passed on untouched."""
-        here = batch[0].device == device
-        return batch if here else super().transfer_batch_to_device(batch, device, dataloader_idx)

@@ -25,7 +25,7 @@ PRESETS: dict[str, dict[tuple[str, str], tuple[Changes, Changes]]] = {
         # Tied, so that the penalty cannot be scaled away; 300 sigmoid units, which contract by saturating.
         ("shallow", "contractive"): (
             {"widths": (784, 300), "code_activation": "sigmoid", "tied": True},
-            _CYCLE | {"learning_rate": 0.01, "epochs": 20, "contraction": 1e-4},
+            _CYCLE | {"learning_rate": 0.01, "epochs": 20, "contraction": 2e-5},
         ),
         ("deep", "standard"): (_SMOOTH, _CYCLE | {"learning_rate": 0.003, "epochs": 15}),
         ("randomized-shallow", "standard"): ({}, _CYCLE | {"learning_rate": 0.003, "epochs": 20}),

@@ -69,7 +69,7 @@ def load_weights(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, object]
         content = (folder / WEIGHTS_NAME).read_bytes()
     except OSError as error:
         raise CheckpointError(f"{error.filename}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder / MANIFEST_NAME}: is not JSON ({error})") from error
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         raise CheckpointError(f"{folder / MANIFEST_NAME}: is not a manifest of schema {SCHEMA}")

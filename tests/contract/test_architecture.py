@@ -103,6 +103,15 @@ def test_an_architecture_lists_its_layers(name):
     assert ARCHITECTURES[name].decoder_layers() == decoder
 
 
+def test_an_odd_pixel_of_padding_or_cropping_comes_last():
+    even = Convolutional(filters=(3,), kernel_sizes=(4,), pool_every=0)
+    assert even.encoder_layers()[0] == Convolution(1, 3, 4, padding=(1, 2))
+    assert even.decoder_layers()[3] == TransposedConvolution(3, 1, 4, crop=(1, 2))
+    strided = Convolutional(filters=(3,), kernel_sizes=(5,), strides=(2,), pool_every=0)
+    assert strided.encoder_layers()[0] == Convolution(1, 3, 5, stride=2, padding=(1, 2))
+    assert strided.decoder_layers()[3] == TransposedConvolution(3, 1, 5, stride=2, crop=(1, 2))
+
+
 def test_there_are_six_architectures_of_known_size():
     assert {name: parameters(architecture) for name, architecture in ARCHITECTURES.items()} == PARAMETERS
     assert ARCHITECTURES.keys() == LAYERS.keys()

@@ -86,6 +86,7 @@ def test_swapped_endianness_is_refused(write, idx_bytes, images, labels):
 def test_images_of_another_size_are_refused(write, idx_bytes, images):
     assert "(28, 27), expected (28, 28)" in refusal(write(idx_bytes(images[:, :, :27])))
     assert "(27, 28), expected (28, 28)" in refusal(write(idx_bytes(images[:, :27])))
+    assert "(14, 56), expected (28, 28)" in refusal(write(idx_bytes(images.reshape(7, 14, 56))))
 
 
 @pytest.mark.parametrize("count", [0, LARGEST_COUNT + 1, 2**32 - 1])

@@ -372,14 +372,20 @@ def test_training_lowers_the_error():
     assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:4])
 
 
-def test_the_callers_weights_are_copied():
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_callers_weights_are_copied(dtype):
     model = FullyConnected(widths=(6, 4))
-    weights = initial_weights(model)
+    weights = {name: value.astype(dtype) for name, value in initial_weights(model).items()}
     before = {name: value.copy() for name, value in weights.items()}
     images = np.random.default_rng(2).random((3, 6))
-    for dtype in (np.float32, np.float64):
-        Oracle(model, weights, dtype=dtype).step(images, images, learning_rate=1)
-        assert all(np.array_equal(weights[name], before[name]) for name in weights)
+    oracle = Oracle(model, weights, dtype=dtype)
+    loss = oracle.loss(images, images)
+    oracle.step(images, images, learning_rate=1)
+    assert all(np.array_equal(weights[name], before[name]) for name in weights)
+    untouched = Oracle(model, weights, dtype=dtype)
+    for value in weights.values():
+        value[:] = 0
+    assert untouched.loss(images, images) == loss
 
 
 FLOAT32_STEP = 2.0**-24  # half the distance from 1 to the next float32

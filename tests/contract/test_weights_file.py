@@ -82,7 +82,18 @@ def test_a_manifest_cut_anywhere_is_refused(saved):
 
 @pytest.mark.parametrize(
     "manifest",
-    ["[]", "null", "3", "{}", '{"schema": 2}', '{"schema": "1"}', '{"schema": 1}', "\x00", "not JSON"],
+    [
+        "[]",
+        "null",
+        "3",
+        "{}",
+        '{"schema": 2}',
+        '{"schema": "1"}',
+        '{"schema": 1}',
+        "\x00",
+        "not JSON",
+        pytest.param("[" * 100_000, id="nested too deeply"),
+    ],
 )
 def test_what_is_no_manifest_is_refused(saved, manifest):
     (saved / MANIFEST_NAME).write_text(manifest)

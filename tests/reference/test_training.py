@@ -1,4 +1,4 @@
-"""The loop trains what it was given, as written in the recipe, to the last bit; and it stops, waits and fails as it says."""
+"""The loop does what the recipe says, to the last bit; it stops, restores and fails as promised."""
 
 from dataclasses import replace
 
@@ -69,7 +69,13 @@ def test_two_runs_are_equal_to_the_last_bit(objective, optimizer):
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"learning_rate": 1.0001e-3}, {"batch_size": 15}, {"objective": "denoising"}, {"optimizer": "sgd"}],
+    [
+        {"seed": 1},
+        {"learning_rate": 1.0001e-3},
+        {"batch_size": 15},
+        {"objective": "denoising"},
+        {"optimizer": "sgd"},
+    ],
 )
 def test_another_recipe_is_another_run(change):
     assert not same(trained(), trained(**change))
@@ -155,19 +161,24 @@ def test_a_short_last_batch_weighs_as_much_as_its_images():
     def criterion(output, target):
         return target.mean() + 0 * output.sum()
 
-    dataset = numbered(45)
-    history, _ = trained(dataset, criterion=criterion, validation_fraction=0, epochs=1)
-    means = [target.mean() for _, target in dataset.batches(RECIPE.batch_size)]
-    assert [len(target) for _, target in dataset.batches(RECIPE.batch_size)] == [16, 16, 13]
-    assert history.train_loss[0] == pytest.approx(float(dataset.data.mean()), rel=1e-6)
-    assert float(sum(means)) / 3 != pytest.approx(float(dataset.data.mean()), rel=1e-3)
+    dataset, mean = numbered(45), pytest.approx(22 / 255, rel=1e-6)
+    history, _ = trained(dataset, criterion=criterion, validation_fraction=0, epochs=1, batch_size=44)
+    large, small = (float(target.mean()) for _, target in dataset.batches(44))
+    assert history.train_loss[0] == mean
+    assert (44 * large + small) / 45 == mean != (large + small) / 2
 
 
-def rates(monkeypatch, **options) -> list[float]:
+@pytest.fixture
+def optimizers(monkeypatch) -> list[torch.optim.Optimizer]:
+    """Those that the loop has built, in order."""
+    built, build = [], loop.build_optimizer
+    monkeypatch.setattr(loop, "build_optimizer", lambda *given: built.append(build(*given)) or built[-1])
+    return built
+
+
+def rates(optimizers: list[torch.optim.Optimizer], **options) -> list[float]:
     """The learning rate of each step."""
-    optimizers, used = [], []
-    build = loop.build_optimizer
-    monkeypatch.setattr(loop, "build_optimizer", lambda *given: optimizers.append(build(*given)) or optimizers[-1])
+    used = []
 
     def criterion(output, target):
         used.append(optimizers[-1].param_groups[0]["lr"])
@@ -178,8 +189,8 @@ def rates(monkeypatch, **options) -> list[float]:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_one_cycle_rises_to_the_recipes_rate_and_falls_to_almost_nothing(monkeypatch, optimizer):
-    used = rates(monkeypatch, schedule="one-cycle", epochs=10, learning_rate=0.01, optimizer=optimizer)
+def test_one_cycle_rises_to_the_recipes_rate_and_falls_to_almost_nothing(optimizers, optimizer):
+    used = rates(optimizers, schedule="one-cycle", epochs=10, learning_rate=0.01, optimizer=optimizer)
     peak = used.index(max(used))
     assert len(used) == 30
     assert max(used) == pytest.approx(0.01, rel=1e-2)
@@ -188,20 +199,17 @@ def test_one_cycle_rises_to_the_recipes_rate_and_falls_to_almost_nothing(monkeyp
     assert used[0] < 0.01 / 10 and used[-1] < 0.01 / 1000
 
 
-def test_a_constant_schedule_is_constant(monkeypatch):
-    assert set(rates(monkeypatch, learning_rate=0.01)) == {0.01}
+def test_a_constant_schedule_is_constant(optimizers):
+    assert set(rates(optimizers, learning_rate=0.01)) == {0.01}
 
 
-def test_momentum_stays_the_recipes_under_one_cycle(monkeypatch):
-    optimizers = []
-    build = loop.build_optimizer
-    monkeypatch.setattr(loop, "build_optimizer", lambda *given: optimizers.append(build(*given)) or optimizers[-1])
+def test_momentum_stays_the_recipes_under_one_cycle(optimizers):
     trained(schedule="one-cycle", optimizer="sgd", momentum=0.5)
     assert optimizers[0].param_groups[0]["momentum"] == 0.5
 
 
 # Trained on a light grey, the output passes the darker grey of the validation split on its way.
-PASSING = {"dataset": grey(190), "validation": grey(150), "learning_rate": 2e-3}
+PASSING = {"dataset": grey(190), "validation": grey(150), "learning_rate": 2e-2}
 
 
 def test_early_stopping_restores_the_weights_of_the_best_epoch():

@@ -1,0 +1,124 @@
+"""Lightning's side of the benchmark: a bare Trainer over a resident dataset, or one at its defaults."""
+
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from benchmarks.per_image import PerImageDataset
+from benchmarks.trial import Arrays, Case
+from core_torch.contract.architecture import architecture_named
+from core_torch.contract.errors import check_choice
+from core_torch.contract.pixels import Split
+from core_torch.contract.recipe import Recipe
+from core_torch.data.resident import ResidentDataset
+from core_torch.models.autoencoder import build_autoencoder, load_reference_weights, to_reference_weights
+from lightning_impl.datamodule import EpochOrder, ResidentBatches, with_targets
+from lightning_impl.module import LitAutoencoder
+
+
+class KeptOptimizer(LitAutoencoder):
+    """Keeps its momentum from one `fit` to the next."""
+
+    kept: torch.optim.Optimizer | None = None
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The same optimizer every time."""
+        self.kept = self.kept or super().configure_optimizers()
+        return self.kept
+
+
+class LightningTrial:
+    """See `benchmarks.trial.Trial`."""
+
+    def __init__(self, case: Case, split: Split, recipe: Recipe) -> None:
+        check_choice("route", case.route, ("lean", "default"))
+        self.case, self.recipe, self.device = case, recipe, torch.device(case.device)
+        model = build_autoencoder(architecture_named(case.model), seed=recipe.seed)
+        self.lit = KeptOptimizer.wrap(model, recipe)
+        self.count = len(split)
+        if case.route == "lean":
+            self.dataset = ResidentDataset(split, device=self.device)
+        else:
+            self.loader: DataLoader = DataLoader(
+                PerImageDataset(split), case.batch_size, shuffle=True, collate_fn=with_targets
+            )
+        for name in ("lightning.pytorch", "lightning.fabric"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+
+    def load(self, weights: Arrays) -> None:
+        """Set every weight; forget the momentum."""
+        load_reference_weights(self.lit.model, weights)
+        self.lit.kept = None
+
+    def weights(self) -> Arrays:
+        """The current weights."""
+        return to_reference_weights(self.lit.model)
+
+    @torch.no_grad()
+    def predict(self, inputs: np.ndarray) -> np.ndarray:
+        """Outputs (N, pixels), by `predict_step`."""
+        return self.lit.predict_step(self._batch(inputs, inputs), 0).cpu().numpy()
+
+    def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Arrays]:
+        """Of `training_step`, by autograd."""
+        loss = self.lit.training_step(self._batch(inputs, targets), 0)
+        names, parameters = zip(*self.lit.model.named_parameters())
+        gradients = torch.autograd.grad(loss, parameters)
+        return loss.item(), {name: gradient.cpu().numpy() for name, gradient in zip(names, gradients)}
+
+    def step(self, inputs: np.ndarray, targets: np.ndarray) -> float:
+        """`training_step`, and the optimizer that the module configures."""
+        batch, optimizer = self._batch(inputs, targets), self.lit.configure_optimizers()
+        loss = self.lit.training_step(batch, 0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    def epoch(self, epoch: int) -> int:
+        """One `fit` of one epoch, the start and end of its Trainer included."""
+        with quiet(), tempfile.TemporaryDirectory() as folder:
+            if self.case.route == "lean":
+                order = EpochOrder(self.count, seed=self.recipe.seed, first_epoch=epoch)
+                batches = ResidentBatches(self.dataset, self.case.batch_size, sampler=order)
+                self._trainer(barebones=True).fit(self.lit, batches)
+            else:
+                self._trainer(default_root_dir=folder).fit(self.lit, self.loader)
+        return self.count
+
+    def _trainer(self, **options: Any) -> L.Trainer:
+        accelerator = "gpu" if self.device.type == "cuda" else self.device.type
+        return L.Trainer(max_epochs=1, accelerator=accelerator, devices=1, **options)
+
+    def _batch(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """On the device; and so the model and its momentum, which `fit` leaves on the CPU."""
+        self.lit.to(self.device)
+        if self.lit.kept:
+            self.lit.kept.load_state_dict(self.lit.kept.state_dict())
+        return torch.from_numpy(inputs).to(self.device), torch.from_numpy(targets).to(self.device)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing printed, no warnings."""
+    with (
+        open(os.devnull, "w") as nowhere,
+        redirect_stdout(nowhere),
+        redirect_stderr(nowhere),
+        warnings.catch_warnings(action="ignore"),
+    ):
+        yield
+
+
+def prepare(case: Case, split: Split, recipe: Recipe) -> LightningTrial:
+    """The trial of a case."""
+    return LightningTrial(case, split, recipe)

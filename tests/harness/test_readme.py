@@ -1,0 +1,91 @@
+"""Every command and code block of the README works as written."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+COMMANDS = [
+    line for kind, block in BLOCKS if not kind for line in block.splitlines() if re.search(r"python -m \w+ \w", line)
+]
+MINUTES_LONG = [command for command in COMMANDS if "benchmarks run" in command]
+TARGETS = re.findall(r"^make (\S+)", README, re.MULTILINE)
+TREE = next(block for kind, block in BLOCKS if not kind and block.startswith("core_torch/"))
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a README command in a folder that holds nothing but what the README assumes."""
+    if "DIR" in command and not os.environ.get("MNIST_ROOT"):
+        pytest.skip("set MNIST_ROOT to a folder with the real MNIST files")
+    command = command.replace("DIR", os.environ.get("MNIST_ROOT", ""))
+    words = shlex.split(command)
+    variables = dict(word.split("=", 1) for word in words if re.match(r"[A-Z_]+=", word))
+    arguments = [word for word in words if not re.match(r"[A-Z_]+=", word)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""} | variables
+    return subprocess.run(
+        [sys.executable, *arguments[1:]], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all commands, because some read what others wrote."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "lightning_impl").symlink_to(ROOT / "lightning_impl")
+    return folder
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in MINUTES_LONG])
+def test_a_command_works_as_written(command: str, folder: Path) -> None:
+    result = run(command, folder)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", MINUTES_LONG)
+def test_a_benchmark_command_works_as_written(command: str, folder: Path) -> None:
+    result = run(command, folder)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("block", [block for kind, block in BLOCKS if kind == "python"])
+def test_a_code_block_works_as_written(block: str, folder: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    result = subprocess.run(
+        [sys.executable, "-c", block], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_commands_are_found() -> None:
+    assert len(COMMANDS) >= 5
+    assert MINUTES_LONG
+
+
+def test_every_make_target_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    assert set(TARGETS) >= {"bench", "test"}
+    for target in TARGETS:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_tree_names_files_that_exist() -> None:
+    names = set(re.findall(r"\b(\w+\.py)\b", TREE))
+    present = {path.name for path in ROOT.rglob("*.py") if ".venv" not in path.parts}
+    assert names <= present, names - present
+
+
+def test_the_result_tables_are_what_the_stored_run_prints() -> None:
+    marked = re.search(r"<!-- results: python -m (.+?) -->\n(.*?)<!-- end of results -->", README, re.DOTALL)
+    assert marked
+    printed = subprocess.run(
+        [sys.executable, "-m", *marked[1].split()], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert printed.stdout.strip() == marked[2].strip()

@@ -1,0 +1,135 @@
+"""The benchmark's two Lightning routes against core_torch's: the same weights, bit for bit, on the CPU."""
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torchvision.datasets import MNIST
+from torchvision.transforms import ToTensor
+
+from benchmarks import route_core_torch, route_lightning
+from benchmarks.cases import RECIPE
+from benchmarks.per_image import PerImageDataset
+from benchmarks.trial import Arrays, Case
+from core_torch.contract.architecture import ARCHITECTURES
+from core_torch.contract.errors import ConfigError
+from core_torch.contract.initial_weights import initial_weights
+from core_torch.contract.pixels import load_split, to_unit_range
+from core_torch.data.resident import ResidentDataset
+
+SPLIT = load_split("digits").take(np.arange(500))
+ROWS = to_unit_range(SPLIT.images).reshape(len(SPLIT), -1)
+FIRST, SECOND = ROWS[:64], ROWS[64:96]
+ROUTES = [("lean", "lean"), ("default", "tutorial")]
+
+
+def lightning(route: str = "lean", model: str = "shallow") -> route_lightning.LightningTrial:
+    return route_lightning.prepare(case("lightning", route, model), SPLIT, RECIPE)
+
+
+def core(route: str = "lean", model: str = "shallow") -> route_core_torch.TorchTrial:
+    return route_core_torch.prepare(case("core_torch", route, model), SPLIT, RECIPE)
+
+
+def case(framework: str, route: str, model: str) -> Case:
+    return Case(framework=framework, route=route, model=model, batch_size=64)
+
+
+def equal(one: Arrays, other: Arrays) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("model", ["shallow", "conv-shallow"])
+@pytest.mark.parametrize(("route", "reference"), ROUTES)
+def test_epochs_leave_the_same_weights(route: str, reference: str, model: str) -> None:
+    results = []
+    for trial in (lightning(route, model), core(reference, model)):
+        torch.manual_seed(1)  # the DataLoader shuffles by it
+        assert [trial.epoch(epoch) for epoch in (0, 1)] == [len(SPLIT)] * 2
+        results.append(trial.weights())
+    assert equal(*results)
+
+
+def test_an_epoch_of_another_number_leaves_other_weights() -> None:
+    one, other = lightning(), lightning()
+    one.epoch(0)
+    other.epoch(1)
+    assert not equal(one.weights(), other.weights())
+
+
+@pytest.mark.parametrize("model", ["shallow", "deep", "conv-shallow"])
+def test_steps_agree_one_by_one(model: str) -> None:
+    one, other = lightning(model=model), core(model=model)
+    assert np.array_equal(one.predict(FIRST), other.predict(FIRST))
+    for batch in (FIRST, SECOND):
+        losses, gradients = zip(*(trial.loss_and_gradients(batch, batch) for trial in (one, other)))
+        assert losses[0] == losses[1]
+        assert equal(*gradients)
+        assert one.step(batch, batch) == losses[0]
+        other.step(batch, batch)
+        assert equal(one.weights(), other.weights())
+
+
+def test_loss_and_gradients_change_nothing() -> None:
+    one, other = lightning(), lightning()
+    for trial in (one, other):
+        trial.step(FIRST, FIRST)
+    before = one.weights()
+    one.loss_and_gradients(SECOND, SECOND)
+    assert equal(one.weights(), before)
+    assert one.step(SECOND, SECOND) == other.step(SECOND, SECOND)
+    assert equal(one.weights(), other.weights())
+
+
+def restart(trial: route_lightning.LightningTrial) -> None:
+    trial.load(initial_weights(ARCHITECTURES["shallow"], seed=RECIPE.seed))
+
+
+def restart_with_momentum(trial: route_lightning.LightningTrial) -> None:
+    kept = trial.lit.kept
+    restart(trial)
+    trial.lit.kept = kept
+
+
+@pytest.mark.parametrize(("again", "same"), [(restart, True), (restart_with_momentum, False)])
+def test_load_forgets_the_momentum(again: Callable, same: bool) -> None:
+    trial = lightning()
+    trial.step(FIRST, FIRST)
+    once = trial.weights()
+    again(trial)
+    trial.step(FIRST, FIRST)
+    assert equal(trial.weights(), once) is same
+
+
+def test_an_epoch_prints_and_leaves_nothing(tmp_path, monkeypatch, capfd) -> None:
+    monkeypatch.chdir(tmp_path)
+    lightning("default").epoch(0)
+    assert capfd.readouterr() == ("", "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_route_is_refused() -> None:
+    with pytest.raises(ConfigError, match="route"):
+        lightning("fast")
+
+
+def test_per_image_samples_are_the_resident_dataset_s() -> None:
+    slow, fast = PerImageDataset(SPLIT), ResidentDataset(SPLIT)
+    assert len(slow) == len(fast)
+    for index in range(0, len(SPLIT), 50):
+        assert torch.equal(slow[index][0], fast[index][0])
+        assert slow[index][1] == fast[index][1]
+    assert not torch.equal(slow[0][0], fast[1][0])
+
+
+@pytest.mark.mnist
+def test_per_image_samples_are_torchvision_s() -> None:
+    root = os.environ.get("MNIST_ROOT")
+    if not root:
+        pytest.skip("MNIST_ROOT is not set")
+    ours, theirs = PerImageDataset(load_split("mnist", root=root)), MNIST(root, transform=ToTensor())
+    for index in range(0, len(theirs), 6001):
+        assert torch.equal(ours[index][0], theirs[index][0])
+        assert ours[index][1] == theirs[index][1]
