@@ -24,6 +24,7 @@ REQUIRED_PACKAGES = {
     "keras-jax": "jax",
     "keras-torch": "keras",
 }
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def build_parser() -> Parser:
@@ -32,15 +33,16 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True)
     runner = commands.add_parser("run", help="the default")
     runner.add_argument("--suite", default="quick", help=f"one of {', '.join(SUITES)} (default quick)")
-    runner.add_argument("--frameworks", metavar="LIST", help=f"comma-separated, of {','.join(FRAMEWORKS)} (default all)")
+    listed = f"comma-separated, of {','.join(FRAMEWORKS)} (default all)"
+    runner.add_argument("--frameworks", metavar="LIST", help=listed)
     add_data_options(runner)
     add_device_option(runner)
-    runner.add_argument("--output", metavar="DIR", default="out", help="results.json, report.html, pictures (default out)")
-    runner.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, shuffle and turns (default 0)")
+    runner.add_argument("--output", metavar="DIR", default="out", help="for results.json, report.html, pictures")
+    runner.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and shuffle (default 0)")
     comparison = commands.add_parser("compare", help="two results files side by side")
     comparison.add_argument("old", metavar="OLD.json")
     comparison.add_argument("new", metavar="NEW.json")
-    comparison.add_argument("--threshold", type=float, default=0.1, help="share of a ratio that may be lost (default 0.1)")
+    comparison.add_argument("--threshold", type=float, default=0.1, help="share of a ratio to lose (default 0.1)")
     table = commands.add_parser("markdown", help="the tables of a results file, for a README")
     table.add_argument("results", metavar="RESULTS.json")
     for command in (runner, comparison):
@@ -102,7 +104,7 @@ def chosen_frameworks(listed: str | None) -> list[str]:
 def chosen_device(name: str) -> str:
     """cpu or cuda, judged without importing a framework here: the NVIDIA driver's own file tells."""
     check_choice("device", name, ("auto", "cpu", "cuda"))
-    present = Path("/proc/driver/nvidia/version").exists()
+    present = NVIDIA_DRIVER.exists()
     if name == "cuda" and not present:
         raise ConfigError("device: found cuda, allowed on this machine: auto, cpu")
     return "cuda" if present and name != "cpu" else "cpu"

@@ -43,7 +43,9 @@ class Problem:
     recipe: Recipe
 
 
-def build_problem(name: str, architecture: Architecture, images: np.ndarray, *, recipe: Recipe, trained: bool) -> Problem:
+def build_problem(
+    name: str, architecture: Architecture, images: np.ndarray, *, recipe: Recipe, trained: bool
+) -> Problem:
     """Ten batches of float32 images, and weights at the start or after 300 steps of the oracle.
 
     Trained weights matter: a wrong flatten order moves the outputs of a fresh convolutional model by 2e-4

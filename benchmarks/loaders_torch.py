@@ -35,7 +35,8 @@ class BatchedDataset(Dataset):
 
 def per_image(split: Split, batch_size: int, *, workers: int = 0) -> Loader:
     """The tutorial: one PIL image at a time through `ToTensor`."""
-    loader = DataLoader(PerImageDataset(split), batch_size=batch_size, shuffle=True, num_workers=workers)
+    dataset = PerImageDataset(split)
+    loader: DataLoader = DataLoader(dataset, batch_size=batch_size, shuffle=True, num_workers=workers)
     return lambda epoch: (images for images, _ in loader)
 
 
@@ -56,7 +57,7 @@ def batch_sampler(split: Split, batch_size: int) -> Loader:
     """A DataLoader that is handed whole batches of indices."""
     dataset = BatchedDataset(_floats(split))
     sampler = BatchSampler(RandomSampler(dataset), batch_size, drop_last=False)
-    loader = DataLoader(dataset, sampler=sampler, batch_size=None)
+    loader: DataLoader = DataLoader(dataset, sampler=sampler, batch_size=None)
     return lambda epoch: loader
 
 

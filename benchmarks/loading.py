@@ -23,7 +23,7 @@ _TORCH = Framework(
     },
 )
 _TENSORFLOW = Framework("benchmarks.loaders_tensorflow", {"tf.data": "shuffle, batch, prefetch"})
-LOADERS = {route: _TORCH for route in _TORCH.routes} | {route: _TENSORFLOW for route in _TENSORFLOW.routes}
+LOADERS = dict.fromkeys(_TORCH.routes, _TORCH) | dict.fromkeys(_TENSORFLOW.routes, _TENSORFLOW)
 BASELINE = "dataloader"
 UNPINNED = frozenset({"dataloader-2-workers"})  # needs the other core for its workers
 

@@ -21,6 +21,7 @@ from core_torch.contract.pixels import Split
 from core_torch.contract.recipe import Recipe
 
 TIMEOUT_SECONDS = 300  # for one request; the longest, a tutorial epoch of 60,000 images, takes a few
+EXIT_SECONDS = 5  # for a process that has closed its output to end by itself
 SINGLE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -95,6 +96,8 @@ class Worker:
         try:
             reply = json.loads(line)
         except ValueError:
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(EXIT_SECONDS)  # for its own exit code, not that of being killed
             self._kill()
             raise WorkerError(f"{self.name}: the process died ({self._last_words()})") from None
         if "error" in reply:
@@ -104,7 +107,7 @@ class Worker:
     def _last_words(self) -> str:
         self.log.seek(0)
         lines = [line for line in self.log.read().splitlines() if line.strip()]
-        return lines[-1].strip() if lines else f"exit code {self.process.poll()}"
+        return f"exit code {self.process.poll()}" + (f", last words: {lines[-1].strip()}" if lines else "")
 
     def prepare(self, case: Case, split: Split, recipe: Recipe) -> dict[str, Any]:
         """Send the data; the worker imports its framework and builds the trial, in place of an earlier one."""

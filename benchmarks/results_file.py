@@ -116,6 +116,10 @@ def read_results(path: Path) -> dict[str, Any]:
             raise DataFormatError(f"{path}: {table} is not a list of rows")
         for number, row in enumerate(content[table]):
             _check_fields(row, columns, where=f"{path}: {table}[{number}]")
+    measured = {(row["case"], row["contender"], row["unit"].split(" ")[0]) for row in content["measurements"]}
+    for number, row in enumerate(content["ratios"]):
+        if (row["case"], row["contender"], row["clock"]) not in measured:
+            raise DataFormatError(f"{path}: ratios[{number}] has no measurement")
     return content
 
 

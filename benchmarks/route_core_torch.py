@@ -30,7 +30,7 @@ class TorchTrial:
         if case.route == "lean":
             self.dataset = ResidentDataset(split, device=case.device)
         else:
-            self.loader = DataLoader(PerImageDataset(split), batch_size=case.batch_size, shuffle=True)
+            self.loader: DataLoader = DataLoader(PerImageDataset(split), batch_size=case.batch_size, shuffle=True)
 
     def load(self, weights: Arrays) -> None:
         """Set every weight; forget the momentum."""

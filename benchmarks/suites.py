@@ -19,7 +19,7 @@ SUITES = {
     "agreement": Suite(),
     "loading": Suite(agreement_models=(), loading_batches=(32, 512, 1000)),
     "training": Suite(training=(("shallow", 512), ("deep", 512))),
-    "quick": Suite(loading_batches=(512,), training=(("shallow", 512),)),
+    "quick": Suite(loading_batches=(512,), training=(("shallow", 512),), blocks=6),
     "full": Suite(
         loading_batches=(32, 512, 1000),
         training=(("shallow", 32), ("shallow", 512), ("shallow", 1000), ("deep", 512)),

@@ -24,8 +24,6 @@ from keras_impl.weight_layout import load_reference_weights
 # Images are (N, H, W, C) inside the model on every backend: TensorFlow has no other convolution on a CPU.
 CHANNELS_LAST = {"data_format": "channels_last"}
 WEIGHTED = (Dense, Convolution, TransposedConvolution)
-# Keras's own starting weights would be thrown away, and drawing them costs seconds of compiling on JAX.
-NOT_DRAWN = {"kernel_initializer": "zeros"}
 
 
 def build_autoencoder(architecture: Architecture, *, seed: int = 0) -> keras.Model:
@@ -74,23 +72,25 @@ def _stack(part: str, stages: Sequence[Layer], x: keras.KerasTensor) -> keras.Ke
 
 def _translate(layer: Layer, x: keras.KerasTensor, *, activation: str, name: str) -> keras.KerasTensor:
     """One layer kind, one Keras layer; padding or cropping beside it where "same" is not the contract's."""
+    # Keras's own starting weights would be thrown away, and drawing them costs seconds of compiling on JAX.
+    weighted = {"activation": activation, "kernel_initializer": "zeros", "name": name}
     match layer:
         case Dense(_, outputs, bias):
-            return layers.Dense(outputs, activation, bias, name=name, **NOT_DRAWN)(x)
+            return layers.Dense(outputs, use_bias=bias, **weighted)(x)
         case Activation(kind):
             return layers.Activation(kind, name=name)(x)
         case Convolution(_, outputs, kernel, stride, padding):
             same = stride == 1 and padding == ((kernel - 1) // 2, kernel // 2)
             x = x if same else layers.ZeroPadding2D((padding, padding), **CHANNELS_LAST)(x)
             mode = "same" if same else "valid"
-            return layers.Conv2D(outputs, kernel, stride, mode, activation=activation, name=name, **options)(x)
+            return layers.Conv2D(outputs, kernel, stride, mode, **CHANNELS_LAST, **weighted)(x)
         case MaxPooling(size):
             return layers.MaxPooling2D(size, name=name, **CHANNELS_LAST)(x)
         case TransposedConvolution(_, outputs, kernel, stride, crop):
             excess = kernel - stride
             same = crop == (excess // 2, excess - excess // 2)
             mode = "same" if same else "valid"
-            x = layers.Conv2DTranspose(outputs, kernel, stride, mode, activation=activation, name=name, **options)(x)
+            x = layers.Conv2DTranspose(outputs, kernel, stride, mode, **CHANNELS_LAST, **weighted)(x)
             return x if same else layers.Cropping2D((crop, crop), **CHANNELS_LAST)(x)
         case Flatten():
             return layers.Flatten(name=name, **CHANNELS_LAST)(x)

@@ -80,25 +80,25 @@ class _MnistLayout(_ResidentFiles):
         return torch.tensor(split.images), torch.tensor(split.labels)
 
 
-class FastMNIST(_MnistLayout, datasets.MNIST):  # type: ignore[misc]
+class FastMNIST(_MnistLayout, datasets.MNIST):
     """MNIST (LeCun et al. 1998): 60,000 training and 10,000 test images of digits."""
 
     folder, source_name = "MNIST", "mnist"
 
 
-class FastFashionMNIST(_MnistLayout, datasets.FashionMNIST):  # type: ignore[misc]
+class FastFashionMNIST(_MnistLayout, datasets.FashionMNIST):
     """Fashion-MNIST (Xiao et al. 2017): ten kinds of clothing, in MNIST's format."""
 
     folder, source_name = "FashionMNIST", "fashion-mnist"
 
 
-class FastKMNIST(_MnistLayout, datasets.KMNIST):  # type: ignore[misc]
+class FastKMNIST(_MnistLayout, datasets.KMNIST):
     """Kuzushiji-MNIST (Clanuwat et al. 2018): ten cursive Japanese characters, in MNIST's format."""
 
     folder, source_name = "KMNIST", "kmnist"
 
 
-class FastEMNIST(_ResidentFiles, datasets.EMNIST):  # type: ignore[misc]
+class FastEMNIST(_ResidentFiles, datasets.EMNIST):
     """EMNIST (Cohen et al. 2017): letters and digits; `split` as torchvision's. Images are stored transposed."""
 
     folder = "EMNIST"
@@ -109,7 +109,7 @@ class FastEMNIST(_ResidentFiles, datasets.EMNIST):  # type: ignore[misc]
         return torch.tensor(images), torch.tensor(labels)
 
 
-class FastQMNIST(_ResidentFiles, datasets.QMNIST):  # type: ignore[misc]
+class FastQMNIST(_ResidentFiles, datasets.QMNIST):
     """QMNIST (Yadav and Bottou 2019): MNIST's lost 50,000 test images restored; `what` as torchvision's."""
 
     folder = "QMNIST"

@@ -7,7 +7,7 @@ import torch
 from core_torch.contract.pixels import Split
 from core_torch.contract.recipe import Recipe
 from core_torch.data.corruption import Corruption
-from core_torch.data.resident import ResidentDataset
+from core_torch.data.resident import ResidentDataset, to_unit_range
 from core_torch.evaluation.baselines import constant_predictors, is_dead, pca_errors, pixel_rows
 from core_torch.evaluation.jacobian import mean_jacobian_norm_squared, scale_free_norm
 from core_torch.models.autoencoder import Autoencoder
@@ -59,5 +59,5 @@ def noisy_mean_squared_error(model: Autoencoder, dataset: ResidentDataset, recip
     """Squared error per pixel from images that the recipe's corruption has damaged to the clean ones."""
     noisy = copy(dataset)
     corruption = Corruption(recipe.corruption, recipe.corruption_level)
-    noisy.data = corruption.fixed(dataset.data, seed=EVALUATION_NOISE_SEED)
+    noisy.data = corruption.fixed(to_unit_range(dataset.data), seed=EVALUATION_NOISE_SEED)
     return mean_squared_error(model, noisy)

@@ -1,97 +1,138 @@
-"""Ridge regression in closed form, from sums gathered batch by batch: no matrix of all features is ever held."""
+"""Ridge regression in closed form, from sums over batches: never are all features held at once."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 
-from core_torch.contract.errors import ConfigError, check_number
+from core_torch.contract.errors import ConfigError, check_integer, check_number
+from core_torch.data.resident import Batch, ResidentDataset
 
-RIDGE = 1e-8  # times the mean diagonal of H^T H; small enough to cost no error, large enough to factor
+RIDGE = 1e-6  # times the mean diagonal of H^T H: small enough to cost no error, large enough to factor
 BLOCK = 2048  # feature columns multiplied at once; bounds the memory of a product
-POWER_STEPS = 50  # of each power iteration behind the condition number
+FEATURE_BATCH = 2000  # images whose features are held at once
+PASSES = 4  # noisy presentations of each image that a denoiser is fitted to
+POWER_STEPS = 30  # of each power iteration behind the condition number
+SMALLEST = torch.finfo(torch.float64).tiny  # keeps 0 / 0 from being NaN
 
-Batch = tuple[torch.Tensor, torch.Tensor]
+Map = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
 class RidgeSolution:
     """The map of least squares, and how far to trust it."""
 
-    weight: torch.Tensor  # beta (features, targets), float64
-    mse: float  # squared error per target value, on what was summed
-    condition: float  # of the matrix solved with, in the 2-norm; estimated from below
-    residual: float  # of the normal equations, Frobenius norm relative to H^T X
+    weight: torch.Tensor  # beta (features, targets) float64
+    condition: float  # of the matrix that was inverted, in the 2-norm; estimated from below
+    residual: float  # of the normal equations: ||(H^T H + p I) beta - H^T X||_F / ||H^T X||_F
 
 
+@dataclass(frozen=True)
 class NormalEquations:
-    """The sums that ridge regression of targets X (N, targets) on features H (N, features) needs.
+    """What ridge regression of targets X (N, targets) on features H (N, features) needs, in float64."""
 
-    Products are taken in the precision of the features, sums are kept in float64.
-
-    Attributes:
-        gram: H^T H (features, features), filled in its lower triangle.
-        moment: H^T X (features, targets).
-        energy: the sum of all squared targets.
-        count: N.
-    """
-
-    def __init__(self, gram: torch.Tensor, moment: torch.Tensor, energy: torch.Tensor, count: int) -> None:
-        self.gram, self.moment, self.energy, self.count = gram, moment, energy, count
-
-    @classmethod
-    def of(cls, batches: Iterable[Batch], *, block: int = BLOCK) -> "NormalEquations":
-        """Sum over (features (n, features), targets (n, targets)), `block` columns of features at a time."""
-        sums: NormalEquations | None = None
-        for features, targets in batches:
-            sums = sums or cls._zeros(features, targets)
-            sums.add(features, targets, block=block)
-        if sums is None:
-            raise ConfigError("data: found no images, allowed: one or more")
-        return sums
-
-    @classmethod
-    def _zeros(cls, features: torch.Tensor, targets: torch.Tensor) -> "NormalEquations":
-        width, options = features.shape[1], {"dtype": torch.float64, "device": features.device}
-        return cls(
-            torch.zeros(width, width, **options),
-            torch.zeros(width, targets.shape[1], **options),
-            torch.zeros((), **options),
-            0,
-        )
-
-    def add(self, features: torch.Tensor, targets: torch.Tensor, *, block: int = BLOCK) -> None:
-        """One batch more. The upper triangle is left alone: it would double the work."""
-        targets = targets.to(features.dtype)
-        for start in range(0, features.shape[1], block):
-            end = min(start + block, features.shape[1])
-            rows = features[:, start:end].T
-            self.gram[start:end, :end] += rows @ features[:, :end]
-            self.moment[start:end] += rows @ targets
-        self.energy += targets.square().sum(dtype=torch.float64)
-        self.count += len(features)
+    gram: torch.Tensor  # H^T H (features, features)
+    moment: torch.Tensor  # H^T X (features, targets)
+    count: int  # N
 
     def solve(self, *, ridge: float = RIDGE, contraction: float = 0.0) -> RidgeSolution:
-        """beta = (H^T H + p I)^-1 H^T X, by Cholesky in float64.
+        """beta = (H^T H + p I)^-1 H^T X by Cholesky; p = ridge mean(diag(H^T H)) + contraction N targets.
+
+        It minimises the squared error per target value + contraction ||beta||_F^2, but for `ridge`.
 
         Args:
-            ridge: for the numbers' sake, relative to the mean of the diagonal; >= 0.
-            contraction: weight of ||beta||_F^2 beside the squared error per target value; >= 0. Where beta^T becomes
-                a linear encoder, that is the squared norm of its Jacobian (Rifai et al. 2011, section 5.1).
+            ridge: keeps the matrix invertible, relative to its diagonal; >= 0.
+            contraction: >= 0. Where beta becomes the weight of a linear encoder, ||beta||_F^2 is the
+                squared norm of that encoder's Jacobian (Rifai et al., ICML 2011, section 5.1).
 
         Raises:
-            ConfigError: an argument is out of range, a summed value was not finite, or the matrix is singular.
+            ConfigError: an argument is out of range, a feature is not finite, or the matrix is singular.
         """
         check_number("ridge", ridge, minimum=0)
         check_number("contraction", contraction, minimum=0)
-        diagonal = self.gram.diagonal()
-        if not (diagonal.sum() + self.energy).isfinite():
-            raise ConfigError("data: holds a value that is not finite, allowed: finite numbers")
-        # Minimising ||H beta - X||^2 / (N targets) + contraction ||beta||^2 adds contraction N targets.
-        penalty = ridge * diagonal.mean() + contraction * self.count * self.moment.shape[1]
-        matrix = self.gram.tril()
+        if not (self.gram.sum() + self.moment.sum()).isfinite():
+            raise ConfigError("features: found a value that is not finite, allowed: finite numbers")
+        penalty = float(ridge * self.gram.diagonal().mean() + contraction * self.count * self.moment.shape[1])
+        matrix = self.gram.clone()
         matrix.diagonal().add_(penalty)
-        factor, failed = torch.linalg.cholesky_ex(matrix)
-        if failed:
+        factor, failure = torch.linalg.cholesky_ex(matrix)
+        if failure:
             raise ConfigError(f"ridge: found {ridge:g}, which leaves the normal equations singular; raise it")
-        ...
+        weight = torch.cholesky_solve(self.moment, factor)
+        residual = (matrix @ weight - self.moment).norm() / self.moment.norm().clamp_min(SMALLEST)
+        return RidgeSolution(weight, condition_number(matrix, factor), float(residual))
+
+
+def normal_equations(batches: Iterable[Batch], *, block: int = BLOCK) -> NormalEquations:
+    """Sum over batches of features (n, features) and targets (n, targets).
+
+    Products are formed in the precision of the features, `block` of their columns at a time and on one side
+    of the diagonal only; sums are float64.
+    """
+    check_integer("block", block, minimum=1)
+    gram = moment = torch.zeros(())
+    count = 0
+    for features, targets in batches:
+        if not count:
+            width = features.shape[1]
+            gram = features.new_zeros(width, width, dtype=torch.float64)
+            moment = features.new_zeros(width, targets.shape[1], dtype=torch.float64)
+        for start in range(0, len(gram), block):
+            rows = features[:, start : start + block].T
+            gram[start : start + block, : start + block] += rows @ features[:, : start + block]
+            moment[start : start + block] += rows @ targets.to(features.dtype)
+        count += len(features)
+    if not count:
+        raise ConfigError("data: found no images, allowed: one or more")
+    for start in range(block, len(gram), block):
+        gram[:start, start : start + block] = gram[start : start + block, :start].T
+    return NormalEquations(gram, moment, count)
+
+
+def presentations(
+    dataset: ResidentDataset, *, features: Map, target: Map, corrupt: Map | None = None, passes: int = PASSES
+) -> Iterator[Batch]:
+    """What `normal_equations` sums: each image once, or `passes` times with fresh noise; features float64."""
+    for _ in range(passes if corrupt else 1):
+        for inputs, targets in dataset.batches(FEATURE_BATCH, shuffle=False):
+            yield features(corrupt(inputs) if corrupt else inputs).double(), target(targets)
+
+
+def condition_number(matrix: torch.Tensor, factor: torch.Tensor) -> float:
+    """Largest over smallest eigenvalue of a positive matrix with Cholesky `factor`, by power iteration.
+
+    A Rayleigh quotient lies within the spectrum, so the true value is at least this.
+    """
+    largest = _largest_eigenvalue(lambda v: matrix @ v, matrix)
+    return largest * _largest_eigenvalue(lambda v: torch.cholesky_solve(v, factor), matrix)
+
+
+def _largest_eigenvalue(multiply: Callable[[torch.Tensor], torch.Tensor], like: torch.Tensor) -> float:
+    start = torch.randn(len(like), 1, dtype=like.dtype, generator=torch.Generator().manual_seed(0))
+    vector = start.to(like.device)
+    for _ in range(POWER_STEPS):
+        vector = multiply(vector / vector.norm())
+    return float((vector * multiply(vector)).sum() / vector.square().sum())
+
+
+def marginalise_masking(equations: NormalEquations, *, level: float) -> NormalEquations:
+    """The expectation of equations whose features are pixels, over masks that set some of them to 0.
+
+    Marginalized denoising autoencoder (Chen, Xu, Weinberger, Sha, ICML 2012): with S = H^T H, q the
+    probability that a pixel is kept and qq that a given pair is, E[Q]_ij = S_ij qq, E[Q]_ii = S_ii q, E[P] = q H^T X.
+    Their masks are independent, so qq = q^2; `Corruption` masks exactly round(level * pixels) of each image,
+    so qq = q (kept - 1) / (pixels - 1).
+    """
+    check_number("corruption_level", level, minimum=0, maximum=1)
+    pixels = len(equations.gram)
+    kept = pixels - round(level * pixels)
+    keep = kept / pixels
+    gram = equations.gram * (keep * (kept - 1) / max(pixels - 1, 1))
+    gram.diagonal().copy_(equations.gram.diagonal() * keep)
+    return NormalEquations(gram, equations.moment * keep, equations.count)
+
+
+def marginalised_denoiser(dataset: ResidentDataset, *, level: float, ridge: float = RIDGE) -> RidgeSolution:
+    """The linear map (pixels, pixels) that best restores masked images: beta after infinitely many passes."""
+    clean = (targets.double() for _, targets in dataset.batches(FEATURE_BATCH, shuffle=False))
+    return marginalise_masking(normal_equations((x, x) for x in clean), level=level).solve(ridge=ridge)

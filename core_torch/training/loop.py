@@ -107,7 +107,8 @@ def train_epoch(
 
     The running sum stays on the device: the host waits once, at the end.
     """
-    total, count = 0.0, 0
+    total: torch.Tensor | float = 0.0
+    count = 0
     for inputs, targets in batches:
         output = model(corrupt(inputs) if corrupt else inputs)
         loss = criterion(output, targets)

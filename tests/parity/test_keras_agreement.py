@@ -29,27 +29,23 @@ from core_torch.contract.recipe import Recipe
 ROOT = Path(__file__).parents[2]
 BACKENDS = ("tensorflow", "jax", "torch")
 RECIPE = Recipe(optimizer="sgd", learning_rate=1.0, momentum=0.9, validation_fraction=0)
+# Chosen so that training from the contract's weights neither kills them nor brings a gradient close to zero, where
+# nothing but rounding would be left to compare.
 ARCHITECTURES: dict[str, Architecture] = {
     # Square, so that a weight put in transposed has the right shape.
     "shallow": FullyConnected(widths=(64, 64), code_activation="silu"),
-    "deep": FullyConnected(widths=(100, 32, 16, 4), bias=False, code_activation="tanh"),
-    "conv-shallow": Convolutional(side=8, filters=(3,), kernel_sizes=(3,), code_width=6),
-    # Two channels, even kernels, an odd side that pooling cuts, and convolutions with and without pooling.
+    "deep": FullyConnected(widths=(64, 32, 16, 8), hidden_activation="silu", code_activation="linear"),
+    "conv-shallow": Convolutional(side=10, filters=(2,), kernel_sizes=(3,), code_width=6),
+    # Two channels, an even kernel, an odd side that pooling cuts, and a convolution without pooling.
     "conv-deep": Convolutional(
-        side=13,
-        channels=2,
-        filters=(3, 4, 4),
-        kernel_sizes=(4, 3, 2),
-        pool_every=2,
-        code_width=8,
-        hidden_activation="silu",
+        side=13, channels=2, filters=(2, 3), kernel_sizes=(4, 3), pool_every=2, code_width=8
     ),
 }
 UPDATE = next(level.ceiling for level in LEVELS if level.name == "ten updates")
 BATCH_SIZE = 64  # images
 EPOCH_IMAGES = 150  # two full batches and a short one
 # The model and data of the tests of `train`.
-PLAIN = FullyConnected(widths=(784, 8))
+PLAIN = FullyConnected(widths=(784, 8), bias=False)
 TRAINING = RECIPE.with_changes(batch_size=32, epochs=2)
 TRAINING_IMAGES = 70
 
@@ -177,16 +173,16 @@ def write_refusals(folder: Path) -> None:
     from keras_impl.weight_layout import load_reference_weights, to_reference, to_reference_weights
 
     model, good = build_autoencoder(PLAIN), initial_weights(PLAIN, seed=1)
-    bias = good["decoder.0.bias"]
+    weight = good["decoder.0.weight"]
     said = {}
     attempts = {
         "missing": lambda: load_reference_weights(model, PLAIN, {"encoder.0.weight": good["encoder.0.weight"]}),
-        "extra": lambda: load_reference_weights(model, PLAIN, good | {"encoder.9.weight": bias}),
-        "misshapen": lambda: load_reference_weights(model, PLAIN, good | {"decoder.0.bias": bias[:-1]}),
-        "not finite": lambda: load_reference_weights(model, PLAIN, good | {"decoder.0.bias": bias * np.nan}),
-        "other model": lambda: to_reference_weights(model, FullyConnected(widths=(784, 9))),
-        "deeper model": lambda: to_reference_weights(model, FullyConnected(widths=(784, 9, 8))),
-        "too few arrays": lambda: to_reference([bias], model, PLAIN),
+        "extra": lambda: load_reference_weights(model, PLAIN, good | {"encoder.9.weight": weight}),
+        "misshapen": lambda: load_reference_weights(model, PLAIN, good | {"decoder.0.weight": weight[:-1]}),
+        "not finite": lambda: load_reference_weights(model, PLAIN, good | {"decoder.0.weight": weight * np.nan}),
+        "other model": lambda: to_reference_weights(model, replace(PLAIN, widths=(784, 9))),
+        "deeper model": lambda: to_reference_weights(model, FullyConnected(widths=(784, 8, 4), bias=False)),
+        "too few arrays": lambda: to_reference([weight], model, PLAIN),
         "tied": lambda: build_autoencoder(replace(PLAIN, tied=True)),
     }
     for name, attempt in attempts.items():
@@ -215,8 +211,8 @@ def write_training(folder: Path) -> None:
         model = build_autoencoder(PLAIN)
         history = train(model, split, recipe=TRAINING, route=route)
         write(folder, f"train-{route}", to_reference_weights(model, PLAIN) | history)
-    negative = Split(255 - split.images, split.labels, "negative")  # fitted worse with every epoch
-    for name, epochs in (("patient", 5), ("first", 1)):
+    negative = Split(255 - split.images, split.labels, "negative")  # fitted better for two epochs, then worse
+    for name, epochs in (("patient", 6), ("two epochs", 2)):
         model = build_autoencoder(PLAIN)
         recipe = TRAINING.with_changes(epochs=epochs, patience=2, validation_fraction=0.1)
         history = train(model, split, recipe=recipe, validation=negative, route="resident")
@@ -270,26 +266,39 @@ def judges() -> dict[tuple[str, str], Judge]:
     }
 
 
+@pytest.fixture(scope="module")
+def processes(judges, tmp_path_factory) -> Iterator[dict[str, tuple[subprocess.Popen, Path]]]:
+    """One process for each backend, all at work at once."""
+    started = {}
+    for backend in BACKENDS:
+        folder = tmp_path_factory.mktemp(backend)
+        for (name, state), judge in judges.items():
+            batches = {f"batch {index}": batch for index, batch in enumerate(judge.problem.batches)}
+            write(folder, f"{name}-{state}-problem", judge.problem.weights | batches)
+        environment = {
+            "KERAS_BACKEND": backend,
+            "KERAS_HOME": str(folder),
+            "CUDA_VISIBLE_DEVICES": "",
+            "JAX_PLATFORMS": "cpu",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "OMP_NUM_THREADS": "1",  # the models are so small that threads would only wait for each other
+            "PYTHONPATH": str(ROOT),
+        }
+        with open(folder / "log.txt", "w") as log:
+            command = [sys.executable, __file__, str(folder)]
+            process = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)
+        started[backend] = process, folder
+    yield started
+    for process, _ in started.values():
+        process.kill()
+        process.wait()
+
+
 @pytest.fixture(scope="module", params=BACKENDS)
-def results(request, judges, tmp_path_factory) -> Path:
-    """The folder that one backend's process has filled."""
-    folder = tmp_path_factory.mktemp(request.param)
-    for (name, state), judge in judges.items():
-        batches = {f"batch {index}": batch for index, batch in enumerate(judge.problem.batches)}
-        write(folder, f"{name}-{state}-problem", judge.problem.weights | batches)
-    environment = {
-        "KERAS_BACKEND": request.param,
-        "KERAS_HOME": str(folder),
-        "CUDA_VISIBLE_DEVICES": "",
-        "JAX_PLATFORMS": "cpu",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "OMP_NUM_THREADS": "1",  # the models are so small that threads would only wait for each other
-        "PYTHONPATH": str(ROOT),
-    }
-    finished = subprocess.run(
-        [sys.executable, __file__, str(folder)], env=os.environ | environment, capture_output=True, text=True
-    )
-    assert finished.returncode == 0, finished.stderr[-4000:]
+def results(request, processes) -> Path:
+    """The folder that a backend's process has filled."""
+    process, folder = processes[request.param]
+    assert process.wait() == 0, (folder / "log.txt").read_text()[-4000:]
     return folder
 
 
@@ -354,7 +363,7 @@ def test_weights_come_back_bit_for_bit(results, judges, name):
 def test_a_resident_epoch_follows_the_contracts_order_and_keeps_the_short_batch(results, name):
     found = read(results, f"{name}-epoch")
     assert epoch_distance(found, name, epoch=1) < UPDATE
-    assert epoch_distance(found, name, epoch=2) > 100 * UPDATE
+    assert epoch_distance(found, name, epoch=2) > 10 * UPDATE
 
 
 def epoch_distance(found: dict, name: str, *, epoch: int, batch_size: int = BATCH_SIZE) -> float:
@@ -400,11 +409,11 @@ def test_every_route_of_train_does_the_oracles_work(results):
 
 
 def test_patience_stops_and_puts_the_best_weights_back(results):
-    patient, first = read(results, "train-patient"), read(results, "train-first")
-    assert len(patient["validation_mse"]) == 3
-    assert patient["validation_mse"].argmin() == 0
+    patient, best = read(results, "train-patient"), read(results, "train-two epochs")
+    assert patient["validation_mse"].argmin() == 1
+    assert len(patient["train_loss"]) == len(patient["validation_mse"]) == 4
     for name in initial_weights(PLAIN):
-        np.testing.assert_array_equal(patient[name], first[name])
+        np.testing.assert_array_equal(patient[name], best[name])
 
 
 def test_denoising_corrupts_training_only(results):
@@ -430,11 +439,11 @@ def test_bad_weights_are_refused_by_name_before_any_is_copied(results):
     said = {name: str(text) for name, text in read(results, "refusals").items()}
     assert "decoder.0.weight" in said["missing"]
     assert "encoder.9.weight" in said["extra"]
-    assert "(783,)" in said["misshapen"]
+    assert "(783, 8)" in said["misshapen"]
     assert "not finite" in said["not finite"]
     assert "expected (784, 9)" in said["other model"]
     assert "encoder_2" in said["deeper model"]
-    assert "found 1, expected 4" in said["too few arrays"]
+    assert "found 1, expected 2" in said["too few arrays"]
     assert "tied" in said["tied"]
     for name, array in initial_weights(PLAIN).items():
         np.testing.assert_array_equal(read(results, "after refusals")[name], array)

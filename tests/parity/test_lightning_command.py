@@ -56,9 +56,9 @@ def test_the_configurations_run(name: str, monkeypatch, capsys) -> None:
 def test_a_checkpoint_is_scored_with_the_architecture_and_seed_it_was_trained_with(
     monkeypatch, capsys, tmp_path
 ) -> None:
-    options = ["--model.architecture", "deep", "--model.seed", "2", "--trainer.default_root_dir", str(tmp_path)]
-    once = ["--trainer.max_epochs", "1", "--trainer.enable_checkpointing", "true"]
-    assert call(monkeypatch, "fit", *QUIET, *options, *once) == 0
+    model = ["--model.architecture", "deep", "--model.seed", "2", "--trainer.max_epochs", "1"]
+    output = ["--trainer.enable_checkpointing", "true", "--trainer.default_root_dir", str(tmp_path)]
+    assert call(monkeypatch, "fit", *QUIET, *model, *output) == 0
     expected = figures(capsys.readouterr().out)["validation_mse"]
     (checkpoint,) = tmp_path.rglob("*.ckpt")
 

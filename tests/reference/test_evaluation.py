@@ -9,7 +9,7 @@ import torch
 from core_torch.contract.architecture import ARCHITECTURES, PIXELS, FullyConnected
 from core_torch.contract.errors import ConfigError
 from core_torch.contract.pixels import Split, load_split
-from core_torch.contract.recipe import Recipe
+from core_torch.contract.recipe import CORRUPTIONS, Recipe
 from core_torch.contract.sources import ROOT_VARIABLE, SOURCES, raw_folder
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset
@@ -175,12 +175,13 @@ def test_a_code_wider_than_an_image_is_held_against_all_components(digits):
     assert measure(wide, digits[0], digits[1], device=CPU)["test_mse_of_pca"] < 1e-20
 
 
+@pytest.mark.parametrize("kind", CORRUPTIONS)
 @pytest.mark.parametrize("residency", ["float32", "uint8"])
-def test_the_denoising_error_is_from_noisy_inputs_to_clean_targets(digits, residency):
+def test_the_denoising_error_is_from_noisy_inputs_to_clean_targets(digits, kind, residency):
     model = build_autoencoder(FullyConnected(output_activation="linear"))
-    recipe = Recipe(objective="denoising", corruption="masking", corruption_level=0.5)
+    recipe = Recipe(objective="denoising", corruption=kind, corruption_level=0.5)
     dataset = ResidentDataset(digits[1])
-    noisy = Corruption("masking", 0.5).fixed(dataset.data, seed=0)
+    noisy = Corruption(kind, 0.5).fixed(dataset.data, seed=0)
     with torch.no_grad():
         expected = float((model(noisy) - dataset.targets).square().mean())
         clean = float((model(dataset.data) - dataset.targets).square().mean())

@@ -1,0 +1,1 @@
+"""The benchmark: prove that the frameworks agree, then time them."""

@@ -1,0 +1,50 @@
+"""What the harness's tests share: routes written for the occasion, a small split, and results to read."""
+
+import os
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.agreement import Check
+from benchmarks.results_file import Results
+from benchmarks.timing import Interval, Sample
+from core_torch.contract.pixels import Split, load_split
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def digits() -> Split:
+    """As few real images as the agreement's ten batches leave possible."""
+    return load_split("digits").take(np.arange(600))
+
+
+@pytest.fixture
+def write_route(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], str]:
+    """Writes a module that workers can import and returns its name."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (tmp_path, ROOT))))
+
+    def write(name: str, source: str) -> str:
+        (tmp_path / f"{name}.py").write_text(textwrap.dedent(source))
+        return name
+
+    return write
+
+
+@pytest.fixture
+def results() -> Results:
+    """A run in which one framework agreed and was timed, and one was refused."""
+    environment = {"cpu": "a cpu", "versions": {"numpy": "2.0"}, "busy": False}
+    results = Results(["python", "-m", "benchmarks"], environment, "digits")
+    results.add_checks([Check("shallow", "core_torch", "outputs", 1e-7, 1e-6, True)])
+    results.add_checks([Check("shallow", "keras-jax", "shapes", float("inf"), 0.0, False)])
+    results.refuse("shallow, keras-jax", "disagrees at: shapes")
+    samples = [Sample(wall=2.0, cpu=1.0, images=100), Sample(wall=3.0, cpu=1.5, images=100)]
+    for clock in ("cpu", "wall"):
+        for contender, ratio in (("slow", Interval(1.0, 1.0, 1.0)), ("fast", Interval(4.0, 3.8, 4.2))):
+            results.add_measurement("loading", contender, samples, clock=clock)
+            results.add_ratio("loading", contender, baseline="slow", ratio=ratio, pairs=2, clock=clock)
+    return results

@@ -1,0 +1,147 @@
+"""`compare` fails for a ratio that was lost, and only for that."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks.compare import compare
+from benchmarks.results_file import Results
+from benchmarks.timing import Interval, Sample
+from core_torch.contract.errors import DataFormatError
+
+ROOT = Path(__file__).parents[2]
+Write = Callable[..., Path]
+OLD = (10.0, 9.0, 11.0)  # median, low, high
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a file with one ratio per contender."""
+
+    def write(name: str, **ratios: tuple[float, float, float]) -> Path:
+        results = Results([], {"cpu": "a cpu", "versions": {}}, "digits")
+        for contender, ratio in ratios.items():
+            results.add_measurement("loading", contender, [Sample(1.0, 1.0, 10)], clock="cpu")
+            results.add_ratio(
+                "loading", contender, baseline="slow", ratio=Interval(*ratio), pairs=10, clock="cpu"
+            )
+        results.write(tmp_path / f"{name}.json")
+        return tmp_path / f"{name}.json"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("new", "kept", "distinguishable"),
+    [
+        (OLD, True, False),
+        ((5.0, 4.0, 6.0), False, True),
+        ((20.0, 19.0, 21.0), True, True),
+        # Half as fast, but the intervals overlap.
+        ((5.0, 1.0, 9.5), True, False),
+        # Certainly slower, but by less than the threshold.
+        ((8.99, 8.98, 8.995), False, True),
+        ((9.001, 8.9, 8.99), True, True),
+    ],
+)
+def test_a_ratio_is_lost_if_it_fell_past_the_threshold_and_the_intervals_are_apart(
+    write, new, kept, distinguishable
+):
+    (row,), found = compare(write("old", fast=OLD), write("new", fast=new))
+    assert (found, row["lost"]) == (kept, not kept)
+    assert row["distinguishable"] == distinguishable
+    assert (row["old"], row["new"]) == (OLD[0], new[0])
+    assert row["change"] == pytest.approx(new[0] / OLD[0] - 1)
+
+
+def test_the_threshold_is_an_argument(write):
+    files = write("old", fast=OLD), write("new", fast=(7.5, 7.4, 7.6))
+    kept = {share: compare(*files, threshold=share)[1] for share in (0.2, 0.24, 0.26, 0.5)}
+    assert kept == {0.2: False, 0.24: False, 0.26: True, 0.5: True}
+
+
+def test_one_lost_ratio_among_many_fails(write):
+    old = write("old", a=OLD, b=OLD, c=OLD)
+    rows, kept = compare(old, write("new", a=OLD, b=(2.0, 1.9, 2.1), c=OLD))
+    assert not kept
+    assert [row["contender"] for row in rows if row["lost"]] == ["b"]
+
+
+def test_ratios_in_only_one_of_the_files_are_left_out(write):
+    rows, kept = compare(write("old", a=OLD, b=OLD), write("new", b=OLD, c=OLD))
+    assert ([row["contender"] for row in rows], kept) == (["b"], True)
+
+
+def test_clocks_are_not_mixed(results, tmp_path, write):
+    results.write(tmp_path / "both.json")
+    rows, _ = compare(tmp_path / "both.json", tmp_path / "both.json")
+    assert sorted((row["contender"], row["clock"]) for row in rows) == [
+        ("fast", "cpu"),
+        ("fast", "wall"),
+        ("slow", "cpu"),
+        ("slow", "wall"),
+    ]
+
+
+def test_files_without_a_common_ratio_are_not_called_equal(write):
+    with pytest.raises(DataFormatError, match="has no ratio that"):
+        compare(write("old", a=OLD), write("new", b=OLD))
+
+
+def python(*arguments: object) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", "compare", *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_the_command_exits_with_0_1_and_2(write, tmp_path):
+    old, same, lost = write("old", fast=OLD), write("same", fast=OLD), write("lost", fast=(5.0, 4.9, 5.1))
+    kept = python(old, same)
+    assert (kept.returncode, kept.stderr) == (0, "")
+    assert kept.stdout == "loading: fast (cpu)  10.00 -> 10.00  not distinguishable\n"
+    fallen = python(old, lost)
+    assert (fallen.returncode, fallen.stderr) == (1, "")
+    assert fallen.stdout == "loading: fast (cpu)  10.00 -> 5.00  LOST\n"
+    refused = python(old, tmp_path / "none.json")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert len(refused.stderr.splitlines()) == 1
+    assert str(tmp_path / "none.json") in refused.stderr
+
+
+def exit_code(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int | str | None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "compare", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exited:
+        command.main()
+    return exited.value.code
+
+
+def test_the_command_takes_a_threshold(write, monkeypatch):
+    files = write("old", fast=OLD), write("new", fast=(7.5, 7.4, 7.6))
+    assert exit_code(monkeypatch, *files) == 1
+    assert exit_code(monkeypatch, *files, "--threshold", "0.3") == 0
+
+
+@pytest.mark.parametrize("arguments", ["--threshold nan", "--threshold -1", "--threshold much", "third.json"])
+def test_a_wrong_argument_is_one_line(write, monkeypatch, capsys, arguments):
+    files = write("old", fast=OLD), write("new", fast=OLD)
+    assert exit_code(monkeypatch, *files, *arguments.split()) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1
+
+
+def test_what_was_printed_can_be_written_as_well(write, monkeypatch, tmp_path):
+    old, new = write("old", fast=OLD), write("new", fast=(5.0, 4.9, 5.1))
+    assert exit_code(monkeypatch, old, new, "--json", tmp_path / "rows.json") == 1
+    assert json.loads((tmp_path / "rows.json").read_text()) == compare(old, new)[0]

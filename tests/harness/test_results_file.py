@@ -1,0 +1,222 @@
+"""A results file is read back as it was written, or refused in one line."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from benchmarks.compare import compare
+from benchmarks.report import markdown
+from benchmarks.results_file import SCHEMA, TABLES, Results, read_results
+from core_torch.contract.errors import CheckpointError, DataFormatError
+
+
+@pytest.fixture
+def path(results: Results, tmp_path: Path) -> Path:
+    """A whole results file."""
+    path = tmp_path / "results.json"
+    results.write(path)
+    return path
+
+
+def refusal(path: Path) -> str:
+    """The one line that refuses a file; it starts with its path."""
+    with pytest.raises(DataFormatError) as caught:
+        read_results(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert len(message.splitlines()) == 1
+    return message
+
+
+def test_what_is_written_is_read(results, path):
+    content = read_results(path)
+    assert content["schema"] == SCHEMA
+    assert (content["command"], content["dataset"]) == (results.command, results.dataset)
+    assert content["environment"] == results.environment
+    for table in ("measurements", "ratios", "floors", "refused"):
+        assert content[table] == getattr(results, table)
+    assert content["agreement"][0] == results.agreement[0]
+
+
+def test_raw_samples_and_their_median_are_in_seconds_an_image(path):
+    row = next(row for row in read_results(path)["measurements"] if row["unit"].startswith("wall"))
+    assert row["unit"] == "wall seconds per image"
+    assert row["samples"] == [0.02, 0.03]
+    assert (row["median"], row["n"]) == (0.025, 2)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_what_json_has_no_number_for_is_written_as_a_string(results, path, value):
+    results.agreement[0]["value"] = value
+    results.write(path)
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    content = json.loads(path.read_text(), parse_constant=refuse)
+    assert content["agreement"][0]["value"] == str(value)
+    assert read_results(path)["agreement"][0]["value"] == str(value)
+
+
+def test_a_run_that_has_only_begun_can_be_read(tmp_path):
+    path = tmp_path / "results.json"
+    Results([], {"cpu": "a cpu", "versions": {}}, "digits").write(path)
+    assert all(read_results(path)[table] == [] for table in TABLES)
+
+
+def test_a_second_write_replaces_the_first_and_leaves_nothing_beside(results, path):
+    results.refuse("another", "reason")
+    results.write(path)
+    assert len(read_results(path)["refused"]) == 2
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_that_is_gone_is_one_line(results, tmp_path):
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        results.write(tmp_path / "gone" / "results.json")
+
+
+def test_a_run_passes_only_if_all_agree_and_nothing_was_refused(results):
+    assert not results.passed
+    results.refused.clear()
+    assert not results.passed
+    results.agreement.pop()
+    assert results.passed
+    results.refuse("a case", "a reason")
+    assert not results.passed
+
+
+def without(name: str) -> Callable[[dict[str, Any]], None]:
+    return lambda content: content.pop(name)
+
+
+def with_value(value: object, *place: str | int) -> Callable[[dict[str, Any]], None]:
+    """A change that puts `value` in a place of the file."""
+
+    def change(content: Any) -> None:
+        *above, last = place
+        for step in above:
+            content = content[step]
+        content[last] = value
+
+    return change
+
+
+CHANGES = {
+    "no schema": without("schema"),
+    "another schema": with_value(SCHEMA + 1, "schema"),
+    "the schema as text": with_value(str(SCHEMA), "schema"),
+    **{f"no {table}": without(table) for table in TABLES},
+    "no date": without("created"),
+    "no environment": without("environment"),
+    "no dataset": without("dataset"),
+    "a command that is one string": with_value("python -m benchmarks", "command"),
+    "an environment that is a list": with_value([], "environment"),
+    "no versions": with_value({"cpu": "a cpu"}, "environment"),
+    "a table that is a table of tables": with_value({}, "ratios"),
+    "a table that is null": with_value(None, "agreement"),
+    "a row that is a number": with_value([1], "floors"),
+    "a row that is null": with_value(None, "ratios", 0),
+    "an empty row": with_value({}, "ratios", 0),
+    "a ratio of no case": with_value(None, "ratios", 0, "case"),
+    "a ratio of a numbered contender": with_value(1, "ratios", 0, "contender"),
+    "a ratio by a list of clocks": with_value(["cpu"], "ratios", 0, "clock"),
+    "a ratio as text": with_value("4.0", "ratios", 0, "median"),
+    "a ratio that is true": with_value(True, "ratios", 0, "median"),
+    "a ratio of zero": with_value(0, "ratios", 0, "low"),
+    "a negative ratio": with_value(-1.5, "ratios", 0, "high"),
+    "a ratio that is not a number": with_value(float("nan"), "ratios", 0, "median"),
+    "an infinite ratio": with_value(float("inf"), "ratios", 0, "median"),
+    "a ratio beyond any float": with_value(10**400, "ratios", 0, "median"),
+    "a ratio without a measurement": with_value([], "measurements"),
+    "a measurement without samples": with_value(None, "measurements", 0, "samples"),
+    "a check that is neither passed nor not": with_value("yes", "agreement", 0, "passed"),
+    "a name that is half a character": with_value("\ud800", "ratios", 0, "case"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_file_changed_in_one_place_is_refused(path, change):
+    content = json.loads(path.read_bytes())
+    change(content)
+    path.write_text(json.dumps(content))
+    refusal(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x00",
+        b"\xff\xfe\x00",
+        b"results",
+        b"null",
+        b"1",
+        b"[]",
+        b"{}",
+        b'"schema"',
+        b"{'schema': 1}",
+        b'{"schema": 1} {"schema": 1}',
+        b"[" * 1_000_000,
+        b'{"schema":' * 100_000,
+        b"[" * 100_000 + b"]" * 100_000,
+        b'{"schema": ' + b"1" * 5000 + b"}",
+    ],
+    ids=lambda content: repr(content[:20]),
+)
+def test_what_is_no_results_file_is_refused(path, content):
+    path.write_bytes(content)
+    refusal(path)
+
+
+def test_no_part_of_a_file_is_taken_for_the_whole(path):
+    whole = path.read_bytes().rstrip()
+    for length in range(0, len(whole), 97):
+        path.write_bytes(whole[:length])
+        refusal(path)
+
+
+def test_a_file_that_is_not_there_and_a_folder_are_refused(tmp_path):
+    assert "No such file" in refusal(tmp_path / "none.json")
+    assert "directory" in refusal(tmp_path)
+
+
+def test_the_line_names_the_place(path):
+    content = json.loads(path.read_bytes())
+    content["ratios"][1]["low"] = 0
+    path.write_text(json.dumps(content))
+    assert refusal(path) == f"{path}: ratios[1] has no low that is a number above 0"
+
+
+FUZZ = settings(
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],  # the file is written once, and kept
+)
+PIECES = [b"", b"0", b"9" * 20, b"e", b"-", b'"', b"{", b"}", b",", b"null", b"\\ud800", b"\xff"]
+
+
+@FUZZ
+@given(data=st.data())
+def test_damaged_bytes_are_refused_or_still_comparable(path, data):
+    whole = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(whole) - 1))
+        whole[place : place + data.draw(st.integers(0, 4))] = data.draw(st.sampled_from(PIECES))
+    damaged = path.with_name("damaged.json")
+    damaged.write_bytes(whole)
+    for pair in ((path, damaged), (damaged, path)):
+        try:
+            rows, _ = compare(*pair)
+        except DataFormatError as error:
+            assert len(str(error).splitlines()) == 1
+            assert str(damaged) in str(error)
+        else:
+            json.dumps(rows, ensure_ascii=False, allow_nan=False).encode()
+            markdown(read_results(damaged)).encode()

@@ -1,0 +1,393 @@
+"""A run from end to end: what agrees is timed, what does not is refused, and neither ends the run.
+
+The frameworks are NumPy oracles with one fault each, but for one whole run of core_torch.
+"""
+
+import io
+import os
+import re
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks import agreement, cases, loading, runner
+from benchmarks.cases import Framework
+from benchmarks.compare import compare
+from benchmarks.results_file import Results, read_results
+from benchmarks.runner import Runner
+from benchmarks.suites import Suite
+from benchmarks.tolerances import LEVELS
+from core_torch.contract.pixels import Split
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = 2
+BATCH_SIZE = 64
+PROVING = Suite(agreement_models=("shallow",))
+TRAINING = Suite(agreement_models=("shallow",), training=(("shallow", BATCH_SIZE),), blocks=BLOCKS)
+LOADING = Suite(agreement_models=(), loading_batches=(BATCH_SIZE,), blocks=BLOCKS)
+EVERYTHING = Suite(("shallow",), (BATCH_SIZE,), (("shallow", BATCH_SIZE),), BLOCKS)
+
+ORACLE_ROUTE = """
+import os
+import numpy as np
+from benchmarks.agreement import OracleTrial, Problem
+from benchmarks.epoch_agreement import rows
+from benchmarks.loading import LoadingTrial
+from core_torch.contract.architecture import architecture_named
+from core_torch.contract.batch_order import batch_order
+from core_torch.contract.initial_weights import initial_weights
+
+FAULT = os.environ.get("FAULT")
+
+class Trial(OracleTrial):
+    def __init__(self, case, split, recipe):
+        architecture = architecture_named(case.model)
+        problem = Problem("", architecture, initial_weights(architecture), [], recipe)
+        super().__init__(problem, dtype=np.float32)
+        self.images, self.batch_size, self.epochs = rows(split), case.batch_size, 0
+
+    def epoch(self, epoch):
+        self.epochs += 1
+        if FAULT == "dies" or FAULT == "dies when timed" and self.epochs > 2:
+            os._exit(1)
+        for batch in batch_order(len(self.images), self.batch_size, seed=self.recipe.seed, epoch=epoch):
+            self.step(self.images[batch], self.images[batch])
+        return len(self.images) - (FAULT == "skips an image")
+
+def load(case, split):
+    def batches(epoch):
+        order = batch_order(len(split), case.batch_size, epoch=epoch, shuffle=case.route != "unshuffled")
+        return (rows(split.take(batch)) for batch in order)
+    return LoadingTrial(batches, lambda epoch: sum(map(len, batches(epoch))))
+
+def prepare(case, split, recipe):
+    if case.framework == "loading":
+        return load(case, split)
+    if FAULT == "cannot do shallow" and case.model == "shallow":
+        os._exit(1)
+    faster = {"learning_rate": 2 * recipe.learning_rate} if FAULT == "learns twice as fast" else {}
+    return Trial(case, split, recipe.with_changes(**faster))
+"""
+
+
+def oracle(fault: str = "none") -> Framework:
+    return Framework("oracle_route", {"lean": "a NumPy oracle"}, {"FAULT": fault})
+
+
+@pytest.fixture
+def small(write_route, monkeypatch) -> None:
+    """600 images stand for MNIST's 60,000, and a few steps for the 300 of training."""
+    write_route("oracle_route", ORACLE_ROUTE)
+    monkeypatch.setattr(runner, "MNIST_SIZE", 600)
+    monkeypatch.setattr(agreement, "TRAINING_STEPS", 3)
+
+
+def run_with(
+    monkeypatch: pytest.MonkeyPatch,
+    digits: Split,
+    suite: Suite,
+    frameworks: dict[str, Framework],
+    *,
+    asked: list[str] | None = None,
+    saved: list[int] | None = None,
+) -> Results:
+    """What a run of `suite` finds; to `saved` goes the number of rows at every save."""
+    monkeypatch.setattr(cases, "FRAMEWORKS", frameworks)
+    results = Results([], {"cpu": "a cpu", "versions": {}}, "digits")
+
+    def save() -> None:
+        if saved is not None:
+            saved.append(len(results.agreement) + len(results.measurements) + len(results.refused))
+
+    names = list(frameworks) if asked is None else asked
+    ignore: Any = lambda line: None  # noqa: E731
+    Runner(results, digits, frameworks=names, device="cpu", seed=0, say=ignore, save=save).run(suite)
+    return results
+
+
+def timed(results: Results) -> set[str]:
+    return {row["contender"] for row in results.measurements}
+
+
+def refusals(results: Results) -> list[str]:
+    return [f"{row['case']}: {row['reason']}" for row in results.refused]
+
+
+def test_two_that_agree_are_timed(monkeypatch, digits, small):
+    saved: list[int] = []
+    results = run_with(
+        monkeypatch, digits, TRAINING, {"core_torch": oracle(), "lightning": oracle()}, saved=saved
+    )
+    assert results.passed
+    assert timed(results) == {"core_torch/lean", "lightning/lean"}
+    assert len(results.measurements) == len(results.ratios) == 4
+    assert [row["check"] for row in results.agreement if row["framework"] == "lightning/lean"] == [
+        "one epoch",
+        "one epoch, bit for bit",
+    ]
+    assert saved == sorted(saved)
+    assert len(set(saved)) == 2
+
+
+def test_a_port_that_disagrees_is_refused_and_the_others_are_timed(monkeypatch, digits, small):
+    results = run_with(
+        monkeypatch, digits, TRAINING, {"core_torch": oracle(), "keras-jax": oracle("learns twice as fast")}
+    )
+    assert not results.passed
+    assert timed(results) == {"core_torch/lean"}
+    assert refusals(results) == ["shallow, initial weights, keras-jax: disagrees at: one update"]
+
+
+def test_nothing_is_timed_beside_a_baseline_that_disagrees(monkeypatch, digits, small):
+    results = run_with(
+        monkeypatch, digits, TRAINING, {"core_torch": oracle("learns twice as fast"), "keras-jax": oracle()}
+    )
+    assert timed(results) == set()
+    assert refusals(results)[-1].endswith("its baseline core_torch/lean is not there")
+
+
+def test_the_baseline_is_proved_even_if_it_was_not_asked_for(monkeypatch, digits, small):
+    frameworks = {"core_torch": oracle(), "keras-jax": oracle()}
+    results = run_with(monkeypatch, digits, TRAINING, frameworks, asked=["keras-jax"])
+    assert {"core_torch", "keras-jax"} <= {row["framework"] for row in results.agreement}
+    assert timed(results) == {"core_torch/lean", "keras-jax/lean"}
+    results = run_with(monkeypatch, digits, PROVING, frameworks, asked=["keras-jax"])
+    assert {row["framework"] for row in results.agreement} == {"keras-jax"}
+
+
+def test_an_epoch_of_fewer_images_is_refused(monkeypatch, digits, small):
+    results = run_with(
+        monkeypatch, digits, TRAINING, {"core_torch": oracle(), "keras-jax": oracle("skips an image")}
+    )
+    assert timed(results) == {"core_torch/lean"}
+    assert refusals(results)[0].endswith("keras-jax/lean: disagrees at: same images, shuffled")
+
+
+def test_a_process_that_dies_costs_only_its_own_case(monkeypatch, digits, small):
+    results = run_with(
+        monkeypatch, digits, TRAINING, {"core_torch": oracle(), "keras-jax": oracle("dies")}
+    )
+    assert timed(results) == {"core_torch/lean"}
+    assert "keras-jax/lean: keras-jax/lean: the process died (exit code 1" in refusals(results)[0]
+
+
+def test_a_baseline_that_dies_does_not_end_the_run(monkeypatch, digits, small):
+    results = run_with(monkeypatch, digits, TRAINING, {"core_torch": oracle("dies"), "lightning": oracle()})
+    assert timed(results) == set()
+    assert len(results.refused) == 2
+
+
+def test_a_process_that_dies_while_it_is_timed_does_not_end_the_run(monkeypatch, digits, small):
+    suite = Suite(("shallow",), training=(("shallow", BATCH_SIZE), ("shallow", 32)), blocks=BLOCKS)
+    results = run_with(
+        monkeypatch, digits, suite, {"core_torch": oracle(), "keras-jax": oracle("dies when timed")}
+    )
+    assert results.measurements == results.ratios == []
+    assert len(results.refused) == 2
+    assert all("keras-jax/lean: the process died" in line for line in refusals(results))
+
+
+def test_a_process_that_died_on_one_model_is_started_anew_for_the_next(monkeypatch, digits, small):
+    suite = Suite(agreement_models=("shallow", "deep"))
+    results = run_with(monkeypatch, digits, suite, {"keras-jax": oracle("cannot do shallow")})
+    assert len(results.refused) == 1
+    assert {row["case"] for row in results.agreement} == {"deep, initial weights", "deep, trained weights"}
+    assert all(row["passed"] for row in results.agreement)
+
+
+def test_a_loader_that_does_not_shuffle_is_refused(monkeypatch, digits, small):
+    monkeypatch.setattr(loading, "LOADERS", dict.fromkeys(("dataloader", "unshuffled"), oracle()))
+    results = run_with(monkeypatch, digits, LOADING, {})
+    assert timed(results) == {"dataloader"}
+    assert refusals(results) == [f"loading, batch {BATCH_SIZE}, digits, unshuffled: 600 images were wrong"]
+
+
+def test_small_data_are_repeated_for_timing_and_the_name_says_so(monkeypatch, digits, small):
+    monkeypatch.setattr(runner, "MNIST_SIZE", 1500)
+    monkeypatch.setattr(loading, "LOADERS", {"dataloader": oracle()})
+    (row, _) = run_with(monkeypatch, digits, LOADING, {}).measurements
+    assert row["case"] == f"loading, batch {BATCH_SIZE}, digits repeated to 1,500"
+
+
+def run_command(patch: pytest.MonkeyPatch, digits: Split, *arguments: object) -> tuple[int, str]:
+    """(exit code, standard output) of `python -m benchmarks run` on the small split."""
+    patch.setattr(command, "load_split", lambda name, root: digits)
+    patch.setattr(sys, "argv", ["benchmarks", *map(str, arguments)])
+    output = io.StringIO()
+    with redirect_stdout(output), redirect_stderr(io.StringIO()), pytest.raises(SystemExit) as exited:
+        command.main()
+    return exited.value.code, output.getvalue()
+
+
+def test_the_command_exits_with_0_if_all_agree(monkeypatch, digits, small, tmp_path):
+    monkeypatch.setitem(cases.FRAMEWORKS, "core_torch", oracle())
+    monkeypatch.setitem(command.SUITES, "quick", PROVING)
+    arguments = ("--frameworks", "core_torch,core_torch", "--output", tmp_path / "out")
+    code, printed = run_command(monkeypatch, digits, *arguments, "--json", tmp_path / "copy.json")
+    assert code == 0
+    assert printed.splitlines()[0] == "agreement  shallow, initial weights: 6 of 6 checks passed"
+    copy, original = (read_results(tmp_path / name) for name in ("copy.json", "out/results.json"))
+    assert copy["agreement"] == original["agreement"]
+
+
+@pytest.mark.parametrize(("error", "exit_code"), [(KeyboardInterrupt, 130), (MemoryError, None)])
+def test_an_interrupted_run_keeps_what_it_found(monkeypatch, digits, small, tmp_path, error, exit_code):
+    def interrupt(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Runner, "time_training", interrupt)
+    monkeypatch.setitem(cases.FRAMEWORKS, "core_torch", oracle())
+    monkeypatch.setitem(command.SUITES, "quick", TRAINING)
+    arguments = ("--frameworks", "core_torch", "--output", tmp_path / "out")
+    if exit_code is None:
+        with pytest.raises(error):
+            command.run_suite(command.build_parser().parse_args(["run", *map(str, arguments)]))
+    else:
+        assert run_command(monkeypatch, digits, *arguments)[0] == exit_code
+    content = read_results(tmp_path / "out" / "results.json")
+    assert len(content["agreement"]) == 2 * len(LEVELS)
+    assert content["measurements"] == []
+
+
+# ---- One whole run of core_torch ---------------------------------------------------------------------------
+
+
+@dataclass
+class Finished:
+    """A run of core_torch beside a port that disagrees and a loader that does not shuffle."""
+
+    exit_code: int
+    printed: str
+    folder: Path
+
+    @property
+    def content(self) -> dict[str, Any]:
+        return read_results(self.folder / "results.json")
+
+    @property
+    def page(self) -> str:
+        return (self.folder / "report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, digits) -> Finished:
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "oracle_route.py").write_text(ORACLE_ROUTE)
+    loaders = {name: loading.LOADERS[name] for name in ("dataloader", "fast-mnist-uint8")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (folder, ROOT))))
+        patch.setitem(cases.FRAMEWORKS, "<broken>", oracle("learns twice as fast"))
+        patch.setitem(command.REQUIRED_PACKAGES, "<broken>", "numpy")
+        patch.setattr(loading, "LOADERS", loaders | {"unshuffled": oracle()})
+        patch.setitem(command.SUITES, "quick", EVERYTHING)
+        patch.setattr(runner, "MNIST_SIZE", 600)
+        patch.setattr(agreement, "TRAINING_STEPS", 30)
+        arguments = ("--frameworks", "core_torch,<broken>", "--device", "cpu", "--output", folder / "out")
+        return Finished(*run_command(patch, digits, *arguments), folder / "out")
+
+
+def test_a_run_with_a_refusal_exits_with_1(finished):
+    assert finished.exit_code == 1
+
+
+def test_core_torch_passes_every_level_on_both_sets_of_weights(finished):
+    checks = [row for row in finished.content["agreement"] if row["framework"] == "core_torch"]
+    assert [row["check"] for row in checks] == 2 * [level.name for level in LEVELS]
+    assert all(row["passed"] for row in checks)
+
+
+def test_its_epochs_and_its_loaders_are_proved_too(finished):
+    passed = {(row["framework"], row["check"]): row["passed"] for row in finished.content["agreement"]}
+    assert passed["core_torch/lean", "one epoch"]
+    assert passed["core_torch/tutorial", "one epoch, own shuffle"]
+    assert passed["fast-mnist-uint8", "same images, shuffled"]
+    assert not passed["unshuffled", "same images, shuffled"]
+
+
+def test_the_broken_port_is_not_timed(finished):
+    content = finished.content
+    checks = [row["check"] for row in content["agreement"] if row["framework"] == "<broken>"]
+    assert checks[-1] == "one update"
+    reasons = {row["reason"] for row in content["refused"]}
+    assert reasons == {"disagrees at: one update", "600 images were wrong"}
+    contenders = {row["contender"] for table in ("measurements", "ratios") for row in content[table]}
+    assert contenders == {"core_torch/lean", "core_torch/tutorial", "dataloader", "fast-mnist-uint8"}
+
+
+def test_raw_samples_are_kept_and_add_up(finished):
+    measurements = finished.content["measurements"]
+    units = {(row["contender"], row["unit"]) for row in measurements}
+    assert len(units) == len(measurements) == 2 * 4
+    for row in measurements:
+        assert len(row["samples"]) == row["n"] == BLOCKS
+        assert all(sample > 0 for sample in row["samples"])
+        assert row["median"] == pytest.approx(median(row["samples"]))
+        assert row["low"] <= row["median"] <= row["high"]
+
+
+def test_every_ratio_is_that_of_its_pairs(finished):
+    content = finished.content
+    samples = {
+        (row["case"], row["contender"], row["unit"].split()[0]): row["samples"]
+        for row in content["measurements"]
+    }
+    assert len(content["ratios"]) == 2 * 4
+    for row in content["ratios"]:
+        of = samples[row["case"], row["contender"], row["clock"]]
+        to = samples[row["case"], row["baseline"], row["clock"]]
+        assert row["median"] == pytest.approx(median(slow / fast for slow, fast in zip(to, of)))
+        assert row["pairs"] == BLOCKS
+        if row["contender"] == row["baseline"]:
+            assert (row["low"], row["median"], row["high"]) == (1, 1, 1)
+
+
+def test_the_file_says_where_and_how_it_was_made(finished):
+    content = finished.content
+    assert content["command"][:3] == ["python", "-m", "benchmarks"]
+    environment = content["environment"]
+    assert {"cpu", "cores", "os", "python", "threads", "precision", "commit", "load"} <= set(environment)
+    assert {"numpy", "torch"} <= set(environment["versions"])
+    assert (environment["device"], environment["seed"]) == ("cpu", 0)
+
+
+def test_a_run_is_as_fast_as_itself(finished):
+    path = finished.folder / "results.json"
+    rows, kept = compare(path, path)
+    assert kept
+    assert len(rows) == 2 * 4
+    assert not any(row["distinguishable"] for row in rows)
+
+
+def test_the_table_names_what_passed_what_is_faster_and_what_was_refused(finished):
+    assert "agreement  shallow, initial weights: 10 of 11 checks passed" in finished.printed
+    assert "agreement  shallow, trained weights: 6 of 6 checks passed" in finished.printed
+    assert re.search(r"fast-mnist-uint8 +[\d.]+ us/image +[\d.]+x  \[", finished.printed)
+    assert "refused    shallow, initial weights, <broken>: disagrees at: one update" in finished.printed
+
+
+def test_the_page_loads_nothing_from_elsewhere(finished):
+    page = finished.page
+    assert re.findall(r"<(?:script|link|iframe|object|embed)|@import|url\(|https?://", page) == []
+    sources = re.findall(r"(?:src|href)\s*=\s*['\"]?([^'\">]*)", page)
+    assert len(sources) == 2
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+
+
+def test_the_page_holds_the_refusals_escaped(finished):
+    case, reason = "shallow, initial weights, &lt;broken&gt;", "disagrees at: one update"
+    assert f"<td>{case}</td><td>{reason}</td>" in finished.page
+    assert "<broken>" not in finished.page
+    assert "<td class=no>NO</td>" in finished.page
+
+
+def test_the_page_holds_a_row_for_every_ratio(finished):
+    for row in finished.content["ratios"]:
+        if row["clock"] == "cpu":
+            assert f"<td>{row['contender']}</td>" in finished.page
+    assert "not distinguishable" in finished.page
