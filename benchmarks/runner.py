@@ -9,7 +9,7 @@ from benchmarks.agreement import Check, Judge, agree, build_problem
 from benchmarks.epoch_agreement import EpochJudge, rows
 from benchmarks.process import Worker, WorkerError
 from benchmarks.results_file import Results
-from benchmarks.suites import MNIST_SIZE, Suite
+from benchmarks.suites import LOADING_SIZE, TRAINING_SIZE, Suite
 from benchmarks.timing import Sample, in_turns, speed_ratio, warm_up
 from benchmarks.tolerances import SAME_IMAGES
 from benchmarks.trial import Case
@@ -34,7 +34,6 @@ class Runner:
         self, results: Results, split: Split, *, frameworks: list[str], device: str, seed: int, say: Say, save: Save
     ) -> None:
         self.results, self.split, self.frameworks, self.device = results, split, frameworks, device
-        self.large = split if len(split) >= MNIST_SIZE else split.repeated(MNIST_SIZE)
         self.recipe = replace(cases.RECIPE, seed=seed)
         self.say, self.save = say, save
         self.workers = ExitStack()
@@ -80,10 +79,11 @@ class Runner:
 
     def time_training(self, model: str, batch_size: int, *, blocks: int, frameworks: list[str]) -> None:
         """One epoch of every route of the frameworks that agree, beside core_torch's lean route."""
-        name = f"training {model}, batch {batch_size}, {self.large.name}"
+        split = self.split.at_least(TRAINING_SIZE)
+        name = f"training {model}, batch {batch_size}, {split.name}"
         recipe = self.recipe.with_changes(batch_size=batch_size)
         contenders: dict[str, Worker] = {}
-        judge = EpochJudge(name, model, self.large, recipe)
+        judge = EpochJudge(name, model, split, recipe)
         with ExitStack() as others:
             for framework in sorted(frameworks, key=lambda framework: framework != cases.BASELINE[0]):
                 for route in cases.FRAMEWORKS[framework].routes:
@@ -93,7 +93,7 @@ class Runner:
                     label = f"{framework}/{route}"
                     try:
                         worker = self._lean_worker(framework) if route == "lean" else self._start(case, others)
-                        worker.prepare(case, self.large, recipe)
+                        worker.prepare(case, split, recipe)
                         checks = judge.check(worker, case)
                     except WorkerError as error:
                         self._refuse(f"{name}, {label}", str(error))
@@ -107,7 +107,8 @@ class Runner:
 
     def time_loading(self, batch_size: int, *, blocks: int) -> None:
         """One epoch of every loader that delivers the right images, beside the tutorial's."""
-        name = f"loading, batch {batch_size}, {self.large.name}"
+        split = self.split.at_least(LOADING_SIZE)
+        name = f"loading, batch {batch_size}, {split.name}"
         recipe = self.recipe.with_changes(batch_size=batch_size)
         contenders: dict[str, Worker] = {}
         with ExitStack() as stack:
@@ -120,8 +121,8 @@ class Runner:
                     worker = stack.enter_context(
                         Worker(route, module=framework.module, device=self.device, pinned=pinned)
                     )
-                    worker.prepare(case, self.large, recipe)
-                    wrong = loading.wrong_images(worker.checksums(0), self.large)
+                    worker.prepare(case, split, recipe)
+                    wrong = loading.wrong_images(worker.checksums(0), split)
                 except WorkerError as error:
                     self._refuse(f"{name}, {route}", str(error))
                     continue

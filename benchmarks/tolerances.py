@@ -42,7 +42,7 @@ def tolerance(level: Level, budget: float) -> float:
     return min(level.ceiling, max(FLOOR, FACTOR * budget))
 
 
-# A whole epoch is 118 steps of 512 images; errors grow with the steps, and jump where a unit's sign flips.
+# A whole epoch is tens of steps of 512 images; errors grow with the steps, and jump where a unit's sign flips.
 EPOCH = Level("one epoch", "relative L2 distance of the change of all weights", 1e-2)
 # Lightning runs the reference's own module on the same batches, so on a CPU nothing may differ.
 BITWISE = Level("one epoch, bit for bit", "weights that differ from core_torch's", 0.0)

@@ -36,8 +36,10 @@ class Split:
         """The images at `indices`, in that order."""
         return Split(self.images[indices], self.labels[indices], self.name)
 
-    def repeated(self, count: int) -> "Split":
-        """The images over and over until there are `count`; the name says so."""
+    def at_least(self, count: int) -> "Split":
+        """Itself, or its images over and over until there are `count`; the name says so."""
+        if len(self) >= count:
+            return self
         indices = np.arange(count) % len(self)
         return Split(self.images[indices], self.labels[indices], f"{self.name} repeated to {count:,}")
 

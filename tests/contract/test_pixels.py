@@ -183,7 +183,7 @@ def test_a_fraction_outside_its_range_is_refused(fraction):
 
 def test_a_split_repeats_and_picks_its_images_with_their_labels():
     split = Split(np.arange(3, dtype=np.uint8).reshape(3, 1, 1), np.array([10, 11, 12]), "three")
-    repeated = split.repeated(8)
+    repeated = split.at_least(8)
     np.testing.assert_array_equal(repeated.images.ravel(), [0, 1, 2, 0, 1, 2, 0, 1])
     np.testing.assert_array_equal(repeated.labels, repeated.images.ravel() + 10)
     assert (len(repeated), repeated.name) == (8, "three repeated to 8")

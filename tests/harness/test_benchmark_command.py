@@ -55,7 +55,7 @@ def complaint(monkeypatch, capsys, tmp_path) -> Callable[..., str]:
     [
         ("--suite quik", "suite: found 'quik' (did you mean quick?), allowed: agreement, loading,"),
         ("--frameworks torch", "frameworks: found 'torch'"),
-        ("--frameworks core_torch,keras", "frameworks: found 'keras' (did you mean keras-jax?), allowed: core_torch,"),
+        ("--frameworks core_torch,keras", "frameworks: found 'keras' (did you mean keras-jax?), allowed:"),
         ("--frameworks core_torch,", "frameworks: found ''"),
         ("--dataset mnst", "dataset: found 'mnst' (did you mean mnist?), allowed: digits, mnist,"),
         ("--device gpu", "device: found 'gpu' (did you mean cpu?), allowed: auto, cpu, cuda"),

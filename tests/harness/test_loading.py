@@ -126,7 +126,7 @@ def test_scaled_to_another_range_is_wrong(split):
 
 
 def test_images_that_occur_twice_are_expected_twice(split):
-    repeated = split.repeated(2 * COUNT)
+    repeated = split.at_least(2 * COUNT)
     rows = np.concatenate([delivered(split), delivered(split)])
     assert wrong_images(checksums(rows), repeated) == 0
     rows[COUNT] = rows[COUNT + 1]

@@ -84,7 +84,8 @@ def oracle(fault: str = "none") -> Framework:
 def small(write_route, monkeypatch) -> None:
     """600 images stand for MNIST's 60,000, and a few steps for the 300 of training."""
     write_route("oracle_route", ORACLE_ROUTE)
-    monkeypatch.setattr(runner, "MNIST_SIZE", 600)
+    monkeypatch.setattr(runner, "LOADING_SIZE", 600)
+    monkeypatch.setattr(runner, "TRAINING_SIZE", 600)
     monkeypatch.setattr(agreement, "TRAINING_STEPS", 3)
 
 
@@ -209,7 +210,8 @@ def test_a_loader_that_does_not_shuffle_is_refused(monkeypatch, digits, small):
 
 
 def test_small_data_are_repeated_for_timing_and_the_name_says_so(monkeypatch, digits, small):
-    monkeypatch.setattr(runner, "MNIST_SIZE", 1500)
+    monkeypatch.setattr(runner, "LOADING_SIZE", 1500)
+    monkeypatch.setattr(runner, "TRAINING_SIZE", 1500)
     monkeypatch.setattr(loading, "LOADERS", {"dataloader": oracle()})
     (row, _) = run_with(monkeypatch, digits, LOADING, {}).measurements
     assert row["case"] == f"loading, batch {BATCH_SIZE}, digits repeated to 1,500"
@@ -286,7 +288,8 @@ def finished(tmp_path_factory, digits) -> Finished:
         patch.setitem(command.REQUIRED_PACKAGES, "<broken>", "numpy")
         patch.setattr(loading, "LOADERS", loaders | {"unshuffled": oracle()})
         patch.setitem(command.SUITES, "quick", EVERYTHING)
-        patch.setattr(runner, "MNIST_SIZE", 600)
+        patch.setattr(runner, "LOADING_SIZE", 600)
+        patch.setattr(runner, "TRAINING_SIZE", 600)
         patch.setattr(agreement, "TRAINING_STEPS", 30)
         arguments = ("--frameworks", "core_torch,<broken>", "--device", "cpu", "--output", folder / "out")
         return Finished(*run_command(patch, digits, *arguments), folder / "out")
