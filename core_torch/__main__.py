@@ -14,6 +14,7 @@ from core_torch.contract.command_line import (
     add_data_options,
     add_device_option,
     add_recipe_options,
+    check_results,
     prepare_output,
     run,
 )
@@ -36,7 +37,7 @@ def build_parser() -> Parser:
     train.add_argument("--output", metavar="DIR", help="write the weights, their manifest and metrics.json there")
     evaluate = commands.add_parser("evaluate", help="report the test error of a trained model")
     evaluate.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder that train --output wrote")
-    add_data_options(evaluate)
+    add_data_options(evaluate, dataset=None)
     add_device_option(evaluate)
     for command in (train, evaluate):
         command.add_argument("--json", metavar="FILE", help="also write the printed values there")
@@ -54,7 +55,7 @@ def train(options: argparse.Namespace) -> None:
         learning_rate=options.learning_rate,
         seed=options.seed,
     )
-    output = prepare_output(options.output) if options.output else None
+    check_results(options)
     split = load_split(options.dataset, root=options.data_root)
     test_split = load_split(options.dataset, train=False, root=options.data_root)
 
@@ -79,22 +80,29 @@ def train(options: argparse.Namespace) -> None:
         **measure(model, split, test_split, device=device),
         "seconds": seconds,
     }
-    if output:
+    if options.output is not None:
+        output = prepare_output(options.output)
         save_checkpoint(output, model, recipe=recipe, name=options.model, dataset=options.dataset)
         write_json(output / "metrics.json", metrics | {"history": history.curves()})
     report(metrics, options)
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Score a checkpoint on a test split."""
+    """Score a checkpoint on a test split, by default of what it was trained on."""
+    if options.dataset is not None:
+        check_choice("dataset", options.dataset, DATASETS)
+    check_results(options)
+
     from core_torch.checkpoint import load_checkpoint
     from core_torch.device import choose_device
     from core_torch.evaluation.report import measure
 
+    device = choose_device(options.device)
     model, recipe, manifest = load_checkpoint(Path(options.checkpoint))
-    splits = [load_split(options.dataset, train=part, root=options.data_root) for part in (True, False)]
-    about = {"model": manifest.get("model"), "objective": recipe.objective, "dataset": options.dataset}
-    report(about | measure(model, *splits, device=choose_device(options.device)), options)
+    dataset = options.dataset or str(manifest.get("dataset"))
+    splits = [load_split(dataset, train=part, root=options.data_root) for part in (True, False)]
+    about = {"model": manifest.get("model"), "objective": recipe.objective, "dataset": dataset}
+    report(about | measure(model, *splits, device=device), options)
 
 
 def report(metrics: dict[str, object], options: argparse.Namespace) -> None:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from core_torch.contract.architecture import architecture_from, describe
+from core_torch.contract.architecture import architecture_from, describe, parameter_shapes
 from core_torch.contract.errors import CheckpointError, ConfigError
 from core_torch.contract.recipe import Recipe
-from core_torch.contract.weights_file import load_weights, save_weights
+from core_torch.contract.weights_file import check_names_and_shapes, load_weights, save_weights
 from core_torch.models.autoencoder import Autoencoder, load_reference_weights, to_reference_weights
 
 
@@ -36,9 +36,12 @@ def load_checkpoint(folder: Path) -> tuple[Autoencoder, Recipe, dict[str, object
     """
     weights, manifest = load_weights(folder)
     try:
-        model = Autoencoder(architecture_from(manifest.get("architecture")))
+        architecture = architecture_from(manifest.get("architecture"))
         recipe = Recipe().with_changes(**manifest["recipe"])  # type: ignore[arg-type]
     except (ConfigError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder}: the manifest is not one of this repository ({error})") from error
+    # Before the model is built: how large it is, only the manifest says.
+    check_names_and_shapes(weights, parameter_shapes(architecture), where=str(folder))
+    model = Autoencoder(architecture)
     load_reference_weights(model, weights)
     return model, recipe, manifest

@@ -15,7 +15,7 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()  # the meta device holds no value
     except (RuntimeError, AssertionError) as error:
         present = "cpu, cuda" if torch.cuda.is_available() else "cpu"
         raise ConfigError(f"device: found {name}, allowed on this machine: auto, {present}") from error

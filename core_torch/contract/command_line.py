@@ -35,9 +35,11 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}{hint}\n")
 
 
-def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """--dataset and --data-root."""
-    parser.add_argument("--dataset", default="digits", help=f"one of {', '.join(DATASETS)} (default digits)")
+def add_data_options(parser: argparse.ArgumentParser, *, dataset: str | None = "digits") -> None:
+    """--dataset and --data-root; without a default, a command takes what its model was trained on."""
+    default = dataset or "what it was trained on"
+    known = f"one of {', '.join(DATASETS)} (default {default})"
+    parser.add_argument("--dataset", default=dataset, help=known)
     root = "folder that holds MNIST/raw (default $MNIST_ROOT or ./data)"
     parser.add_argument("--data-root", metavar="DIR", help=root)
 
@@ -53,6 +55,21 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
 def add_device_option(parser: argparse.ArgumentParser) -> None:
     """--device."""
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto: cuda if any)")
+
+
+def check_results(options: argparse.Namespace) -> None:
+    """Judge --output and --json before a long run, creating nothing; `ConfigError` if they cannot be."""
+    if getattr(options, "output", None) is not None:
+        folder = Path(options.output).absolute()
+        existing = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
+        _check_folder("output", options.output, existing)
+    if options.json is not None:
+        _check_folder("json", options.json, Path(options.json).absolute().parent)
+
+
+def _check_folder(name: str, path: str, folder: Path) -> None:
+    if not path or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"{name}: {path or 'an empty path'} cannot be written to, see {folder}")
 
 
 def prepare_output(folder: str | Path) -> Path:

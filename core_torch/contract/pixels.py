@@ -116,6 +116,8 @@ def hold_out(count: int, *, fraction: float, seed: int) -> tuple[np.ndarray, np.
     """
     if not 0 <= fraction < 1:
         raise ConfigError(f"fraction: found {fraction}, allowed: >= 0 and < 1")
+    if fraction and count < 2:
+        raise ConfigError(f"fraction: found {fraction} of {count} items, allowed: 0, none can be spared")
     order = np.random.default_rng([seed, count]).permutation(count)
     held = min(round(count * fraction) or int(fraction > 0), count - 1)
     return np.sort(order[held:]), np.sort(order[:held])

@@ -10,6 +10,8 @@ SCHEDULES = ("constant", "one-cycle")
 CORRUPTIONS = ("gaussian", "masking", "salt-and-pepper", "patch")
 
 LARGEST_SEED = 2**32 - 1  # what every framework's seeding accepts
+LARGEST_EPOCHS = 2**31 - 1
+LARGEST_LEARNING_RATE = 1e30  # Adam's first step is ten times the rate, and must be a float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +24,7 @@ class Recipe:
 
     objective: str = "standard"  # one of OBJECTIVES
     optimizer: str = "adam"  # one of OPTIMIZERS
-    learning_rate: float = 1e-3  # per step, the peak under one-cycle; > 0
+    learning_rate: float = 1e-3  # per step, the peak under one-cycle; in (0, 1e30]
     momentum: float = 0.0  # of SGD, unitless; in [0, 1)
     schedule: str = "constant"  # one of SCHEDULES
     batch_size: int = 128  # images per step; >= 1
@@ -39,13 +41,14 @@ class Recipe:
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("schedule", self.schedule, SCHEDULES)
         check_choice("corruption", self.corruption, CORRUPTIONS)
-        check_number("learning_rate", self.learning_rate, minimum=0, above=True)
+        rate = self.learning_rate
+        check_number("learning_rate", rate, minimum=0, maximum=LARGEST_LEARNING_RATE, above=True)
         check_number("momentum", self.momentum, minimum=0, maximum=1)
         check_number("corruption_level", self.corruption_level, minimum=0, maximum=1)
         check_number("contraction", self.contraction, minimum=0)
         check_number("validation_fraction", self.validation_fraction, minimum=0, maximum=0.5)
         check_integer("batch_size", self.batch_size, minimum=1)
-        check_integer("epochs", self.epochs, minimum=1)
+        check_integer("epochs", self.epochs, minimum=1, maximum=LARGEST_EPOCHS)
         check_integer("patience", self.patience, minimum=0)
         check_integer("seed", self.seed, minimum=0, maximum=LARGEST_SEED)
         if self.momentum == 1:

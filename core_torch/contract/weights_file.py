@@ -1,14 +1,18 @@
-"""Weights on disk: a safetensors file in the reference's names and layout, and a manifest written last.
+"""Weights on disk: a safetensors file in the reference's names and layout, and a manifest.
 
-The manifest carries the sha256 of the weights, so damage is found before a tensor is used, and a folder
-without a manifest is a save that never finished. No pickle is read or written.
+The manifest carries the sha256 of the weights and of its own other entries, so damage is found before a
+tensor is used. No pickle is read or written.
+
+A save stages the weights under a name with their sha256, writes the manifest, then moves the weights into
+place. Whenever it dies, the manifest that is there finds its own weights: staged, or in place.
 """
 
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,37 +26,50 @@ SCHEMA = 1
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace `path` by `content` in one step: after a crash the old file or the new one is there, whole."""
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-            temporary = Path(file.name)
-            try:
+        try:
+            with temporary.open("xb") as file:  # unlike tempfile's, readable as the user's umask says
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-                os.replace(temporary, path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def save_weights(folder: Path, weights: Mapping[str, np.ndarray], *, about: Mapping[str, object]) -> None:
-    """Write weights and manifest into an existing folder; `about` is any JSON: the spec, the recipe.
+    """Write weights, as float32, and manifest into an existing folder; `about` is any JSON.
 
     Raises:
         CheckpointError: a value is not finite, or the folder cannot be written to.
     """
     from safetensors.numpy import save
 
-    for name, array in weights.items():
+    # safetensors writes the raw memory of an array that is not contiguous, silently transposed.
+    arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in weights.items()}
+    for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise CheckpointError(f"{folder}: {name} holds a value that is not finite, refused to save it")
-    # safetensors writes the raw memory of an array that is not contiguous, silently transposed.
-    content = save({name: np.ascontiguousarray(array) for name, array in weights.items()})
-    manifest = {"schema": SCHEMA, "sha256": hashlib.sha256(content).hexdigest(), **about}
-    write_atomically(folder / WEIGHTS_NAME, content)
-    write_atomically(folder / MANIFEST_NAME, json.dumps(manifest, indent=2).encode())
+    content = save(arrays)
+    sha256 = hashlib.sha256(content).hexdigest()
+    manifest = {"schema": SCHEMA, "sha256": sha256, **about}
+    manifest["manifest_sha256"] = _digest(manifest)
+    staged = folder / _staged_name(sha256)
+    write_atomically(staged, content)
+    try:
+        write_atomically(folder / MANIFEST_NAME, json.dumps(manifest, indent=2).encode())
+    except CheckpointError:
+        staged.unlink(missing_ok=True)
+        raise
+    with suppress(OSError):  # already saved, if need be under the staged name
+        os.replace(staged, folder / WEIGHTS_NAME)
+        for orphan in folder.glob(_staged_name("*")):
+            orphan.unlink()
 
 
 def load_weights(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
@@ -64,24 +81,50 @@ def load_weights(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, object]
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    try:
-        manifest = json.loads((folder / MANIFEST_NAME).read_bytes())
-        content = (folder / WEIGHTS_NAME).read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{error.filename}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{folder / MANIFEST_NAME}: is not JSON ({error})") from error
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        raise CheckpointError(f"{folder / MANIFEST_NAME}: is not a manifest of schema {SCHEMA}")
+    manifest = _read_manifest(folder / MANIFEST_NAME)
+    expected = str(manifest.get("sha256"))
+    staged, path = folder / _staged_name(expected), folder / WEIGHTS_NAME
+    content = _read(staged if staged.exists() else path)
     found = hashlib.sha256(content).hexdigest()
-    if found != manifest.get("sha256"):
-        raise CheckpointError(
-            f"{folder / WEIGHTS_NAME}: found sha256 {found}, expected {manifest.get('sha256')}"
-        )
+    if found != expected:
+        raise CheckpointError(f"{path}: found sha256 {found}, expected {expected}")
     try:
-        return load(content), manifest
-    except SafetensorError as error:
-        raise CheckpointError(f"{folder / WEIGHTS_NAME}: is not a safetensors file ({error})") from error
+        weights = load(content)
+    except (SafetensorError, KeyError) as error:  # KeyError: a type that NumPy does not have
+        raise CheckpointError(f"{path}: is not a safetensors file of float32 ({error})") from error
+    for name, array in weights.items():
+        if array.dtype != np.float32:
+            raise CheckpointError(f"{path}: {name} is {array.dtype}, expected float32")
+    return weights, manifest
+
+
+def _read_manifest(path: Path) -> dict[str, object]:
+    try:
+        manifest = json.loads(_read(path))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: is not JSON ({error})") from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        raise CheckpointError(f"{path}: is not a manifest of schema {SCHEMA}")
+    if manifest.get("manifest_sha256") != _digest(manifest):
+        raise CheckpointError(f"{path}: its entries are not those it was written with")
+    return manifest
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _digest(manifest: Mapping[str, object]) -> str:
+    """The sha256 of every entry but itself."""
+    entries = {name: value for name, value in manifest.items() if name != "manifest_sha256"}
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+
+
+def _staged_name(sha256: str) -> str:
+    return f".{WEIGHTS_NAME}-{sha256[:16]}"
 
 
 def check_names_and_shapes(

@@ -14,7 +14,7 @@ from torchvision.transforms import ToTensor
 from torchvision.transforms.functional import to_pil_image
 
 from core_torch.contract.architecture import IMAGE_SIDE
-from core_torch.contract.errors import DataFormatError
+from core_torch.contract.errors import ConfigError, DataFormatError
 from core_torch.contract.idx import INT32, read_idx
 from core_torch.contract.pixels import load_split, read_images_and_labels
 from core_torch.contract.sources import SOURCES, download_missing, locate, raw_folder
@@ -39,14 +39,18 @@ class _ResidentFiles(ResidentDataset):
     ) -> None:
         root = root or raw_folder(SOURCES["mnist"], None).parents[1]
         # Skips ResidentDataset.__init__: torchvision's constructor finds the files and calls _load_data.
-        super(ResidentDataset, self).__init__(root, *arguments, **options)  # type: ignore[call-arg]
+        try:
+            super(ResidentDataset, self).__init__(root, *arguments, **options)  # type: ignore[call-arg]
+        except RuntimeError as error:  # torchvision's, which names no path
+            raise DataFormatError(f"{self.raw_folder}: {error}") from error
         images, labels = self.data, self.targets
         transform: Callable | None = self.transform  # type: ignore[attr-defined]
         target_transform: Callable | None = self.target_transform  # type: ignore[attr-defined]
         if transform is not None and not isinstance(transform, ToTensor):
-            images = torch.stack([transform(to_pil_image(image)) for image in images])
+            images = _stack([transform(to_pil_image(image)) for image in images], name="transform")
         if target_transform is not None:
-            labels = torch.tensor([target_transform(int(label)) for label in labels])
+            given = [label.item() if label.dim() == 0 else label for label in labels]
+            labels = _stack([target_transform(label) for label in given], name="target_transform")
         self._settle(images, labels, device=device, residency=residency)
 
     @property
@@ -57,6 +61,15 @@ class _ResidentFiles(ResidentDataset):
     def _check_legacy_exist(self) -> bool:
         """Never: torchvision's old processed files are pickles."""
         return False
+
+
+def _stack(values: list[Any], *, name: str) -> torch.Tensor:
+    """One tensor of what a transform made of each image or label."""
+    try:
+        return torch.stack([torch.as_tensor(value) for value in values])
+    except (TypeError, ValueError, RuntimeError) as error:
+        found = type(values[0]).__name__
+        raise ConfigError(f"{name}: found a {found}, allowed: tensors or numbers of one shape") from error
 
 
 class _MnistLayout(_ResidentFiles):
@@ -140,6 +153,8 @@ class NoisyMNIST(FastMNIST):
         seed: int = 0,
         **options: Any,
     ) -> None:
+        if options.get("residency") == "uint8":
+            raise ConfigError("residency: found 'uint8', allowed: float32, noise is no pixel code")
         super().__init__(root, *arguments, **options)
         corruption = corruption or Corruption()
         self.data = corruption.fixed(self.data, seed=seed)

@@ -45,13 +45,13 @@ class ResidentDataset(Dataset):
     def _settle(
         self, images: torch.Tensor, labels: torch.Tensor, *, device: torch.device | str, residency: str
     ) -> None:
-        """Move to the device: uint8 (N, 28, 28), or float32 (N, ...) where a transform has made it so."""
+        """Move to the device: uint8 (N, 28, 28) or (N, 1, 28, 28), or float32 (N, ...) from a transform."""
         check_choice("residency", residency, RESIDENCIES)
         if images.dtype != torch.uint8 and residency == "uint8":
             raise ConfigError("residency: uint8 keeps the stored pixels, so it allows no transform")
         if images.dtype == torch.uint8:
             # Moved as bytes, a quarter of the traffic, and divided on the device.
-            images = images.unsqueeze(1).to(device)
+            images = images.reshape(len(images), 1, *images.shape[-2:]).to(device)
         self.data = to_unit_range(images) if residency == "float32" else images
         self.data = self.data.to(device)
         self.targets = self.data.flatten(1)
@@ -66,9 +66,12 @@ class ResidentDataset(Dataset):
         return len(self.data)
 
     def __getitem__(self, index: int | slice | list[int] | torch.Tensor) -> tuple[torch.Tensor, object]:
-        """(image, label) for an int, as torchvision's MNIST with `ToTensor`; (images, labels) for many."""
-        image, label = to_unit_range(self.data[index]), self.labels[index]
-        return (image, int(label)) if isinstance(index, int) else (image, label)
+        """(image, label) for an int, as torchvision's MNIST with `ToTensor`; (images, labels) for many.
+
+        The images are copies.
+        """
+        image, label = to_unit_range(self.data[index].clone()), self.labels[index]
+        return image, label.item() if label.dim() == 0 else label
 
     def batches(
         self,
@@ -82,14 +85,18 @@ class ResidentDataset(Dataset):
     ) -> Iterator[Batch]:
         """Minibatches (inputs (B, 1, 28, 28), targets (B, 784)) float32 on the device, every image once.
 
+        Where the data are clean, both are one memory: corrupt a copy.
+
         Args:
             batch_size: images per batch; the last batch is shorter unless `drop_last`.
             shuffle: in the contract's order for (seed, epoch), or in the order that `generator` draws.
         """
         check_integer("batch_size", batch_size, minimum=1)
+        check_integer("seed", seed, minimum=0)
+        check_integer("epoch", epoch, minimum=0)
         order = self._order(shuffle=shuffle, seed=seed, epoch=epoch, generator=generator)
         end = len(order) - len(order) % batch_size if drop_last else len(order)
-        return self._gather(order[:end].split(batch_size) if end else ())
+        return self._gather(order[:end].split(min(batch_size, end)) if end else ())
 
     def _order(
         self, *, shuffle: bool, seed: int, epoch: int, generator: torch.Generator | None

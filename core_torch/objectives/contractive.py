@@ -5,6 +5,8 @@ J_CAE = sum_x L(x, g(f(x))) + lambda ||J_f(x)||_F^2. Here both terms are average
 the squared error per pixel, so `weight` is lambda / 784 of a loss summed over pixels.
 """
 
+import weakref
+from functools import partial
 from typing import Any
 
 import torch
@@ -53,10 +55,9 @@ class ContractiveLoss:
         self.hessian_weight, self.hessian_noise, self.seed = hessian_weight, hessian_noise, seed
         self.generator: torch.Generator | None = None
         self.input: torch.Tensor | None = None
-        model.register_forward_pre_hook(self._remember)
-
-    def _remember(self, module: Any, arguments: tuple[torch.Tensor, ...]) -> None:
-        self.input = arguments[0]
+        # The hook must not keep this loss alive, and goes when it goes.
+        remember = partial(_remember_input, weakref.ref(self))
+        weakref.finalize(self, model.register_forward_pre_hook(remember).remove)
 
     def __call__(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The scalar to minimise, for output and target (N, 784)."""
@@ -83,3 +84,8 @@ class ContractiveLoss:
         noise = torch.empty_like(x).normal_(0, self.hessian_noise, generator=self.generator)
         here, there = (slope(activation, linear(at.flatten(1))) for at in (x, x + noise))
         return ((here - there).square() * linear.weight.square().sum(1)).sum(1).mean()
+
+
+def _remember_input(loss: "weakref.ref[ContractiveLoss]", module: Any, arguments: tuple[torch.Tensor, ...]) -> None:
+    if (alive := loss()) is not None:
+        alive.input = arguments[0]

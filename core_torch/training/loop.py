@@ -33,14 +33,15 @@ class History:
     best_epoch: int = 0  # of least validation error; the last one without a split
 
     def record(self, epoch: int, *, loss: float, validation_mse: float | None) -> None:
-        """Append an epoch; `DivergenceError` unless its loss is finite."""
-        if not math.isfinite(loss):
-            raise DivergenceError(f"epoch {epoch}: the training loss is {loss}; lower the learning_rate")
+        """Append an epoch; `DivergenceError` unless its errors are finite."""
+        for name, value in (("training loss", loss), ("validation error", validation_mse)):
+            if value is not None and not math.isfinite(value):
+                raise DivergenceError(f"epoch {epoch}: the {name} is {value}; lower the learning_rate")
+        if validation_mse is None or validation_mse < min(self.validation_mse, default=math.inf):
+            self.best_epoch = epoch
         self.train_loss.append(loss)
         if validation_mse is not None:
             self.validation_mse.append(validation_mse)
-        if validation_mse is None or validation_mse <= min(self.validation_mse):
-            self.best_epoch = epoch
 
     def curves(self) -> dict[str, list[float]]:
         """The columns that have values, without the times."""

@@ -291,6 +291,15 @@ def test_qmnist_is_torchvisions(qmnist_root, arguments):
     assert ours.extra_repr() == theirs.extra_repr()
 
 
+def test_what_torchvision_downloads_is_downloaded(tmp_path, monkeypatch):
+    def deliver(url, folder, md5):
+        (Path(folder) / Path(url).stem).write_bytes(idx(IMAGES if "images" in url else COLUMNS))
+
+    monkeypatch.setattr(datasets.mnist, "download_and_extract_archive", deliver)
+    assert len(FastQMNIST(tmp_path, "train", download=True)) == TRAIN
+    assert len(FastQMNIST(tmp_path, "train")) == TRAIN
+
+
 def test_qmnists_test_split_divides_after_10000(tmp_path):
     images = np.zeros((10_003, 28, 28), np.uint8)
     images[:, 0, 0] = np.arange(10_003) % 256
