@@ -6,9 +6,10 @@ No framework is imported before the arguments have been judged, so that help and
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from core_torch.contract.architecture import ARCHITECTURES, architecture_named
+from core_torch.contract.architecture import ARCHITECTURES, Architecture, FullyConnected
 from core_torch.contract.command_line import (
     Parser,
     add_data_options,
@@ -18,9 +19,11 @@ from core_torch.contract.command_line import (
     prepare_output,
     run,
 )
-from core_torch.contract.errors import check_choice
+from core_torch.contract.errors import ConfigError, check_choice
+from core_torch.contract.layers import ACTIVATIONS
 from core_torch.contract.pixels import DATASETS, load_split
-from core_torch.contract.recipe import OBJECTIVES, Recipe
+from core_torch.contract.presets import PRESETS, preset
+from core_torch.contract.recipe import CORRUPTIONS, OBJECTIVES, SOLVERS, Recipe
 from core_torch.contract.weights_file import write_atomically
 
 
@@ -30,9 +33,17 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train a model and report its test error")
     train.add_argument("--model", default="shallow", help=f"one of {', '.join(ARCHITECTURES)} (default shallow)")
-    train.add_argument("--objective", help=f"one of {', '.join(OBJECTIVES)} (default standard)")
+    train.add_argument("--objective", default="standard", help=f"one of {', '.join(OBJECTIVES)} (default standard)")
+    train.add_argument("--preset", default="default", help=f"one of {', '.join(PRESETS)} (default default)")
     add_data_options(train)
     add_recipe_options(train)
+    train.add_argument("--corruption", metavar="KIND", help=f"of denoising: {', '.join(CORRUPTIONS)}")
+    train.add_argument("--corruption-level", type=float, metavar="X", help="standard deviation, or fraction hit")
+    train.add_argument("--contraction", type=float, metavar="X", help="weight of the contractive penalty")
+    for layer in ("hidden", "code"):
+        train.add_argument(f"--{layer}-activation", metavar="NAME", help=f"one of {', '.join(ACTIVATIONS)}")
+    train.add_argument("--solver", default="ridge", help=f"of randomized models: {', '.join(SOLVERS)} (default ridge)")
+    train.add_argument("--pretrain", action="store_true", help="train a dense model layer by layer first")
     add_device_option(train)
     train.add_argument("--output", metavar="DIR", help="write the weights, their manifest and metrics.json there")
     evaluate = commands.add_parser("evaluate", help="report the test error of a trained model")
@@ -46,30 +57,35 @@ def build_parser() -> Parser:
 
 def train(options: argparse.Namespace) -> None:
     """Train, report, and write what was asked for."""
-    architecture = architecture_named(options.model)
+    architecture, recipe = chosen(options)
     check_choice("dataset", options.dataset, DATASETS)
-    recipe = Recipe().with_changes(
-        objective=options.objective,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        seed=options.seed,
-    )
+    check_choice("solver", options.solver, SOLVERS)
+    if options.pretrain and not isinstance(architecture, FullyConnected):
+        raise ConfigError(f"pretrain: found with {options.model}, allowed: dense models")
     check_results(options)
-    split = load_split(options.dataset, root=options.data_root)
-    test_split = load_split(options.dataset, train=False, root=options.data_root)
+    splits = [load_split(options.dataset, train=part, root=options.data_root) for part in (True, False)]
 
     from core_torch.checkpoint import save_checkpoint
     from core_torch.data.resident import ResidentDataset
     from core_torch.device import choose_device
     from core_torch.evaluation.report import measure
     from core_torch.models.autoencoder import build_autoencoder
+    from core_torch.objectives.reconstruction import mean_squared_error
+    from core_torch.training.layerwise import pretrain, train_randomized
+    from core_torch.training.loop import History
     from core_torch.training.loop import train as train_model
 
     device = choose_device(options.device)
     model = build_autoencoder(architecture, seed=recipe.seed)
-    started = time.perf_counter()
-    history = train_model(model, ResidentDataset(split, device=device), recipe=recipe)
+    dataset, test_set = (ResidentDataset(split, device=device) for split in splits)
+    started, history, before = time.perf_counter(), History(), {}
+    if options.model.startswith("randomized"):
+        first, *_ = train_randomized(model, dataset, recipe=recipe, solver=options.solver)
+        before = {"test_mse_before_transpose": mean_squared_error(first.pair, test_set)}
+    else:
+        if options.pretrain:
+            pretrain(model, dataset, recipe=recipe)
+        history = train_model(model, dataset, recipe=recipe)
     seconds = time.perf_counter() - started
     metrics = {
         "model": options.model,
@@ -77,7 +93,8 @@ def train(options: argparse.Namespace) -> None:
         "dataset": options.dataset,
         "seed": recipe.seed,
         "epochs": len(history.train_loss),
-        **measure(model, split, test_split, device=device),
+        **before,
+        **measure(model, *splits, device=device, recipe=recipe),
         "seconds": seconds,
     }
     if options.output is not None:
@@ -85,6 +102,15 @@ def train(options: argparse.Namespace) -> None:
         save_checkpoint(output, model, recipe=recipe, name=options.model, dataset=options.dataset)
         write_json(output / "metrics.json", metrics | {"history": history.curves()})
     report(metrics, options)
+
+
+def chosen(options: argparse.Namespace) -> tuple[Architecture, Recipe]:
+    """The preset's architecture and recipe with the given options in place; every value is judged here."""
+    architecture, recipe = preset(options.preset, options.model, options.objective)
+    activations = {f"{layer}_activation": getattr(options, f"{layer}_activation") for layer in ("hidden", "code")}
+    given = {name: value for name, value in activations.items() if value is not None}
+    names = ("epochs", "batch_size", "learning_rate", "seed", "corruption", "corruption_level", "contraction")
+    return replace(architecture, **given), recipe.with_changes(**{name: getattr(options, name) for name in names})
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -102,7 +128,7 @@ def evaluate(options: argparse.Namespace) -> None:
     dataset = options.dataset or str(manifest.get("dataset"))
     splits = [load_split(dataset, train=part, root=options.data_root) for part in (True, False)]
     about = {"model": manifest.get("model"), "objective": recipe.objective, "dataset": dataset}
-    report(about | measure(model, *splits, device=device), options)
+    report(about | measure(model, *splits, device=device, recipe=recipe), options)
 
 
 def report(metrics: dict[str, object], options: argparse.Namespace) -> None:

@@ -198,12 +198,13 @@ def _check_activations(architecture: "FullyConnected | Convolutional") -> None:
         check_choice(field, getattr(architecture, field), ACTIVATIONS)
 
 
-# The original's shapes. The randomized models are fully connected, without biases, trained layer by layer.
+# The original's shapes. The randomized models are fully connected, without biases, trained layer by layer; their
+# output is linear because ridge regression is least squares.
 ARCHITECTURES: dict[str, Architecture] = {
     "shallow": FullyConnected(),
     "deep": FullyConnected(widths=(PIXELS, 500, 200, 100, 10)),
-    "randomized-shallow": FullyConnected(widths=(PIXELS, 500), bias=False),
-    "randomized-deep": FullyConnected(widths=(PIXELS, 700, 700), bias=False),
+    "randomized-shallow": FullyConnected(widths=(PIXELS, 500), bias=False, output_activation="linear"),
+    "randomized-deep": FullyConnected(widths=(PIXELS, 700, 700), bias=False, output_activation="linear"),
     "conv-shallow": Convolutional(),
     "conv-deep": Convolutional(filters=(10, 20, 50), kernel_sizes=(5, 5, 3)),
 }

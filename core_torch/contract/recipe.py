@@ -7,6 +7,7 @@ from core_torch.contract.errors import ConfigError, check_choice, check_integer,
 OBJECTIVES = ("standard", "contractive", "denoising")
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("constant", "one-cycle")
+SOLVERS = ("ridge", "gradient-descent")  # of the randomized models
 CORRUPTIONS = ("gaussian", "masking", "salt-and-pepper", "patch")
 
 LARGEST_SEED = 2**32 - 1  # what every framework's seeding accepts

@@ -136,7 +136,7 @@ CHANGES = {
     "a ratio without a measurement": with_value([], "measurements"),
     "a measurement without samples": with_value(None, "measurements", 0, "samples"),
     "a check that is neither passed nor not": with_value("yes", "agreement", 0, "passed"),
-    "a name that is half a character": with_value("\ud800", "ratios", 0, "case"),
+    "a name that is half a character": with_value("\ud800", "dataset"),
 }
 
 

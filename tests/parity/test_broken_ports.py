@@ -164,11 +164,18 @@ class OutputsAsImages(Port):
         return super().predict(inputs).reshape(-1, 1, IMAGE_SIDE, IMAGE_SIDE)
 
 
-class Untrained(Port):
-    """The weights never arrive."""
+class WeightsNotLoaded(Port):
+    """Right names and shapes, but weights of its own."""
 
     def load(self, weights: Arrays) -> None:
-        super().load({name: array[::-1] for name, array in weights.items()})
+        super().load(initial_weights(self.oracle.architecture, seed=99))
+
+
+class OutputsSlightlyOff(Port):
+    """By two millionths of full scale."""
+
+    def predict(self, inputs: np.ndarray) -> np.ndarray:
+        return super().predict(inputs) + np.float32(2e-6)
 
 
 # ---- Loss -------------------------------------------------------------------------------------------------
@@ -196,6 +203,12 @@ class NaNLoss(Port):
         return float("nan"), super().loss_and_gradients(inputs, targets)[1]
 
 
+class LossSlightlyOff(Port):
+    def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Arrays]:
+        loss, gradients = super().loss_and_gradients(inputs, targets)
+        return loss * (1 + 2e-5), gradients
+
+
 # ---- Gradients --------------------------------------------------------------------------------------------
 
 
@@ -218,6 +231,11 @@ class WrongSign(WrongGradients):
         return -gradient
 
 
+class GradientsSlightlyOff(WrongGradients):
+    def spoil(self, name: str, gradient: np.ndarray) -> np.ndarray:
+        return gradient * np.float32(1 + 3e-5)
+
+
 class GradientMissing(Port):
     def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Arrays]:
         loss, gradients = super().loss_and_gradients(inputs, targets)
@@ -231,6 +249,11 @@ class GradientMissing(Port):
 class RateDoubled(Port):
     def move(self, name: str, direction: np.ndarray) -> None:
         super().move(name, 2 * direction)
+
+
+class RateSlightlyOff(Port):
+    def move(self, name: str, direction: np.ndarray) -> None:
+        super().move(name, np.float32(1.002) * direction)
 
 
 class WeightDecay(Port):
@@ -306,6 +329,12 @@ class Dampening(Port):
         return super().accelerate(name, np.float32(share) * gradient)
 
 
+class MomentumSlightlyOff(Port):
+    def __init__(self, problem: Problem) -> None:
+        recipe = problem.recipe.with_changes(momentum=0.999 * problem.recipe.momentum)
+        super().__init__(replace(problem, recipe=recipe))
+
+
 class MomentumForgotten(Port):
     def accelerate(self, name: str, gradient: np.ndarray) -> np.ndarray:
         return gradient
@@ -348,12 +377,14 @@ BROKEN = {
         LinearCode,
         OnePixelNaN,
         OutputsAsImages,
-        Untrained,
+        WeightsNotLoaded,
+        OutputsSlightlyOff,
     ],
-    "loss": [SumForMean, HalfSquaredError, NaNLoss],
-    "gradients": [EncoderFrozen, WrongSign, GradientMissing],
+    "loss": [SumForMean, HalfSquaredError, NaNLoss, LossSlightlyOff],
+    "gradients": [EncoderFrozen, WrongSign, GradientMissing, GradientsSlightlyOff],
     "one update": [
         RateDoubled,
+        RateSlightlyOff,
         WeightDecay,
         Nesterov,
         Adam,
@@ -367,6 +398,7 @@ BROKEN = {
         ShortBatchWeighedAsFull,
         Dampening,
         MomentumForgotten,
+        MomentumSlightlyOff,
         GradientsNeverZeroed,
         RateDecays,
     ],
