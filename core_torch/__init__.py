@@ -20,6 +20,7 @@ _HOME = {
     "ShallowConvAutoencoder": "models.convolutional",
     "DeepConvAutoencoder": "models.convolutional",
     "ContractiveLoss": "objectives.contractive",
+    "EmphasizedError": "objectives.emphasis",
     "train": "training.loop",
     "pretrain": "training.layerwise",
     "train_randomized": "training.layerwise",

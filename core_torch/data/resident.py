@@ -52,6 +52,8 @@ class ResidentDataset(Dataset):
         if images.dtype == torch.uint8:
             # Moved as bytes, a quarter of the traffic, and divided on the device.
             images = images.reshape(len(images), 1, *images.shape[-2:]).to(device)
+        elif not images.isfinite().all():
+            raise ConfigError("data: found a pixel that is not finite, allowed: finite numbers")
         self.data = to_unit_range(images) if residency == "float32" else images
         self.data = self.data.to(device)
         self.targets = self.data.flatten(1)

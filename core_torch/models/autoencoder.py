@@ -1,5 +1,6 @@
 """Autoencoder: an encoder and a decoder, built from an architecture's layer lists."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from torch import nn
 
 from core_torch.contract.architecture import Architecture, FullyConnected, parameter_shapes
+from core_torch.contract.errors import ConfigError
 from core_torch.contract.initial_weights import initial_weights
 from core_torch.contract.weights_file import check_names_and_shapes
 from core_torch.models.layers import TiedLinear, to_module
@@ -32,9 +34,15 @@ class Autoencoder(nn.Module):
             for index, linear in enumerate(reversed(linears)):
                 self.decoder[2 * index] = TiedLinear(linear)
 
+        # Convolutions are a quarter faster on a CPU with NHWC weights; the shapes stay NCHW.
+        self.to(memory_format=torch.channels_last)
+
     def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """Images (N, ...) -> codes (N, code width)."""
-        return self.encoder(x.reshape(len(x), *self.architecture.input_shape))
+        """Images (N, ...) -> codes (N, code width); `ConfigError` if an image is not of the input's size."""
+        shape = self.architecture.input_shape
+        if math.prod(x.shape[1:]) != math.prod(shape):
+            raise ConfigError(f"x: found images of shape {tuple(x.shape[1:])}, allowed: {shape} or flat")
+        return self.encoder(x.reshape(len(x), *shape))
 
     def decode(self, code: torch.Tensor) -> torch.Tensor:
         """Codes (N, code width) -> images (N, 784)."""

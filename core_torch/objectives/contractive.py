@@ -5,10 +5,6 @@ J_CAE = sum_x L(x, g(f(x))) + lambda ||J_f(x)||_F^2. Here both terms are average
 the squared error per pixel, so `weight` is lambda / 784 of a loss summed over pixels.
 """
 
-import weakref
-from functools import partial
-from typing import Any
-
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -16,12 +12,13 @@ from torch.nn import functional as F
 from core_torch.contract.errors import ConfigError, check_choice, check_number
 from core_torch.models.autoencoder import Autoencoder
 from core_torch.objectives.jacobian import ESTIMATORS, jacobian_norm_squared, slope
+from core_torch.objectives.last_input import LastInput
 
 
 class ContractiveLoss:
     """A criterion, called as `criterion(output, target)` right after `model(input)`.
 
-    The Jacobian is taken at the input that the model was last fed, which a forward hook remembers.
+    The Jacobian is taken at the input that the model was last fed.
 
     Args:
         model: any autoencoder of this repository; only its `encode` is asked.
@@ -54,24 +51,20 @@ class ContractiveLoss:
         self.model, self.weight, self.estimator = model, weight, estimator
         self.hessian_weight, self.hessian_noise, self.seed = hessian_weight, hessian_noise, seed
         self.generator: torch.Generator | None = None
-        self.input: torch.Tensor | None = None
-        # The hook must not keep this loss alive, and goes when it goes.
-        remember = partial(_remember_input, weakref.ref(self))
-        weakref.finalize(self, model.register_forward_pre_hook(remember).remove)
+        self.fed = LastInput(model)
 
     def __call__(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The scalar to minimise, for output and target (N, 784)."""
-        if self.input is None or len(self.input) != len(output):
-            raise ConfigError("ContractiveLoss: call the model first, then the criterion on its output")
+        x = self.fed.matching(output)
         if self.generator is None or self.generator.device != output.device:
             self.generator = torch.Generator(output.device).manual_seed(self.seed)
         reconstruction = F.mse_loss(output, target)
         penalty = jacobian_norm_squared(
-            self.model, self.input, estimator=self.estimator, generator=self.generator
+            self.model, x, estimator=self.estimator, generator=self.generator
         ).mean()
         total = reconstruction + self.weight * penalty
         if self.hessian_weight:
-            total = total + self.hessian_weight * self._hessian_penalty(self.input)
+            total = total + self.hessian_weight * self._hessian_penalty(x)
         self.reconstruction, self.penalty = reconstruction.detach(), penalty.detach()
         self.total = total.detach()
         return total
@@ -84,8 +77,3 @@ class ContractiveLoss:
         noise = torch.empty_like(x).normal_(0, self.hessian_noise, generator=self.generator)
         here, there = (slope(activation, linear(at.flatten(1))) for at in (x, x + noise))
         return ((here - there).square() * linear.weight.square().sum(1)).sum(1).mean()
-
-
-def _remember_input(loss: "weakref.ref[ContractiveLoss]", module: Any, arguments: tuple[torch.Tensor, ...]) -> None:
-    if (alive := loss()) is not None:
-        alive.input = arguments[0]

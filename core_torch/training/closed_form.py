@@ -8,7 +8,7 @@ import torch
 from core_torch.contract.errors import ConfigError, check_integer, check_number
 from core_torch.data.resident import Batch, ResidentDataset
 
-RIDGE = 1e-6  # times the mean diagonal of H^T H: small enough to cost no error, large enough to factor
+RIDGE = 1e-8  # times the mean diagonal of H^T H; contractive codes are so ill conditioned that 1e-6 costs error
 BLOCK = 2048  # feature columns multiplied at once; bounds the memory of a product
 FEATURE_BATCH = 2000  # images whose features are held at once
 PASSES = 4  # noisy presentations of each image that a denoiser is fitted to
@@ -119,9 +119,9 @@ def marginalise_masking(equations: NormalEquations, *, level: float) -> NormalEq
     """The expectation of equations whose features are pixels, over masks that set some of them to 0.
 
     Marginalized denoising autoencoder (Chen, Xu, Weinberger, Sha, ICML 2012): with S = H^T H, q the
-    probability that a pixel is kept and qq that a given pair is, E[Q]_ij = S_ij qq, E[Q]_ii = S_ii q, E[P] = q H^T X.
-    Their masks are independent, so qq = q^2; `Corruption` masks exactly round(level * pixels) of each image,
-    so qq = q (kept - 1) / (pixels - 1).
+    probability that a pixel is kept and qq that a given pair is, E[Q]_ij = S_ij qq, E[Q]_ii = S_ii q and
+    E[P] = q H^T X. Their masks are independent, so qq = q^2; `Corruption` masks exactly round(level * pixels)
+    of each image, so qq = q (kept - 1) / (pixels - 1).
     """
     check_number("corruption_level", level, minimum=0, maximum=1)
     pixels = len(equations.gram)

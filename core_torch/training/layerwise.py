@@ -100,7 +100,8 @@ def train_randomized(
         init: `orthogonal` or `uniform`, of the random matrices.
         ridge: of the closed form, see `NormalEquations.solve`; one number, or one per layer.
         passes: noisy presentations of each image, when denoising in closed form.
-        refit: then train the decoder anew for the encoder it got, see `refit_decoder`; else it stays W_d.
+        refit: then fit the decoder anew to the encoder it got: `refit_decoder` where the output is linear, else
+            gradient descent. False leaves W_d.
 
     Returns:
         A report per layer, which keeps the random encoder and its decoder.
@@ -127,7 +128,7 @@ def train_randomized(
         place, found = layer_pair(model, index), pair.decoder[0].get_parameter("weight")
         _fill(place.encoder[0], found.T)
         _fill(place.decoder[0], found)
-    if refit and solver == "ridge":
+    if refit and model.architecture.output_activation == "linear":
         refit_decoder(model, dataset, recipe=recipe, ridge=ridges, passes=passes)
     elif refit:
         _descend_decoder(model, dataset, recipe=recipe, progress=progress)
@@ -173,8 +174,10 @@ def _solve_pair(
 ) -> dict[str, float]:
     """Give the pair its decoder in closed form; how well conditioned that was."""
     corrupt = build_corruption(recipe, inputs.device)
-    batches = presentations(inputs, features=pair.encode, target=nn.Identity(), corrupt=corrupt, passes=passes)
     contraction = recipe.contraction if recipe.objective == "contractive" else 0.0
+    batches = presentations(
+        inputs, features=pair.encode, target=nn.Identity(), corrupt=corrupt, passes=passes
+    )
     solution = normal_equations(batches).solve(ridge=ridge, contraction=contraction)
     _fill(pair.decoder[0], solution.weight.T)
     return {"condition": solution.condition, "residual": solution.residual}

@@ -30,6 +30,7 @@ from core_torch.contract.layers import (
 from core_torch.contract.oracle import Oracle
 
 RELU, SIGMOID = Activation("relu"), Activation("sigmoid")
+LINEAR = Activation("linear")
 
 LAYERS = {
     "shallow": (
@@ -42,11 +43,11 @@ LAYERS = {
     ),
     "randomized-shallow": (
         [Dense(784, 500, bias=False), RELU],
-        [Dense(500, 784, bias=False), SIGMOID],
+        [Dense(500, 784, bias=False), LINEAR],
     ),
     "randomized-deep": (
         [Dense(784, 700, bias=False), RELU, Dense(700, 700, bias=False), RELU],
-        [Dense(700, 700, bias=False), RELU, Dense(700, 784, bias=False), SIGMOID],
+        [Dense(700, 700, bias=False), RELU, Dense(700, 784, bias=False), LINEAR],
     ),
     "conv-shallow": (
         [

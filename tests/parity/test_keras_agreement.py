@@ -167,9 +167,10 @@ def write_own_shuffle(folder: Path) -> None:
 
 
 def write_refusals(folder: Path) -> None:
-    """What `load_reference_weights` and `build_autoencoder` say to bad input, and the weights afterwards."""
+    """What is said to bad weights, models and learning rates; and the weights afterwards."""
     from core_torch.contract.errors import UserError
     from keras_impl.model import build_autoencoder
+    from keras_impl.training import train
     from keras_impl.weight_layout import load_reference_weights, to_reference, to_reference_weights
 
     model, good = build_autoencoder(PLAIN), initial_weights(PLAIN, seed=1)
@@ -184,6 +185,9 @@ def write_refusals(folder: Path) -> None:
         "deeper model": lambda: to_reference_weights(model, FullyConnected(widths=(784, 8, 4))),
         "too few arrays": lambda: to_reference([weight], model, PLAIN),
         "tied": lambda: build_autoencoder(replace(PLAIN, tied=True)),
+        "diverged": lambda: train(
+            build_autoencoder(PLAIN), training_split(), recipe=TRAINING.with_changes(learning_rate=1e38)
+        ),
     }
     for name, attempt in attempts.items():
         try:
@@ -445,6 +449,7 @@ def test_bad_weights_are_refused_by_name_before_any_is_copied(results):
     assert "encoder_2" in said["deeper model"]
     assert "found 1, expected 4" in said["too few arrays"]
     assert "tied" in said["tied"]
+    assert "learning_rate" in said["diverged"]
     for name, array in initial_weights(PLAIN).items():
         np.testing.assert_array_equal(read(results, "after refusals")[name], array)
 
