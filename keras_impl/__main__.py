@@ -8,9 +8,17 @@ import json
 import os
 import time
 from importlib.util import find_spec
+from pathlib import Path
 
 from core_torch.contract.architecture import architecture_named, describe
-from core_torch.contract.command_line import Parser, add_data_options, add_recipe_options, prepare_output, run
+from core_torch.contract.command_line import (
+    Parser,
+    add_data_options,
+    add_recipe_options,
+    check_results,
+    prepare_output,
+    run,
+)
 from core_torch.contract.errors import ConfigError, check_choice
 from core_torch.contract.pixels import DATASETS, load_split
 from core_torch.contract.recipe import OBJECTIVES, Recipe
@@ -34,6 +42,7 @@ def build_parser() -> Parser:
     add_data_options(train)
     add_recipe_options(train)
     train.add_argument("--output", metavar="DIR", help="write weights, manifest and metrics.json there")
+    train.add_argument("--json", metavar="FILE", help="also write the figures there")
     return parser
 
 
@@ -60,7 +69,7 @@ def train(options: argparse.Namespace) -> None:
     )
     backend = choose_backend()
     check_options(recipe, backend=backend, route=options.route)
-    output = prepare_output(options.output) if options.output else None
+    check_results(options)
     split = load_split(options.dataset, root=options.data_root)
     test_split = load_split(options.dataset, train=False, root=options.data_root)
 
@@ -91,7 +100,9 @@ def train(options: argparse.Namespace) -> None:
         "backend": backend,
         "route": options.route,
     }
-    if output:
+    content = (json.dumps(metrics | {"history": history}, indent=2) + "\n").encode()
+    if options.output is not None:
+        output = prepare_output(options.output)
         about = {
             "model": options.model,
             "dataset": options.dataset,
@@ -99,8 +110,9 @@ def train(options: argparse.Namespace) -> None:
             "recipe": recipe.to_dict(),
         }
         save_weights(output, to_reference_weights(model, architecture), about=about)
-        content = json.dumps(metrics | {"history": history}, indent=2) + "\n"
-        write_atomically(output / "metrics.json", content.encode())
+        write_atomically(output / "metrics.json", content)
+    if options.json is not None:
+        write_atomically(Path(options.json), content)
     about_run = f"{metrics['epochs']} epochs in {seconds:.1f} s"
     print(f"{options.model} on {options.dataset}, Keras on {backend}: {about_run}")
     print(f"test MSE {metrics['test_mse']:.6f}, of the per-pixel mean {metrics['test_mse_of_mean']:.6f}")

@@ -99,8 +99,9 @@ def load_weights(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, object]
 
 
 def _read_manifest(path: Path) -> dict[str, object]:
+    content = _read(path)
     try:
-        manifest = json.loads(_read(path))
+        manifest = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: is not JSON ({error})") from error
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:

@@ -18,8 +18,8 @@ INITS = ("orthogonal", "uniform")
 class RandomizedAutoencoder(Autoencoder):
     """`widths`, mirrored, without biases: 784 -> 500 -> 784 by default; `train_randomized` finds the weights.
 
-    Otherwise an ordinary autoencoder: saved, loaded and fine-tuned as one. The output is linear because the
-    closed-form solver, ridge regression, is least squares; gradient descent may take a sigmoid.
+    Otherwise an ordinary autoencoder: saved, loaded and fine-tuned as one. The output is linear because ridge
+    regression is least squares; with a sigmoid, the original's, only gradient descent without a refit remains.
 
     Args:
         widths: of the encoder, input first.

@@ -21,7 +21,7 @@ from core_torch.models.autoencoder import Autoencoder, build_autoencoder
 from core_torch.models.randomized import INITS, random_matrix
 from core_torch.objectives.reconstruction import EVALUATION_BATCH, mean_squared_error
 from core_torch.training.closed_form import PASSES, RIDGE, normal_equations, presentations
-from core_torch.training.loop import Criterion, History, build_corruption, train
+from core_torch.training.loop import History, build_corruption, train
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,7 @@ def train_randomized(
         init: `orthogonal` or `uniform`, of the random matrices.
         ridge: of the closed form, see `NormalEquations.solve`; one number, or one per layer.
         passes: noisy presentations of each image, when denoising in closed form.
-        refit: then fit the decoder anew to the encoder it got: `refit_decoder` where the output is linear, else
-            gradient descent. False leaves W_d.
+        refit: then fit the decoder to the encoder it got, see `refit_decoder`; False leaves W_d.
 
     Returns:
         A report per layer, which keeps the random encoder and its decoder.
@@ -110,7 +109,9 @@ def train_randomized(
         ConfigError: the model has biases or is not dense, an argument is out of range, the data not finite.
     """
     recipe = recipe or Recipe()
-    ridges = _check_randomized(model, solver=solver, init=init, ridge=ridge, passes=passes)
+    check_choice("solver", solver, SOLVERS)
+    check_choice("init", init, INITS)
+    ridges = _check_randomized(model, is_linear=refit or solver == "ridge", ridge=ridge, passes=passes)
     _check_finite(dataset)
     model.to(dataset.device)
     generator, reports = np.random.default_rng(recipe.seed), []
@@ -128,10 +129,8 @@ def train_randomized(
         place, found = layer_pair(model, index), pair.decoder[0].get_parameter("weight")
         _fill(place.encoder[0], found.T)
         _fill(place.decoder[0], found)
-    if refit and model.architecture.output_activation == "linear":
+    if refit:
         refit_decoder(model, dataset, recipe=recipe, ridge=ridges, passes=passes)
-    elif refit:
-        _descend_decoder(model, dataset, recipe=recipe, progress=progress)
     return reports
 
 
@@ -154,7 +153,7 @@ def refit_decoder(
         ConfigError: the model has biases, an output activation or other layers; an argument is out of range.
     """
     recipe = recipe or Recipe()
-    ridges = _check_randomized(model, solver="ridge", ridge=ridge, passes=passes)
+    ridges = _check_randomized(model, is_linear=True, ridge=ridge, passes=passes)
     model.to(dataset.device)
     for step, ridge_of_layer in enumerate(reversed(ridges)):
         below = len(ridges) - 1 - step  # encoder layers under the activations to restore
@@ -191,21 +190,8 @@ def _descend_pair(pair: Autoencoder, inputs: ResidentDataset, *, recipe: Recipe,
         return F.mse_loss(output, target) + recipe.contraction * penalised.square().sum()
 
     criterion = contractive if recipe.objective == "contractive" else F.mse_loss
-    _descend_decoder(pair, inputs, recipe=recipe, criterion=criterion, progress=progress)
-
-
-def _descend_decoder(
-    model: Autoencoder,
-    dataset: ResidentDataset,
-    *,
-    recipe: Recipe,
-    criterion: Criterion = F.mse_loss,
-    progress: bool,
-) -> None:
-    """Train with the encoder frozen; it is thawed afterwards."""
-    model.encoder.requires_grad_(False)
-    train(model, dataset, recipe=recipe, criterion=criterion, progress=progress)
-    model.encoder.requires_grad_(True)
+    pair.encoder.requires_grad_(False)
+    train(pair, inputs, recipe=recipe, criterion=criterion, progress=progress)
 
 
 def _own_pair(model: Autoencoder, index: int, *, solver: str, seed: int) -> Autoencoder:
@@ -246,19 +232,17 @@ def _depth(model: Autoencoder) -> int:
 
 
 def _check_randomized(
-    model: Autoencoder, *, solver: str, ridge: float | Sequence[float], passes: int, init: str = INITS[0]
+    model: Autoencoder, *, is_linear: bool, ridge: float | Sequence[float], passes: int
 ) -> tuple[float, ...]:
     """Refuse what cannot be trained so; one ridge per layer."""
     depth = _depth(model)
-    check_choice("solver", solver, SOLVERS)
-    check_choice("init", init, INITS)
     check_integer("passes", passes, minimum=1)
     architecture = model.architecture
     if architecture.bias or architecture.tied:  # type: ignore[union-attr]
         raise ConfigError("model: found biases or tied weights, allowed: a randomized model, with neither")
-    if solver == "ridge" and architecture.output_activation != "linear":
+    if is_linear and architecture.output_activation != "linear":
         found = architecture.output_activation
-        raise ConfigError(f"output_activation: found {found}, allowed with solver ridge: linear")
+        raise ConfigError(f"output_activation: found {found}, allowed for ridge and for a refit: linear")
     ridges = tuple(ridge) if isinstance(ridge, Sequence) else (ridge,) * depth
     if len(ridges) != depth:
         raise ConfigError(f"ridge: found {len(ridges)} values, allowed: 1, or one for each of {depth} layers")

