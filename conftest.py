@@ -1,11 +1,17 @@
-"""For every test: triton loads before TensorFlow. In the other order their LLVMs clash and the process dies.
+"""For every test: one thread, and triton before TensorFlow.
 
-torch's optimizers, torchvision and Lightning load triton sooner or later, so no test can rule it out.
+Two threads on two busy cores can cost ten times. With TensorFlow before triton their LLVMs clash and the process
+dies; torch's optimizers, torchvision and Lightning load triton sooner or later, so no test can rule it out.
 """
 
+import os
 import sys
 from contextlib import suppress
 from importlib import import_module
+
+
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")  # read when NumPy or torch is first imported, here and in subprocesses
 
 
 class TritonBeforeTensorFlow:

@@ -73,6 +73,13 @@ class TorchTrial:
         return torch.from_numpy(array).to(self.case.device)
 
 
+def pin_precision() -> None:
+    """float32 throughout: cuDNN's convolutions use TF32 by default, matrix products do where they are told to."""
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def prepare(case: Case, split: Split, recipe: Recipe) -> TorchTrial:
     """The trial of a case."""
+    pin_precision()
     return TorchTrial(case, split, recipe)

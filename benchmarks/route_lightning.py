@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from benchmarks.per_image import PerImageDataset
+from benchmarks.route_core_torch import pin_precision
 from benchmarks.trial import Arrays, Case
 from core_torch.contract.architecture import architecture_named
 from core_torch.contract.errors import check_choice
@@ -121,4 +122,5 @@ def quiet() -> Iterator[None]:
 
 def prepare(case: Case, split: Split, recipe: Recipe) -> LightningTrial:
     """The trial of a case."""
+    pin_precision()
     return LightningTrial(case, split, recipe)

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 
+from threadpoolctl import threadpool_limits
+
 from benchmarks import cases, loading
 from benchmarks.agreement import Check, Judge, agree, build_problem
 from benchmarks.epoch_agreement import EpochJudge, rows
@@ -44,7 +46,8 @@ class Runner:
         if suite.training and cases.BASELINE[0] not in self.frameworks:
             # What every ratio is taken to is proved as well.
             self.frameworks = [cases.BASELINE[0], *self.frameworks]
-        with self.workers:
+        # One thread: two of OpenBLAS's on two busy cores made the oracle eighteen times slower.
+        with threadpool_limits(1), self.workers:
             agreed = {model: self.prove(model) for model in suite.agreement_models}
             self.save()
             for model, batch_size in suite.training:
