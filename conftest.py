@@ -9,7 +9,6 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 
-
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # read when NumPy or torch is first imported, here and in subprocesses
 

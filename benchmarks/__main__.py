@@ -5,6 +5,7 @@ Exit 0: all agree. 1: a disagreement, a refused case, or a ratio lost. 2: the ar
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -67,7 +68,7 @@ def run_suite(options: argparse.Namespace) -> int:
     from benchmarks.runner import Runner
 
     environment = describe_environment(seed=options.seed, device=device)
-    results = Results(["python", "-m", "benchmarks", *sys.argv[1:]], environment, options.dataset)
+    results = Results(["python", "-m", "benchmarks", *without_folders(sys.argv[1:])], environment, options.dataset)
     runner = Runner(
         results,
         split,
@@ -86,6 +87,13 @@ def run_suite(options: argparse.Namespace) -> int:
     if options.json:
         results.write(Path(options.json))
     return 0 if results.passed else 1
+
+
+def without_folders(arguments: list[str]) -> list[str]:
+    """The arguments with every folder as DIR: a stored run should not tell where its user keeps things."""
+    options = ("--data-root", "--output", "--json")
+    hidden = [re.sub(rf"^({'|'.join(options)})=.*", r"\1=DIR", argument) for argument in arguments]
+    return ["DIR" if before in options else argument for before, argument in zip(["", *hidden], hidden)]
 
 
 def chosen_frameworks(listed: str | None) -> list[str]:

@@ -45,7 +45,7 @@ def print_table(results: Results) -> None:
     for case, rows in ratio_rows(results, clock="cpu").items():
         print(f"\n{case}; processor time, one thread; times as fast as {rows[0]['baseline']}")
         for row in rows:
-            says = verdict(Interval(row["median"], row["low"], row["high"]))
+            says = _verdict(row)
             print(
                 f"  {row['contender']:28} {row['microseconds']:9.3f} us/image   "
                 f"{row['median']:8.2f}x  [{row['low']:.2f}, {row['high']:.2f}]  {says}"
@@ -54,6 +54,12 @@ def print_table(results: Results) -> None:
         print(f"refused    {row['case']}: {row['reason']}")
     if results.environment["busy"]:
         print("warning    the machine was busy: trust processor times, not wall times")
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    if row["contender"] == row["baseline"]:
+        return "the baseline"
+    return verdict(Interval(row["median"], row["low"], row["high"]))
 
 
 def plot_ratios(results: Results, folder: Path) -> list[Path]:
@@ -126,7 +132,7 @@ def _ratio_table(rows: list[dict[str, Any]]) -> str:
         [
             [row["contender"], f"{row['microseconds']:.3f}", f"{row['median']:.2f}",
              f"{row['low']:.2f} to {row['high']:.2f}",
-             verdict(Interval(row["median"], row["low"], row["high"]))]
+             _verdict(row)]
             for row in rows
         ],
     )

@@ -32,7 +32,7 @@ def train_extreme_learning(
 
     Args:
         widths: of the autoencoders, input first.
-        features: ReLU units of the random layer. Memory is about 3 * 8 * features^2 bytes: 5 GB for 15,000.
+        features: ReLU units of the random layer. Memory is about 4 * 8 * features^2 bytes: 7 GB for 15,000.
         ridges: one per autoencoder layer, and one for the scores; see `NormalEquations.solve`.
         seed: of all random weights.
 
