@@ -71,17 +71,22 @@ def train(options: argparse.Namespace) -> None:
     from core_torch.evaluation.report import measure
     from core_torch.models.autoencoder import build_autoencoder
     from core_torch.objectives.reconstruction import mean_squared_error
-    from core_torch.training.layerwise import pretrain, train_randomized
+    from core_torch.training.layerwise import pretrain
     from core_torch.training.loop import History
     from core_torch.training.loop import train as train_model
+    from core_torch.training.randomized import refit_decoder, train_randomized
 
     device = choose_device(options.device)
     model = build_autoencoder(architecture, seed=recipe.seed)
     dataset, test_set = (ResidentDataset(split, device=device) for split in splits)
     started, history, before = time.perf_counter(), History(), {}
     if options.model.startswith("randomized"):
-        first, *_ = train_randomized(model, dataset, recipe=recipe, solver=options.solver)
-        before = {"test_mse_before_transpose": mean_squared_error(first.pair, test_set)}
+        first, *_ = train_randomized(model, dataset, recipe=recipe, solver=options.solver, refit=False)
+        before = {
+            "test_mse_before_transpose": mean_squared_error(first.pair, test_set),
+            "test_mse_plain_transpose": mean_squared_error(model, test_set),
+        }
+        refit_decoder(model, dataset, recipe=recipe)
     else:
         if options.pretrain:
             pretrain(model, dataset, recipe=recipe)

@@ -16,7 +16,7 @@ from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.models.randomized import RandomizedAutoencoder
 from core_torch.training.closed_form import FEATURE_BATCH, RIDGE, normal_equations
-from core_torch.training.layerwise import train_randomized
+from core_torch.training.randomized import train_randomized
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ from core_torch.training.closed_form import (
     presentations,
 )
 from core_torch.training.extreme_learning import accuracy, train_extreme_learning
-from core_torch.training.layerwise import refit_decoder, train_randomized
+from core_torch.training.randomized import refit_decoder, train_randomized
 
 SHALLOW, DEEP = (784, 100), (784, 100, 60)
 RESIDUAL = 1e-6  # of the normal equations, relative; the bar
