@@ -12,7 +12,14 @@ from pathlib import Path
 
 from benchmarks.cases import FRAMEWORKS
 from benchmarks.suites import SUITES
-from core_torch.contract.command_line import Parser, add_data_options, add_device_option, prepare_output, run
+from core_torch.contract.command_line import (
+    Parser,
+    add_data_options,
+    add_device_option,
+    check_results,
+    prepare_output,
+    run,
+)
 from core_torch.contract.errors import ConfigError, check_choice, check_integer, check_number
 from core_torch.contract.pixels import load_split
 from core_torch.contract.recipe import LARGEST_SEED
@@ -58,8 +65,7 @@ def run_suite(options: argparse.Namespace) -> int:
     frameworks = chosen_frameworks(options.frameworks)
     device = chosen_device(options.device)
     split = load_split(options.dataset, root=options.data_root)
-    if options.json:
-        prepare_output(Path(options.json).parent)
+    check_results(options)
     output = prepare_output(options.output)
 
     from benchmarks.environment import describe_environment
@@ -123,6 +129,7 @@ def run_comparison(options: argparse.Namespace) -> int:
     from benchmarks.compare import compare
 
     check_number("threshold", options.threshold, minimum=0)
+    check_results(options)
     rows, kept = compare(Path(options.old), Path(options.new), threshold=options.threshold)
     for row in rows:
         said = "LOST" if row["lost"] else "moved" if row["distinguishable"] else "not distinguishable"

@@ -9,6 +9,7 @@ from benchmarks.tolerances import LEVELS, Level, tolerance
 from benchmarks.trial import Arrays, Trial
 from core_torch.contract.architecture import Architecture
 from core_torch.contract.batch_order import batch_order
+from core_torch.contract.errors import ConfigError
 from core_torch.contract.initial_weights import initial_weights
 from core_torch.contract.oracle import Oracle
 from core_torch.contract.recipe import Recipe
@@ -63,6 +64,8 @@ def build_problem(
         oracle.train(images, order[:TRAINING_STEPS], learning_rate=TRAINING_RATE, momentum=recipe.momentum)
         weights = oracle.weights
     count = (STEPS - 1) * BATCH_SIZE + SHORT_BATCH
+    if len(images) < count:
+        raise ConfigError(f"images: found {len(images)}, allowed: {count} or more")
     batches = [images[batch] for batch in batch_order(count, BATCH_SIZE, seed=recipe.seed)]
     return Problem(f"{name}, {'trained' if trained else 'initial'} weights", architecture, weights, batches, recipe)
 
@@ -83,8 +86,9 @@ def trace_of(candidate: Trial, problem: Problem) -> Trace:
     """Run a candidate through a problem."""
     candidate.load(problem.weights)
     first = problem.batches[0]
-    outputs = candidate.predict(first)
-    loss, gradients = candidate.loss_and_gradients(first, first)
+    outputs = np.array(candidate.predict(first))
+    loss, live = candidate.loss_and_gradients(first, first)
+    gradients = {name: np.array(array) for name, array in live.items()}  # before a step overwrites them
     shapes = {name: array.shape for name, array in candidate.weights().items()}
     candidate.step(first, first)
     one_update = _difference(candidate.weights(), problem.weights)  # before a step overwrites it
@@ -141,7 +145,7 @@ class Judge:
         """The levels in order, up to and including the first that fails."""
         try:
             found = distances(trace_of(candidate, self.problem), self.truth)
-        except (KeyError, ValueError) as error:
+        except (LookupError, ValueError, TypeError, RuntimeError) as error:
             # A candidate that cannot even be run on these arrays disagrees about their shapes.
             return [Check(f"{self.problem.name} ({error})", framework, LEVELS[0].name, float("inf"), 0.0, False)]
         checks = []

@@ -46,8 +46,8 @@ def tolerance(level: Level, budget: float) -> float:
 EPOCH = Level("one epoch", "relative L2 distance of the change of all weights", 1e-2)
 # Lightning runs the reference's own module on the same batches, so on a CPU nothing may differ.
 BITWISE = Level("one epoch, bit for bit", "weights that differ from core_torch's", 0.0)
-# A route at its defaults shuffles by itself, so only the error it reaches can be compared: one epoch's error
-# differed by 1 to 4 % between shuffles of one framework.
-OWN_SHUFFLE = Level("one epoch, own shuffle", "relative difference of the error reached", 0.15)
+# A route at its defaults shuffles by itself, so only the error it reaches can be compared: between shuffles, one
+# epoch's error of the shallow model differed by at most 0.2 %; a learning rate wrong by a fifth moves it by 1.3 %.
+OWN_SHUFFLE = Level("one epoch, own shuffle", "relative difference of the error reached", 0.01)
 # Every image exactly once, equal bit for bit, in another order than stored.
 SAME_IMAGES = Level("same images, shuffled", "images missing, repeated or altered", 0.0)

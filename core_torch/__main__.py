@@ -5,11 +5,12 @@ No framework is imported before the arguments have been judged, so that help and
 
 import argparse
 import json
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from core_torch.contract.architecture import ARCHITECTURES, Architecture, FullyConnected
+from core_torch.contract.architecture import ARCHITECTURES, Architecture
 from core_torch.contract.command_line import (
     Parser,
     add_data_options,
@@ -42,7 +43,7 @@ def build_parser() -> Parser:
     train.add_argument("--contraction", type=float, metavar="X", help="weight of the contractive penalty")
     for layer in ("hidden", "code"):
         train.add_argument(f"--{layer}-activation", metavar="NAME", help=f"one of {', '.join(ACTIVATIONS)}")
-    train.add_argument("--solver", default="ridge", help=f"of randomized models: {', '.join(SOLVERS)} (default ridge)")
+    train.add_argument("--solver", help=f"of randomized models: {', '.join(SOLVERS)} (default ridge)")
     train.add_argument("--pretrain", action="store_true", help="train a dense model layer by layer first")
     add_device_option(train)
     train.add_argument("--output", metavar="DIR", help="write the weights, their manifest and metrics.json there")
@@ -59,9 +60,7 @@ def train(options: argparse.Namespace) -> None:
     """Train, report, and write what was asked for."""
     architecture, recipe = chosen(options)
     check_choice("dataset", options.dataset, DATASETS)
-    check_choice("solver", options.solver, SOLVERS)
-    if options.pretrain and not isinstance(architecture, FullyConnected):
-        raise ConfigError(f"pretrain: found with {options.model}, allowed: dense models")
+    check_combination(options)
     check_results(options)
     splits = [load_split(options.dataset, train=part, root=options.data_root) for part in (True, False)]
 
@@ -76,12 +75,13 @@ def train(options: argparse.Namespace) -> None:
     from core_torch.training.loop import train as train_model
     from core_torch.training.randomized import refit_decoder, train_randomized
 
+    progress = sys.stderr.isatty()  # elsewhere an error's one line should stand alone
     device = choose_device(options.device)
     model = build_autoencoder(architecture, seed=recipe.seed)
     dataset, test_set = (ResidentDataset(split, device=device) for split in splits)
     started, history, before = time.perf_counter(), History(), {}
-    if options.model.startswith("randomized"):
-        first, *_ = train_randomized(model, dataset, recipe=recipe, solver=options.solver, refit=False)
+    if is_randomized(options):
+        first, *_ = train_randomized(model, dataset, recipe=recipe, solver=options.solver or SOLVERS[0], refit=False, progress=progress)
         before = {
             "test_mse_before_transpose": mean_squared_error(first.pair, test_set),
             "test_mse_plain_transpose": mean_squared_error(model, test_set),
@@ -89,8 +89,8 @@ def train(options: argparse.Namespace) -> None:
         refit_decoder(model, dataset, recipe=recipe)
     else:
         if options.pretrain:
-            pretrain(model, dataset, recipe=recipe)
-        history = train_model(model, dataset, recipe=recipe)
+            pretrain(model, dataset, recipe=recipe, progress=progress)
+        history = train_model(model, dataset, recipe=recipe, progress=progress)
     seconds = time.perf_counter() - started
     metrics = {
         "model": options.model,
@@ -107,6 +107,25 @@ def train(options: argparse.Namespace) -> None:
         save_checkpoint(output, model, recipe=recipe, name=options.model, dataset=options.dataset)
         write_json(output / "metrics.json", metrics | {"history": history.curves()})
     report(metrics, options)
+
+
+def is_randomized(options: argparse.Namespace) -> bool:
+    """Whether the model is trained layer by layer from random weights."""
+    return options.model.startswith("randomized")
+
+
+def check_combination(options: argparse.Namespace) -> None:
+    """Raise `ConfigError` for an option that the model or the objective would ignore."""
+    if options.pretrain and options.model not in ("shallow", "deep"):
+        raise ConfigError(f"pretrain: found with {options.model}, allowed with: shallow, deep")
+    if options.solver is not None:
+        check_choice("solver", options.solver, SOLVERS)
+        if not is_randomized(options):
+            raise ConfigError(f"solver: found with {options.model}, allowed with: randomized models")
+    of = {"corruption": "denoising", "corruption_level": "denoising", "contraction": "contractive"}
+    for name, objective in of.items():
+        if getattr(options, name) is not None and options.objective != objective:
+            raise ConfigError(f"{name}: found with {options.objective}, allowed with: {objective}")
 
 
 def chosen(options: argparse.Namespace) -> tuple[Architecture, Recipe]:

@@ -38,5 +38,6 @@ def check_readable(path: str | Path) -> None:
     except Exception as error:  # a damaged file makes torch raise nearly anything
         reason = str(error).split("\n")[0].split(". ")[0]
         raise CheckpointError(f"{path}: cannot be read as a checkpoint ({reason})") from error
-    if not isinstance(content, dict) or "state_dict" not in content:
-        raise CheckpointError(f"{path}: is not a Lightning checkpoint, it holds no state_dict")
+    missing = {"state_dict", "pytorch-lightning_version"} - set(content if isinstance(content, dict) else ())
+    if missing:
+        raise CheckpointError(f"{path}: is not a Lightning checkpoint, it holds no {max(missing)}")

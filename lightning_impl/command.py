@@ -21,7 +21,7 @@ from lightning_impl.checkpoint_io import AtomicCheckpointIO, check_readable
 from lightning_impl.datamodule import MNISTDataModule
 from lightning_impl.module import LitAutoencoder
 
-CHECKPOINT_KEYWORDS = ("best", "last", "hpc", "registry")  # what --ckpt_path takes besides a path
+CHECKPOINT_KEYWORDS = ("best", "last", "hpc", "registry")  # Lightning takes them besides a path
 TRAINER_DEFAULTS = {"max_epochs": Recipe.epochs, "devices": 1, "logger": False, "enable_checkpointing": False}
 
 
@@ -60,7 +60,9 @@ class Command(LightningCLI):
         """Parse, and refuse a checkpoint that cannot be read before anything is built."""
         super().parse_arguments(parser, args)
         path = self.config[self.config.subcommand].ckpt_path
-        if path is not None and path not in CHECKPOINT_KEYWORDS:
+        if path in CHECKPOINT_KEYWORDS:
+            raise ConfigError(f"ckpt_path: found {path}, allowed: a checkpoint file")
+        if path is not None:
             check_readable(path)
 
     def instantiate_trainer(self, **options: Any) -> L.Trainer:

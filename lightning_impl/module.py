@@ -9,7 +9,7 @@ import torch
 from torchmetrics import MeanSquaredError
 
 from core_torch.contract.architecture import architecture_from, architecture_named, describe
-from core_torch.contract.errors import ConfigError
+from core_torch.contract.errors import CheckpointError, ConfigError
 from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import Batch
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
@@ -59,6 +59,8 @@ class LitAutoencoder(L.LightningModule):
             seed=seed,
         )
         if isinstance(architecture, str):
+            if architecture.startswith("randomized"):
+                raise ConfigError(f"architecture: found {architecture}, allowed: models not trained layer by layer")
             chosen = architecture_named(architecture)
         else:
             chosen = architecture_from(architecture)
@@ -78,6 +80,14 @@ class LitAutoencoder(L.LightningModule):
         self.model = model
         self.criterion = build_criterion(model, self.recipe)
         self.corrupt = build_corruption(self.recipe, torch.device("cpu"))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """`CheckpointError` for the weights of another model, before one is copied."""
+        found = {name: tuple(array.shape) for name, array in checkpoint["state_dict"].items()}
+        expected = {name: tuple(array.shape) for name, array in self.state_dict().items()}
+        if found != expected:
+            wrong = sorted(name for name, _ in found.items() ^ expected.items())
+            raise CheckpointError(f"checkpoint: {wrong[0]} is missing, unexpected or of another shape")
 
     def on_fit_start(self) -> None:
         """The model is on its device now: so must be the generator of its noise."""

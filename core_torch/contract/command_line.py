@@ -63,6 +63,8 @@ def check_results(options: argparse.Namespace) -> None:
         folder = Path(options.output).absolute()
         existing = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
         _check_folder("output", options.output, existing)
+    if options.json and Path(options.json).is_dir():
+        raise ConfigError(f"json: found the folder {options.json}, allowed: a file")
     if options.json is not None:
         _check_folder("json", options.json, Path(options.json).absolute().parent)
 

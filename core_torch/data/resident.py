@@ -54,7 +54,7 @@ class ResidentDataset(Dataset):
             images = images.reshape(len(images), 1, *images.shape[-2:]).to(device)
         elif not images.isfinite().all():
             raise ConfigError("data: found a pixel that is not finite, allowed: finite numbers")
-        self.data = to_unit_range(images) if residency == "float32" else images
+        self.data = to_unit_range(images).float() if residency == "float32" else images
         self.data = self.data.to(device)
         self.targets = self.data.flatten(1)
         self.labels = labels.to(device)

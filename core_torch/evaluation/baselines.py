@@ -28,8 +28,8 @@ def constant_predictors(train: np.ndarray, test: np.ndarray) -> dict[str, float]
 
 
 def is_dead(mse: float, constants: dict[str, float]) -> bool:
-    """Whether an error lies within `DEAD_MARGIN` of a constant predictor's."""
-    return any(abs(mse - constant) <= DEAD_MARGIN * constant for constant in constants.values())
+    """Whether an error lies within `DEAD_MARGIN` of the best constant predictor's, or above it."""
+    return mse >= (1 - DEAD_MARGIN) * min(constants.values())
 
 
 def principal_components(train: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -57,7 +57,10 @@ class NormalEquations:
         matrix.diagonal().add_(penalty)
         factor, failure = torch.linalg.cholesky_ex(matrix)
         if failure:
-            raise ConfigError(f"ridge: found {ridge:g}, which leaves the normal equations singular; raise it")
+            raise ConfigError(
+                f"ridge: found {ridge:g}, which leaves the normal equations singular; raise it, "
+                "or lower the corruption_level or the contraction"
+            )
         weight = torch.cholesky_solve(self.moment, factor)
         residual = (matrix @ weight - self.moment).norm() / self.moment.norm().clamp_min(SMALLEST)
         return RidgeSolution(weight, condition_number(matrix, factor), float(residual))

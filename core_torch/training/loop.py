@@ -130,7 +130,7 @@ def error_on(validation: ResidentDataset | None, model: Autoencoder) -> float | 
 def build_criterion(model: Autoencoder, recipe: Recipe) -> Criterion:
     """Mean squared error, with the contractive penalty where the objective asks for it."""
     if recipe.objective == "contractive":
-        return ContractiveLoss(model, weight=recipe.contraction)
+        return ContractiveLoss(model, weight=recipe.contraction, seed=recipe.seed)
     return nn.MSELoss()
 
 
@@ -152,6 +152,6 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 def build_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, *, steps: int) -> LRScheduler | None:
     """One cycle over all steps (Smith and Topin 2019, cosine form), or nothing."""
-    if recipe.schedule == "constant":
+    if recipe.schedule == "constant" or steps < 2:  # a cycle of one step would be its cold start
         return None
     return OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps, cycle_momentum=False)

@@ -73,9 +73,15 @@ def test_one_lost_ratio_among_many_fails(write):
     assert [row["contender"] for row in rows if row["lost"]] == ["b"]
 
 
-def test_ratios_in_only_one_of_the_files_are_left_out(write):
-    rows, kept = compare(write("old", a=OLD, b=OLD), write("new", b=OLD, c=OLD))
+def test_a_new_contender_is_left_out(write):
+    rows, kept = compare(write("old", b=OLD), write("new", b=OLD, c=OLD))
     assert ([row["contender"] for row in rows], kept) == (["b"], True)
+
+
+def test_a_contender_gone_from_a_case_that_ran_again_is_lost(write):
+    rows, kept = compare(write("old", a=OLD, b=OLD), write("new", b=OLD))
+    assert {row["contender"]: row["lost"] for row in rows} == {"a": True, "b": False}
+    assert not kept
 
 
 def test_clocks_are_not_mixed(results, tmp_path, write):
