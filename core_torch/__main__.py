@@ -81,7 +81,10 @@ def train(options: argparse.Namespace) -> None:
     dataset, test_set = (ResidentDataset(split, device=device) for split in splits)
     started, history, before = time.perf_counter(), History(), {}
     if is_randomized(options):
-        first, *_ = train_randomized(model, dataset, recipe=recipe, solver=options.solver or SOLVERS[0], refit=False, progress=progress)
+        solver = options.solver or SOLVERS[0]
+        first, *_ = train_randomized(
+            model, dataset, recipe=recipe, solver=solver, refit=False, progress=progress
+        )
         before = {
             "test_mse_before_transpose": mean_squared_error(first.pair, test_set),
             "test_mse_plain_transpose": mean_squared_error(model, test_set),
