@@ -79,7 +79,8 @@ def train(options: argparse.Namespace) -> None:
     device = choose_device(options.device)
     model = build_autoencoder(architecture, seed=recipe.seed)
     dataset, test_set = (ResidentDataset(split, device=device) for split in splits)
-    started, history, before = time.perf_counter(), History(), {}
+    started, history = time.perf_counter(), History()
+    before: dict[str, float | None] = {}
     if is_randomized(options):
         solver = options.solver or SOLVERS[0]
         first, *_ = train_randomized(
@@ -88,6 +89,7 @@ def train(options: argparse.Namespace) -> None:
         before = {
             "test_mse_before_transpose": mean_squared_error(first.pair, test_set),
             "test_mse_plain_transpose": mean_squared_error(model, test_set),
+            "ridge_condition": first.condition,
         }
         refit_decoder(model, dataset, recipe=recipe)
     else:
