@@ -23,7 +23,7 @@ def describe_environment(*, seed: int, device: str) -> dict[str, object]:
         "gpu": _gpu_name() if device.startswith("cuda") else None,
         "os": platform.platform(terse=True),
         "python": platform.python_version(),
-        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+        "versions": {name: found for name in PACKAGES if (found := package_version(name))},
         "threads": 1,
         "precision": "float32, TF32 off",
         "commit": _commit(),
@@ -36,10 +36,11 @@ def describe_environment(*, seed: int, device: str) -> dict[str, object]:
 
 def installed(package: str) -> bool:
     """Whether a package is there, without importing it."""
-    return _version(package) is not None
+    return package_version(package) is not None
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
+    """The installed version, or None."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -40,6 +40,7 @@ class Runner:
         self.say, self.save = say, save
         self.workers = ExitStack()
         self.lean: dict[str, Worker] = {}
+        self.judges: dict[tuple[str, bool], Judge] = {}
 
     def run(self, suite: Suite) -> None:
         """Agreement first; nothing that disagrees is timed."""
@@ -59,11 +60,10 @@ class Runner:
 
     def prove(self, model: str) -> list[str]:
         """The frameworks whose lean route passes the judge at initial and at trained weights."""
-        images = rows(self.split)
         remaining = list(self.frameworks)
         for trained in (False, True):
-            problem = build_problem(model, architecture_named(model), images, recipe=self.recipe, trained=trained)
-            judge = Judge(problem)
+            judge = self._judge(model, trained=trained)
+            problem = judge.problem
             for framework in list(remaining):
                 case = Case(framework=framework, route="lean", model=model, device=self.device)
                 try:
@@ -80,6 +80,15 @@ class Runner:
                     remaining.remove(framework)
         return remaining
 
+    def _judge(self, model: str, *, trained: bool) -> Judge:
+        """Made once: agreement and the default routes of the timing ask the same one."""
+        if (model, trained) not in self.judges:
+            problem = build_problem(
+                model, architecture_named(model), rows(self.split), recipe=self.recipe, trained=trained
+            )
+            self.judges[model, trained] = Judge(problem)
+        return self.judges[model, trained]
+
     def time_training(self, model: str, batch_size: int, *, blocks: int, frameworks: list[str]) -> None:
         """One epoch of every route of the frameworks that agree, beside core_torch's lean route."""
         split = self.split.at_least(TRAINING_SIZE)
@@ -87,10 +96,7 @@ class Runner:
         recipe = self.recipe.with_changes(batch_size=batch_size)
         contenders: dict[str, Worker] = {}
         judge = EpochJudge(name, model, split, recipe)
-        problem = build_problem(
-            model, architecture_named(model), rows(self.split), recipe=self.recipe, trained=True
-        )
-        steps = Judge(problem)
+        steps = self._judge(model, trained=True)
         with ExitStack() as others:
             for framework in sorted(frameworks, key=lambda framework: framework != cases.BASELINE[0]):
                 for route in cases.FRAMEWORKS[framework].routes:

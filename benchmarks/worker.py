@@ -11,17 +11,15 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
+from benchmarks.environment import PACKAGES, package_version
 from benchmarks.trial import Case
 from core_torch.contract.pixels import Split
 from core_torch.contract.recipe import Recipe
-
-PACKAGES = ("numpy", "torch", "torchvision", "lightning", "keras", "tensorflow", "jax")
 
 
 class Server:
@@ -69,7 +67,7 @@ class Server:
         return {
             "python": platform.python_version(),
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-            "versions": {name: _version(name) for name in PACKAGES if name in sys.modules},
+            "versions": {name: package_version(name) for name in PACKAGES if name in sys.modules},
         }
 
     def _read(self, name: str | None) -> dict[str, np.ndarray]:
@@ -83,13 +81,6 @@ def _processor_seconds() -> float:
     """Of this process, to the nanosecond, and of children it has waited for, which Linux counts by 10 ms."""
     times = os.times()
     return time.process_time() + times.children_user + times.children_system
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def serve(folder: Path, requests: TextIO, replies: TextIO) -> None:
