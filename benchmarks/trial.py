@@ -1,11 +1,54 @@
-"""Trial: one framework's side of one case, as the harness sees it."""
+"""Candidate: what the judge asks of an implementation. Trial: what the timing asks besides."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from core_torch.contract.architecture import Architecture, architecture_from, architecture_named
+
 Arrays = dict[str, np.ndarray]
+
+
+class Candidate(Protocol):
+    """A model with its loss and its optimizer, as the recipe says, in any framework or none.
+
+    All arrays are NumPy, in the reference's names and layout (`encoder.0.weight` is (outputs, inputs)); inputs and
+    targets are (N, pixels) in [0, 1]. Noise is in the inputs already.
+    """
+
+    def load(self, weights: Arrays) -> None:
+        """Set every weight; put the optimizer back to its start."""
+
+    def weights(self) -> Arrays:
+        """The current weights."""
+
+    def activations(self, inputs: np.ndarray) -> Arrays:
+        """{"output": (N, pixels)}, and as many of "input" and the layers ("encoder.1": its output) as it likes to show.
+
+        What it shows is compared, and tells where a difference begins.
+        """
+
+    def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Arrays]:
+        """The objective of the recipe, and its gradient for every weight; changes nothing."""
+
+    def step(self, inputs: np.ndarray, targets: np.ndarray) -> float:
+        """One optimizer step; the loss before it."""
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """From the next step on; asked only where a problem changes it."""
+
+    def optimizer_state(self) -> Arrays:
+        """As `OracleOptimizer.state`; an empty dictionary if it keeps that to itself."""
+
+
+class Trial(Candidate, Protocol):
+    """A candidate with its data."""
+
+    def epoch(self, epoch: int) -> int:
+        """Train on one pass over the data by the case's route; returns once the device is done, with the
+        number of images seen.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,34 +56,13 @@ class Case:
     """What one worker process prepares. Every field is a plain value, so that it travels as JSON."""
 
     framework: str  # a key of cases.FRAMEWORKS
-    route: str  # how the data reaches the model, a key of that framework's routes
-    model: str = "shallow"  # a name in architecture.ARCHITECTURES
+    route: str = "lean"  # how the data reaches the model, a key of that framework's routes
+    model: str | dict[str, Any] = "shallow"  # a name in ARCHITECTURES, or what `describe` makes of an architecture
     batch_size: int = 512  # images
     device: str = "cpu"
+    dtype: str = "float32"  # or float64
 
-
-class Trial(Protocol):
-    """A prepared model with its optimizer (SGD with the recipe's learning rate and momentum) and its data.
-
-    All arrays are NumPy float32 in the reference's names and layout; inputs and targets are (N, pixels).
-    """
-
-    def load(self, weights: Arrays) -> None:
-        """Set every weight; forget the optimizer's momentum."""
-
-    def weights(self) -> Arrays:
-        """The current weights."""
-
-    def predict(self, inputs: np.ndarray) -> np.ndarray:
-        """The model's output (N, pixels)."""
-
-    def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Arrays]:
-        """Mean squared error over images and pixels, and its gradient for every weight; changes nothing."""
-
-    def step(self, inputs: np.ndarray, targets: np.ndarray) -> float:
-        """One optimizer step; the loss before it."""
-
-    def epoch(self, epoch: int) -> int:
-        """Train on one pass over the data by the case's route; returns once the device is done, with the
-        number of images seen.
-        """
+    @property
+    def architecture(self) -> Architecture:
+        """The one named or described."""
+        return architecture_named(self.model) if isinstance(self.model, str) else architecture_from(self.model)

@@ -1,9 +1,9 @@
-"""The judge: forward pass, loss, gradients and SGD in plain NumPy, float64 by default.
+"""The judge: forward pass, loss and gradients in plain NumPy, float64 by default.
 
 It imports no framework and calls no autograd, so an error shared with one of them is unlikely.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from core_torch.contract.layers import (
     TransposedConvolution,
     Unflatten,
 )
+from core_torch.contract.oracle_activations import SLOPES, VALUES
 from core_torch.contract.oracle_convolution import (
     convolution,
     convolution_gradients,
@@ -26,34 +27,13 @@ from core_torch.contract.oracle_convolution import (
     transposed_convolution,
     transposed_convolution_gradients,
 )
+from core_torch.contract.oracle_jacobian import contractive_penalty
 
 Arrays = dict[str, np.ndarray]
 
 
-def sigmoid(z: np.ndarray) -> np.ndarray:
-    """1 / (1 + e^-z) without overflow, by way of tanh."""
-    return 0.5 * (1 + np.tanh(0.5 * z))
-
-
-ACTIVATION_FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "relu": lambda z: np.maximum(z, 0),
-    "sigmoid": sigmoid,
-    "tanh": np.tanh,
-    "silu": lambda z: z * sigmoid(z),
-    "linear": lambda z: z,
-}
-# Derivatives at the pre-activation z; relu'(0) = 0 as in torch, TensorFlow and JAX.
-ACTIVATION_DERIVATIVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "relu": lambda z: (z > 0).astype(z.dtype),
-    "sigmoid": lambda z: sigmoid(z) * (1 - sigmoid(z)),
-    "tanh": lambda z: 1 - np.tanh(z) ** 2,
-    "silu": lambda z: sigmoid(z) * (1 + z * (1 - sigmoid(z))),
-    "linear": np.ones_like,
-}
-
-
 class Oracle:
-    """One model and its SGD state. Names and layouts are the reference's; see `parameter_shapes`.
+    """One model. Names and layouts are the reference's; see `parameter_shapes`.
 
     Args:
         architecture: what to compute.
@@ -67,7 +47,6 @@ class Oracle:
         self.architecture = architecture
         self.dtype = dtype
         self.weights: Arrays = {name: np.array(value, dtype=dtype) for name, value in weights.items()}
-        self.velocity = {name: np.zeros_like(value) for name, value in self.weights.items()}
         encoder, decoder = architecture.encoder_layers(), architecture.decoder_layers()
         self.layers: list[tuple[str, Layer]] = [
             *((f"encoder.{index}", layer) for index, layer in enumerate(encoder)),
@@ -85,18 +64,24 @@ class Oracle:
         record["output"] = current
         return record
 
-    def loss(self, inputs: np.ndarray, targets: np.ndarray) -> float:
-        """Squared error averaged over images and pixels."""
-        output = self.activations(inputs)["output"]
-        return float(np.mean((output - np.asarray(targets, self.dtype)) ** 2))
+    def loss(self, inputs: np.ndarray, targets: np.ndarray, *, contraction: float = 0.0) -> float:
+        """Squared error averaged over images and pixels, plus `contraction` times the mean of ||J||_F^2."""
+        record = self.activations(inputs)
+        error = float(np.mean((record["output"] - np.asarray(targets, self.dtype)) ** 2))
+        return error + contractive_penalty(self, record, weight=contraction) if contraction else error
 
-    def gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Arrays]:
+    def gradients(
+        self, inputs: np.ndarray, targets: np.ndarray, *, contraction: float = 0.0
+    ) -> tuple[float, Arrays]:
         """(loss, {name: gradient of the loss}), by the chain rule from the last layer to the first."""
         record = self.activations(inputs)
         error = record["output"] - np.asarray(targets, self.dtype)
         gradients: Arrays = {}
         self.pull_back(record, 2 * error / error.size, self.layers, gradients)
-        return float(np.mean(error**2)), {name: gradients[name] for name in self.weights}
+        loss = float(np.mean(error**2))
+        if contraction:
+            loss += contractive_penalty(self, record, weight=contraction, gradients=gradients)
+        return loss, {name: gradients[name] for name in self.weights}
 
     def pull_back(
         self, record: Arrays, upstream: np.ndarray, layers: list[tuple[str, Layer]], gradients: Arrays
@@ -105,34 +90,10 @@ class Oracle:
         names = ["input", *(name for name, _ in self.layers)]
         for name, layer in reversed(layers):
             below = record[names[names.index(name) - 1]]
-            upstream, own = self._backward(name, layer, below, upstream)
+            upstream, own = self.backward(name, layer, below, upstream)
             for key, value in own.items():
                 gradients[key] = gradients.get(key, 0) + value
         return upstream
-
-    def step(
-        self, inputs: np.ndarray, targets: np.ndarray, *, learning_rate: float, momentum: float = 0.0
-    ) -> float:
-        """One step of SGD, v <- momentum v + g, w <- w - learning_rate v; returns the loss before it."""
-        loss, gradients = self.gradients(inputs, targets)
-        for name, gradient in gradients.items():
-            self.velocity[name] = momentum * self.velocity[name] + gradient
-            self.weights[name] = self.weights[name] - self.dtype(learning_rate) * self.velocity[name]
-        return loss
-
-    def train(
-        self,
-        images: np.ndarray,
-        batches: Iterable[np.ndarray],
-        *,
-        learning_rate: float,
-        momentum: float = 0.0,
-    ) -> list[float]:
-        """A step for each index batch, images (N, pixels) being their own targets; the losses."""
-        return [
-            self.step(images[batch], images[batch], learning_rate=learning_rate, momentum=momentum)
-            for batch in batches
-        ]
 
     def _weight_name(self, name: str) -> tuple[str, bool]:
         """Where a layer's weight lives, and whether it is used transposed (the tied decoder's is)."""
@@ -149,7 +110,7 @@ class Oracle:
                 weight = self.weights[key].T if transposed else self.weights[key]
                 return x @ weight.T + self.weights.get(f"{name}.bias", 0)
             case Activation(kind):
-                return ACTIVATION_FUNCTIONS[kind](x)
+                return VALUES[kind](x)
             case Convolution():
                 return convolution(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"], layer)
             case TransposedConvolution():
@@ -163,7 +124,7 @@ class Oracle:
             case Unflatten(channels, side):
                 return x.reshape(len(x), channels, side, side)
 
-    def _backward(
+    def backward(
         self, name: str, layer: Layer, x: np.ndarray, upstream: np.ndarray
     ) -> tuple[np.ndarray, Arrays]:
         """(gradient at the layer's input, {parameter: gradient}) given the gradient at its output."""
@@ -177,7 +138,7 @@ class Oracle:
                     gradients[f"{name}.bias"] = upstream.sum(axis=0)
                 return upstream @ weight, gradients
             case Activation(kind):
-                return upstream * ACTIVATION_DERIVATIVES[kind](x), {}
+                return upstream * SLOPES[kind](x), {}
             case Convolution() | TransposedConvolution():
                 weight = self.weights[f"{name}.weight"]
                 if isinstance(layer, Convolution):

@@ -62,6 +62,12 @@ def max_pooling_gradient(x: np.ndarray, upstream: np.ndarray, size: int) -> np.n
     return down
 
 
+def pooled_where_largest(x: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
+    """Of each block of `values`, the one at the first maximum of the same block of x."""
+    places = _blocks(x, size).argmax(axis=-1)[..., None]
+    return np.take_along_axis(_blocks(values, size), places, axis=-1)[..., 0]
+
+
 def _scatter(x: np.ndarray, weight: np.ndarray, stride: int, *, side: int) -> np.ndarray:
     """(N, C, h, w) and (C, O, k, k) -> (N, O, side, side): the sum of kernels placed at every input pixel."""
     kernel = weight.shape[-1]

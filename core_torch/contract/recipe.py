@@ -2,14 +2,15 @@
 
 from dataclasses import asdict, dataclass, fields, replace
 
-from core_torch.contract.errors import ConfigError, check_choice, check_integer, check_number
+from core_torch.contract.errors import ConfigError, check_boolean, check_choice, check_integer, check_number
 
 OBJECTIVES = ("standard", "contractive", "denoising")
-OPTIMIZERS = ("sgd", "adam")
+OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("constant", "one-cycle")
 SOLVERS = ("ridge", "gradient-descent")  # of the randomized models
 CORRUPTIONS = ("gaussian", "masking", "salt-and-pepper", "patch")
 
+ADAM_BETAS = (0.9, 0.999)  # decay of the two moments per step (Kingma and Ba 2015)
 LARGEST_SEED = 2**32 - 1  # what every framework's seeding accepts
 LARGEST_EPOCHS = 2**31 - 1
 LARGEST_LEARNING_RATE = 1e30  # Adam's first step is ten times the rate, and must be a float32
@@ -27,6 +28,9 @@ class Recipe:
     optimizer: str = "adam"  # one of OPTIMIZERS
     learning_rate: float = 1e-3  # per step, the peak under one-cycle; in (0, 1e30]
     momentum: float = 0.0  # of SGD, unitless; in [0, 1)
+    nesterov: bool = False  # look ahead by the momentum (Sutskever et al. 2013); needs momentum > 0
+    epsilon: float = 1e-8  # of Adam, added to the bias-corrected root of the second moment; in (0, 1]
+    weight_decay: float = 0.0  # of AdamW, decoupled: w <- w - learning_rate weight_decay w; in [0, 1]
     schedule: str = "constant"  # one of SCHEDULES
     batch_size: int = 128  # images per step; >= 1
     epochs: int = 20  # passes over the training split; >= 1
@@ -45,6 +49,9 @@ class Recipe:
         rate = self.learning_rate
         check_number("learning_rate", rate, minimum=0, maximum=LARGEST_LEARNING_RATE, above=True)
         check_number("momentum", self.momentum, minimum=0, maximum=1)
+        check_boolean("nesterov", self.nesterov)
+        check_number("epsilon", self.epsilon, minimum=0, maximum=1, above=True)
+        check_number("weight_decay", self.weight_decay, minimum=0, maximum=1)
         check_number("corruption_level", self.corruption_level, minimum=0, maximum=1)
         check_number("contraction", self.contraction, minimum=0)
         check_number("validation_fraction", self.validation_fraction, minimum=0, maximum=0.5)
@@ -56,6 +63,10 @@ class Recipe:
             raise ConfigError("momentum: found 1, allowed: >= 0 and < 1")
         if self.momentum and self.optimizer != "sgd":
             raise ConfigError(f"momentum: found {self.momentum} with {self.optimizer}, allowed: 0")
+        if self.nesterov and not self.momentum:
+            raise ConfigError("nesterov: found True, allowed: only with momentum > 0")
+        if self.weight_decay and self.optimizer != "adamw":
+            raise ConfigError(f"weight_decay: found {self.weight_decay} with {self.optimizer}, allowed: 0")
         if self.patience and not self.validation_fraction:
             raise ConfigError("patience: needs a validation_fraction > 0 to judge epochs by")
 

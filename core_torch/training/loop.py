@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from tqdm import tqdm
 
 from core_torch.contract.errors import DivergenceError
-from core_torch.contract.recipe import Recipe
+from core_torch.contract.recipe import ADAM_BETAS, Recipe
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.models.autoencoder import Autoencoder
@@ -144,10 +144,14 @@ def build_corruption(recipe: Recipe, device: torch.device) -> Corrupt | None:
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD with momentum, or Adam (Kingma and Ba 2015) at PyTorch's betas and epsilon."""
+    """SGD with momentum, Adam (Kingma and Ba 2015), or AdamW (Loshchilov and Hutter 2019)."""
+    parameters, rate = model.parameters(), recipe.learning_rate
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), recipe.learning_rate, momentum=recipe.momentum)
-    return torch.optim.Adam(model.parameters(), recipe.learning_rate)
+        return torch.optim.SGD(parameters, rate, momentum=recipe.momentum, nesterov=recipe.nesterov)
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(parameters, rate, betas=ADAM_BETAS, eps=recipe.epsilon)
+    decay = recipe.weight_decay
+    return torch.optim.AdamW(parameters, rate, betas=ADAM_BETAS, eps=recipe.epsilon, weight_decay=decay)
 
 
 def build_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, *, steps: int) -> LRScheduler | None:
