@@ -27,7 +27,7 @@ WEIGHTED = (Dense, Convolution, TransposedConvolution)
 
 
 def build_autoencoder(architecture: Architecture, *, seed: int = 0) -> keras.Model:
-    """(N, pixels) float32 in [0, 1] -> (N, pixels), pixels in the reference's order: channel, row, column.
+    """(N, pixels) in [0, 1] -> (N, pixels), pixels in the reference's order: channel, row, column.
 
     Its layers "encoder", (N, pixels) -> code (N, code_width), and "decoder", code -> (N, pixels), are models
     themselves; "encoder_0" is the layer made from `encoder_layers()[0]`. Weights start at `initial_weights`.
@@ -91,7 +91,7 @@ def _translate(layer: Layer, x: keras.KerasTensor, *, activation: str, name: str
             same = crop == (excess // 2, excess - excess // 2)
             mode = "same" if same else "valid"
             x = layers.Conv2DTranspose(outputs, kernel, stride, mode, **CHANNELS_LAST, **weighted)(x)
-            return x if same else layers.Cropping2D((crop, crop), **CHANNELS_LAST)(x)
+            return x if same else layers.Cropping2D((crop, crop), name=f"{name}_cropped", **CHANNELS_LAST)(x)
         case Flatten():
             return layers.Flatten(name=name, **CHANNELS_LAST)(x)
         case Unflatten(channels, side):

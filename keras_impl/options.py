@@ -19,10 +19,6 @@ def check_options(
     check_choice("KERAS_BACKEND", backend, BACKENDS)
     check_choice("route", route, ROUTES)
     check_integer("steps_per_execution", steps_per_execution, minimum=1)
-    if recipe.objective == "contractive":
-        raise ConfigError("objective: found contractive, allowed in the Keras port: standard, denoising")
-    if recipe.objective == "denoising" and recipe.corruption != "gaussian":
-        raise ConfigError(f"corruption: found {recipe.corruption}, allowed in the Keras port: gaussian")
     if recipe.schedule != "constant":
         raise ConfigError(f"schedule: found {recipe.schedule}, allowed in the Keras port: constant")
     if route == "tf.data" and backend != "tensorflow":

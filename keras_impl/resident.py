@@ -7,10 +7,19 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
+
+from keras_impl.contractive import ContractiveAutoencoder
+
+
+def objective(model: keras.Model, inputs: Any, targets: Any) -> Any:
+    """The loss of a training step: the mean squared error over images and pixels, and a contractive model's penalty."""
+    error = ops.mean(ops.square(model(inputs, training=True) - targets))
+    return error + model.penalty(inputs) if isinstance(model, ContractiveAutoencoder) else error
 
 
 class ResidentLoop:
-    """What the backends share. Tensors are (N, pixels); the loss is the mean squared error over both axes.
+    """What the backends share. Tensors are (N, pixels); the loss is the `objective`.
 
     Args:
         model: compiled; its optimizer and its `jit_compile` are used.
@@ -64,7 +73,7 @@ class TensorFlowLoop(ResidentLoop):
     def loss_and_gradients(self, inputs: Any, targets: Any) -> tuple[Any, Sequence[Any]]:
         """By `GradientTape`."""
         with self.tf.GradientTape() as tape:
-            loss = self.tf.reduce_mean(self.tf.square(self.model(inputs, training=True) - targets))
+            loss = objective(self.model, inputs, targets)
         return loss, tape.gradient(loss, self.variables)
 
     def step(self, inputs: Any, targets: Any) -> Any:
@@ -81,7 +90,8 @@ class TensorFlowLoop(ResidentLoop):
             rows = self.tf.gather(images, batch)
             return total + self._step(rows, rows)
 
-        return self.tf.foldl(add_step, batches, initializer=0.0, parallel_iterations=1)
+        start = self.tf.zeros((), images.dtype)
+        return self.tf.foldl(add_step, batches, initializer=start, parallel_iterations=1)
 
     def _steps(self, images: Any, batches: np.ndarray) -> Any:
         return self.compiled_steps(images, self.tf.constant(batches))
@@ -109,7 +119,7 @@ class JaxLoop(ResidentLoop):
         self.compiled_scan = jax.jit(self._scan)
 
     def loss_and_gradients(self, inputs: Any, targets: Any) -> tuple[Any, Sequence[Any]]:
-        """By `jax.value_and_grad` over `stateless_call`."""
+        """By `jax.value_and_grad`, the variables' values standing in for them."""
         trainable, others, _ = self._state()
         (loss, _), gradients = self.compiled_gradients(trainable, others, inputs, targets)
         return loss, gradients
@@ -121,8 +131,10 @@ class JaxLoop(ResidentLoop):
         return loss
 
     def _loss(self, trainable: list, others: list, inputs: Any, targets: Any) -> tuple[Any, list]:
-        outputs, others = self.model.stateless_call(trainable, others, inputs, training=True)
-        return self.jax.numpy.mean((outputs - targets) ** 2), others
+        variables, other_variables, _ = self.groups
+        with keras.StatelessScope([*zip(variables, trainable), *zip(other_variables, others)]) as scope:
+            loss = objective(self.model, inputs, targets)
+        return loss, [scope.get_current_value(variable) for variable in other_variables]
 
     def _advance(self, state: tuple, inputs: Any, targets: Any) -> tuple[tuple, Any]:
         trainable, others, slots = state
@@ -174,14 +186,11 @@ class TorchLoop(ResidentLoop):
 
         super().__init__(model)
         self.torch = torch
-        self.loss = torch.compile(self._loss) if model.jit_compile else self._loss
-
-    def _loss(self, inputs: Any, targets: Any) -> Any:
-        return self.torch.mean(self.torch.square(self.model(inputs, training=True) - targets))
+        self.objective = torch.compile(objective) if model.jit_compile else objective
 
     def loss_and_gradients(self, inputs: Any, targets: Any) -> tuple[Any, Sequence[Any]]:
         """By `torch.autograd.grad`."""
-        loss = self.loss(inputs, targets)
+        loss = self.objective(self.model, inputs, targets)
         return loss.detach(), self.torch.autograd.grad(loss, [variable.value for variable in self.variables])
 
     def step(self, inputs: Any, targets: Any) -> Any:

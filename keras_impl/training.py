@@ -12,11 +12,13 @@ from core_torch.contract.errors import DivergenceError
 from core_torch.contract.pixels import Split, hold_out
 from core_torch.contract.recipe import Recipe
 from keras_impl.batches import EpochBatches, shuffled_arrays, tf_dataset, unit_pixels
+from keras_impl.contractive import ContractiveAutoencoder
+from keras_impl.corruption import Corruption
+from keras_impl.optimizers import build_optimizer
 from keras_impl.options import check_options
 from keras_impl.resident import resident_loop
 
 SCORING_BATCH = 512  # images per forward pass where no gradient is needed
-ADAM_EPSILON = 1e-8  # PyTorch's; Keras adds it before the bias correction, so the first steps still differ
 
 History = dict[str, list[float]]
 RunEpoch = Callable[[int], float]  # epoch, from 0 -> its mean training loss
@@ -32,7 +34,7 @@ def train(
     jit_compile: bool | str = "auto",
     steps_per_execution: int = 1,
 ) -> History:
-    """Train `model` in place: the same batches in the same order for every route and backend.
+    """Train `model` in place, and leave it uncompiled: the same batches in the same order for every route and backend.
 
     Args:
         model: from `build_autoencoder`.
@@ -42,8 +44,8 @@ def train(
         steps_per_execution: as of `keras.Model.compile`, for the routes through `fit`.
 
     Returns:
-        One value per epoch: "train_loss", the squared error averaged over images and pixels before each
-        step, and "validation_mse", that after the epoch. With `recipe.patience`, training stops after so many
+        One value per epoch: "train_loss", the objective averaged over images before each step, and
+        "validation_mse", the squared error averaged over images and pixels after the epoch. With `recipe.patience`, training stops after so many
         epochs without a better one, and the best weights are put back.
 
     Raises:
@@ -55,7 +57,7 @@ def train(
     if validation is None and recipe.validation_fraction:
         kept, held = hold_out(len(split), fraction=recipe.validation_fraction, seed=recipe.seed)
         split, validation = split.take(kept), split.take(held)
-    trained = denoising_model(model, recipe) if recipe.objective == "denoising" else model
+    trained = training_model(model, recipe, shape=split.images.shape[1:])
     trained.compile(build_optimizer(recipe), "mean_squared_error", **options)
     run_epoch = ROUTES[route](trained, unit_pixels(split), recipe)
     history: History = {"train_loss": [], "validation_mse": []} if validation else {"train_loss": []}
@@ -89,24 +91,20 @@ def squared_error(model: keras.Model, split: Split) -> float:
     return float(np.sum((outputs.astype(np.float64) - images) ** 2))
 
 
-def build_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
-    """SGD with momentum, or Adam (Kingma and Ba 2015) at the usual betas."""
-    rate = float(recipe.learning_rate)
-    if recipe.optimizer == "sgd":
-        return keras.optimizers.SGD(rate, momentum=float(recipe.momentum))
-    return keras.optimizers.Adam(rate, epsilon=ADAM_EPSILON)
+def training_model(model: keras.Model, recipe: Recipe, *, shape: tuple[int, int] = (0, 0)) -> keras.Model:
+    """A model to compile and train that shares the layers of `model`, with what the objective puts around them.
 
+    `model` itself is not compiled, so that a file saved from it holds standard Keras objects only.
 
-def denoising_model(model: keras.Model, recipe: Recipe) -> keras.Model:
-    """`model` behind Gaussian noise, drawn afresh for every batch of training, clipped to [0, 1]."""
-    return keras.Sequential(
-        [
-            keras.Input(model.input_shape[1:]),
-            keras.layers.GaussianNoise(recipe.corruption_level, seed=recipe.seed),
-            keras.layers.ReLU(max_value=1.0),
-            model,
-        ]
-    )
+    Args:
+        shape: (height, width) of an image; a corruption by patches needs it.
+    """
+    if recipe.objective == "contractive":
+        return ContractiveAutoencoder(model.inputs, model.outputs, contraction=recipe.contraction)
+    if recipe.objective == "denoising":
+        corrupt = Corruption(recipe.corruption, recipe.corruption_level, shape=shape, seed=recipe.seed)
+        return keras.Sequential([keras.Input(model.input_shape[1:]), corrupt, model])
+    return keras.Model(model.inputs, model.outputs)
 
 
 def _fit(model: keras.Model, data: object, targets: object = None, *, batch_size: int | None = None) -> float:

@@ -30,14 +30,14 @@ class Turn:
     axes: Shape
 
     def to_keras(self, array: np.ndarray) -> np.ndarray:
-        """A new contiguous float32 array in Keras's layout."""
+        """A new contiguous array in Keras's layout."""
         turned = np.asarray(array).reshape(self.grouped).transpose(self.axes)
-        return np.array(turned, np.float32, order="C").reshape(self.shape[::-1])
+        return np.array(turned, order="C").reshape(self.shape[::-1])
 
     def to_reference(self, array: np.ndarray) -> np.ndarray:
-        """A new contiguous float32 array in the reference's layout."""
+        """A new contiguous array in the reference's layout."""
         turned = array.reshape([self.grouped[axis] for axis in self.axes]).transpose(np.argsort(self.axes))
-        return np.array(turned, np.float32, order="C").reshape(self.shape)
+        return np.array(turned, order="C").reshape(self.shape)
 
 
 def layout(architecture: Architecture) -> dict[str, Turn]:
@@ -92,7 +92,7 @@ def load_reference_weights(
 
 
 def to_reference_weights(model: keras.Model, architecture: Architecture) -> Arrays:
-    """{name: contiguous float32 array} in the reference's names and layout, copied to the host.
+    """{name: contiguous array} in the reference's names and layout, copied to the host.
 
     Raises:
         CheckpointError: the model was not built from this architecture.

@@ -1,16 +1,20 @@
-"""How far apart two implementations may be, and why.
+"""How far apart two implementations may be, and why. Every tolerance of the repository's agreement is here.
 
-A tolerance is FACTOR times the distance of a float32 NumPy run from the float64 oracle on the same arrays: what
+A tolerance is FACTOR times the distance of a float32 NumPy run from the float64 oracle on the same problem: what
 rounding alone does to this computation. It is never below FLOOR, a few float32 roundings, because one run can be
 lucky, and never above the level's ceiling, beyond which a budget would be excusing an error.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 # Another order of summation, fused multiply-add or another exp moves a result by a small multiple of the
 # same rounding error: 0.3 to 3 times it was seen over five frameworks.
 FACTOR = 8.0
-FLOOR = 8 * 2.0**-24  # 2^-24 is float32's relative rounding error
+FLOOR_ROUNDINGS = 8
+ROUNDING = {name: float(np.finfo(name).eps) / 2 for name in ("float32", "float64")}  # relative error of one operation
 
 
 @dataclass(frozen=True)
@@ -23,9 +27,12 @@ class Level:
 
 
 LEVELS = (
-    Level("shapes", "parameters missing, extra or misshapen", 0.0),
-    # Outputs lie in [0, 1], so absolute is relative to full scale.
-    Level("outputs", "largest absolute difference", 1e-6),
+    Level("shapes", "parameters missing, extra, misshapen or not as loaded", 0.0),
+    # Division by 255 and multiplication by 1/255 differ in the last bit of 126 of the 256 grey levels.
+    Level("inputs", "values that reach the model altered", 0.0),
+    # Per image, so that one wrong image among many is found. A single pixel of a trained deep model, its logit a sum of
+    # large terms, is 1.2e-6 off by rounding alone.
+    Level("outputs", "relative L2 distance of the worst image", 1e-6),
     Level("loss", "relative difference", 1e-5),
     # Per tensor, because 1e-5 absolute says nothing of gradients that are 1e-5 themselves.
     Level("gradients", "relative L2 distance of the worst tensor", 1e-5),
@@ -33,13 +40,23 @@ LEVELS = (
     # Over all tensors together, because where a tensor moves by less than its weights' rounding there is nothing
     # to compare: a float32 weight near 0.03 is stored to 2e-9. Hence also the wider ceiling after one step.
     Level("one update", "relative L2 distance of the change of all weights", 1e-3),
-    Level("ten updates", "relative L2 distance of the change of all weights", 1e-4),
+    Level("trajectory", "relative L2 distance of the change of all weights, or of a kind of optimizer state", 1e-4),
+    Level("losses", "relative difference of the worst step", 1e-5),
 )
+LEVEL_NAMES = tuple(level.name for level in LEVELS)
 
 
-def tolerance(level: Level, budget: float) -> float:
-    """The largest difference that passes, given the float32 run's own distance from the oracle."""
-    return min(level.ceiling, max(FLOOR, FACTOR * budget))
+def tolerances(budget: Mapping[str, float], *, dtype: str = "float32") -> dict[str, float]:
+    """{level: the largest difference that passes}, given the float32 run's own distances from the oracle.
+
+    Rounding errors are proportional to the precision, so float64 is allowed 2^-29 of what float32 is.
+    """
+    share = ROUNDING[dtype] / ROUNDING["float32"]
+    floor = FLOOR_ROUNDINGS * ROUNDING[dtype]
+    return {
+        level.name: min(level.ceiling, max(floor, FACTOR * budget[level.name] * share)) if level.ceiling else 0.0
+        for level in LEVELS
+    }
 
 
 # A whole epoch is tens of steps of 512 images; errors grow with the steps, and jump where a unit's sign flips.
@@ -51,3 +68,8 @@ BITWISE = Level("one epoch, bit for bit", "weights that differ from core_torch's
 OWN_SHUFFLE = Level("one epoch, own shuffle", "relative difference of the error reached", 0.01)
 # Every image exactly once, equal bit for bit, in another order than stored.
 SAME_IMAGES = Level("same images, shuffled", "images missing, repeated or altered", 0.0)
+
+
+def epoch_tolerance(budget: float) -> float:
+    """Of an epoch's update, from its float32 budget."""
+    return min(EPOCH.ceiling, max(FLOOR_ROUNDINGS * ROUNDING["float32"], FACTOR * budget))

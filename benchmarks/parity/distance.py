@@ -1,0 +1,124 @@
+"""How far one trace is from another, level by level, in each level's measure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.parity.trace import Trace
+
+
+# A gradient of less than a twentieth of the whole's norm counts relative to that: a single bias's passes through zero,
+# where its relative error has no bound.
+SMALLEST_SHARE = 0.05
+OUTPUT = "activation/output@1"
+
+
+@dataclass(frozen=True)
+class Distance:
+    """The largest difference of a level, and the entry of the trace where it is."""
+
+    value: float
+    where: str
+
+
+def distances(found: Trace, truth: Trace) -> dict[str, Distance]:
+    """{level: distance}; infinite where an entry is missing, misshapen or NaN.
+
+    Inputs and optimizer state count only where both traces have them; trajectories at the last step both kept.
+    """
+    last = max(_steps("update", found) & _steps("update", truth), default=1)
+    state = {
+        kind: relative_distance(_entries(f"state/{kind}/", last, found), _entries(f"state/{kind}/", last, truth))
+        for kind in {key.split("/")[1] for key in truth.keys() & found.keys() if key.startswith("state/")}
+    }
+    gradients = _entries("gradient/", 1, truth)
+    least = SMALLEST_SHARE * _norm(gradients)
+    levels = {
+        "shapes": {"weight": float(len(altered_weights(found, truth)))},
+        "inputs": {key: altered_values(found[key], truth[key]) for key in ("activation/input@1",) if key in found},
+        "outputs": {OUTPUT: worst_image_distance(found.get(OUTPUT), truth[OUTPUT])},
+        "loss": {"loss@1": relative_difference(found, truth, step=1)},
+        "gradients": {
+            key: relative_distance({key: found[key]}, {key: truth[key]}, least=least) if key in found else np.inf
+            for key in gradients
+        },
+        "one update": {"update@1": _update_distance(found, truth, step=1)},
+        "trajectory": {f"update@{last}": _update_distance(found, truth, step=last)}
+        | {f"state/{kind}@{last}": value for kind, value in state.items()},
+        "losses": {
+            f"loss@{step}": relative_difference(found, truth, step=step)
+            for step in sorted(step for step in _steps("loss", truth) if step <= last)
+        },
+    }
+    if _entries("gradient/", 1, found).keys() != gradients.keys():
+        levels["gradients"]["gradient"] = np.inf
+    return {level: _largest(values) for level, values in levels.items()}
+
+
+def altered_weights(found: Trace, truth: Trace) -> list[str]:
+    """Parameters missing, extra, misshapen, or handed back otherwise than they were loaded."""
+    mine, theirs = _entries("weight/", 0, found), _entries("weight/", 0, truth)
+    return sorted(
+        key
+        for key in mine.keys() | theirs.keys()
+        if key not in mine or key not in theirs or not np.array_equal(mine[key], theirs[key])
+    )
+
+
+def altered_values(found: np.ndarray, truth: np.ndarray) -> float:
+    """How many values differ, bit for bit; all of them where shapes differ."""
+    flat = found.reshape(truth.shape) if found.size == truth.size else None
+    return float(truth.size if flat is None else np.sum(flat != truth))
+
+
+def worst_image_distance(found: np.ndarray | None, truth: np.ndarray) -> float:
+    """The largest ||found - truth|| / ||truth|| of an image, over arrays (N, pixels)."""
+    if found is None or found.shape != truth.shape:
+        return np.inf
+    difference = np.linalg.norm(found.astype(np.float64) - truth, axis=1)
+    return float(np.max(difference / np.linalg.norm(truth, axis=1)))
+
+
+def relative_difference(found: Trace, truth: Trace, *, step: int) -> float:
+    """|found - truth| / truth of one step's loss."""
+    key = f"loss@{step}"
+    return abs(float(found[key]) - float(truth[key])) / float(truth[key]) if _is_scalar(found.get(key)) else np.inf
+
+
+def relative_distance(
+    found: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray], *, least: float = 0.0
+) -> float:
+    """||found - truth|| / max(||truth||, least) over all tensors together; infinite where names or shapes differ."""
+    if {name: np.shape(array) for name, array in found.items()} != {name: array.shape for name, array in truth.items()}:
+        return np.inf
+    squares = sum(float(np.sum((np.asarray(found[name], np.float64) - truth[name]) ** 2)) for name in truth)
+    # What should be zero counts absolutely.
+    return float(np.sqrt(squares)) / (max(_norm(truth), least) or 1.0)
+
+
+def _norm(arrays: Mapping[str, np.ndarray]) -> float:
+    return float(np.sqrt(sum(float(np.sum(np.asarray(array, np.float64) ** 2)) for array in arrays.values())))
+
+
+def _update_distance(found: Trace, truth: Trace, *, step: int) -> float:
+    return relative_distance(_entries("update/", step, found), _entries("update/", step, truth))
+
+
+def _entries(prefix: str, step: int, trace: Trace) -> Trace:
+    return {key: value for key, value in trace.items() if key.startswith(prefix) and key.endswith(f"@{step}")}
+
+
+def _steps(kind: str, trace: Trace) -> set[int]:
+    return {int(key.rpartition("@")[2]) for key in trace if key.startswith((f"{kind}/", f"{kind}@"))}
+
+
+def _is_scalar(value: np.ndarray | None) -> bool:
+    return value is not None and value.size == 1
+
+
+def _largest(values: dict[str, float]) -> Distance:
+    """NaN, which compares false with everything, counts as infinite."""
+    worst = max(values, key=lambda key: np.inf if np.isnan(values[key]) else values[key], default="")
+    value = values.get(worst, 0.0)
+    return Distance(float("inf") if np.isnan(value) else float(value), worst)

@@ -1,0 +1,92 @@
+"""The judge: a problem's float64 trace, what float32 rounding does to it, and a verdict level by level."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.parity.distance import altered_weights, distances
+from benchmarks.parity.oracle_candidate import OracleCandidate
+from benchmarks.parity.problem import Problem
+from benchmarks.parity.tolerances import LEVEL_NAMES, LEVELS, tolerances
+from benchmarks.parity.trace import Trace, record_trace
+from benchmarks.trial import Candidate
+from core_torch.contract.errors import ParityError
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison; `value` and `tolerance` are in the measure of its level, `where` is the entry of the trace."""
+
+    case: str
+    framework: str
+    check: str
+    value: float
+    tolerance: float
+    passed: bool
+    where: str = ""
+
+
+class Judge:
+    """What is true of a problem, and how far float32 rounding alone strays from it.
+
+    Attributes:
+        truth: the oracle's float64 trace.
+        budget: {level: the distance of a float32 NumPy run from it}.
+    """
+
+    def __init__(
+        self, problem: Problem, *, truth: Trace | None = None, budget: Mapping[str, float] | None = None
+    ) -> None:
+        self.problem = problem
+        self.truth = truth or record_trace(OracleCandidate(problem), problem, dtype="float64")
+        self.budget = budget or self._budget()
+
+    def _budget(self) -> dict[str, float]:
+        rounded = record_trace(OracleCandidate(self.problem, dtype="float32"), self.problem)
+        return {level: distance.value for level, distance in distances(rounded, self.truth).items()}
+
+    def check(self, candidate: Candidate, framework: str, *, dtype: str = "float32") -> list[Check]:
+        """The levels in order, up to and including the first that fails."""
+        try:
+            found = record_trace(candidate, self.problem, dtype=dtype)
+        except (LookupError, ValueError, TypeError, RuntimeError, ParityError) as error:
+            # A candidate that cannot even be run on these arrays disagrees about their shapes.
+            return [Check(self.problem.name, framework, LEVELS[0].name, float("inf"), 0.0, False, str(error))]
+        return self.verdict(found, framework, dtype=dtype)
+
+    def verdict(self, found: Trace, framework: str, *, dtype: str = "float32") -> list[Check]:
+        """The same of a trace recorded before."""
+        limits = tolerances(self.budget, dtype=dtype)
+        return compare_traces(found, self.truth, tolerance=limits, case=self.problem.name, framework=framework)
+
+
+def compare_traces(
+    found: Trace,
+    truth: Trace,
+    *,
+    tolerance: Mapping[str, float] | None = None,
+    levels: Iterable[str] = LEVEL_NAMES,
+    case: str = "",
+    framework: str = "",
+) -> list[Check]:
+    """Compare two traces of one problem level by level, up to and including the first that fails.
+
+    Args:
+        tolerance: {level: largest difference}; by default the levels' ceilings.
+    """
+    limits = {level.name: level.ceiling for level in LEVELS} | dict(tolerance or {})
+    wanted, measured, checks = tuple(levels), distances(found, truth), []
+    for level in (name for name in LEVEL_NAMES if name in wanted):
+        distance = measured[level]
+        where = ", ".join(altered_weights(found, truth)) if level == "shapes" else distance.where
+        passed = bool(distance.value <= limits[level])
+        checks.append(Check(case, framework, level, distance.value, limits[level], passed, where))
+        if not passed:
+            break
+    return checks
+
+
+def agree(checks: Sequence[Check]) -> bool:
+    """Whether every level that was asked was passed."""
+    return bool(checks) and all(check.passed for check in checks)
+
+

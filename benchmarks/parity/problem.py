@@ -1,0 +1,154 @@
+"""Problem: what every implementation is given, so that nothing but its arithmetic can differ."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from benchmarks.trial import Arrays
+from core_torch.contract.architecture import Architecture, FullyConnected
+from core_torch.contract.batch_order import batch_order
+from core_torch.contract.errors import ConfigError
+from core_torch.contract.initial_weights import initial_weights
+from core_torch.contract.layers import Activation, MaxPooling
+from core_torch.contract.oracle import Oracle
+from core_torch.contract.oracle_optimizer import OracleOptimizer
+from core_torch.contract.recipe import Recipe
+
+TRAINING = Recipe(optimizer="adam", learning_rate=1e-3, batch_size=32)
+TRAINING_STEPS = 300
+# He et al. 2015 over the contract's start, for dense stacks: without it the deep model is still on its plateau after
+# 300 steps, or dead. A convolutional one learns at once from where it starts.
+GAIN = 6**0.5
+RATE_DROP = 0.1  # the factor of the learning rate half-way, where a problem changes it
+SPARE = 8  # images to choose from, for each that a batch takes
+TIE = 1e-12  # two float64 values this close, relatively, are equal: their receptive fields were
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An architecture, a recipe, weights, and the batches of every step.
+
+    Attributes:
+        inputs, targets: (P, pixels) float32 in [0, 1], from which batches take rows.
+        batches: row numbers, one array a step. The last is short, so that a port that drops or misweighs it is found.
+        rates: {step, from 1: the learning rate from that step on}; the recipe's until then.
+    """
+
+    name: str
+    architecture: Architecture
+    recipe: Recipe
+    weights: Arrays
+    inputs: np.ndarray
+    targets: np.ndarray
+    batches: list[np.ndarray]
+    rates: dict[int, float] = field(default_factory=dict)
+
+    def steps(self) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+        """(step, from 1; row numbers; inputs; targets) of every batch."""
+        for step, rows in enumerate(self.batches, 1):
+            yield step, rows, self.inputs[rows], self.targets[rows]
+
+    def first(self, steps: int) -> "Problem":
+        """The same with fewer steps."""
+        return replace(self, batches=self.batches[:steps])
+
+
+def build_problem(
+    name: str,
+    architecture: Architecture,
+    images: np.ndarray,
+    *,
+    recipe: Recipe,
+    weights: Arrays,
+    steps: int = 10,
+    batch_size: int = 32,
+    rate_changes: bool = False,
+) -> Problem:
+    """Batches along the way that float64 takes from `weights`, none of whose images sits on a kink.
+
+    A unit whose input rounds to the other side of zero, or a pool whose two largest values swap, changes a gradient
+    by far more than rounding, rightly. So of eight times the images that a batch needs, those are taken that are
+    farthest from any kink: there the function is smooth, and a difference is an error.
+
+    Args:
+        images: (N, pixels) float32 in [0, 1].
+        recipe: under `denoising`, inputs are noisy images and targets clean ones.
+        rate_changes: whether the learning rate drops half-way, where the forms of momentum part.
+    """
+    if len(images) < SPARE * batch_size:
+        raise ConfigError(f"images: found {len(images)}, allowed: {SPARE * batch_size} or more")
+    inputs = corrupted(images, recipe)
+    rates = {steps // 2 + 1: recipe.learning_rate * RATE_DROP} if rate_changes else {}
+    oracle = Oracle(architecture, weights)
+    optimizer = OracleOptimizer(oracle, recipe)
+    candidates = endless_batches(len(images), SPARE * batch_size, seed=recipe.seed)
+    batches = []
+    for step in range(1, steps + 1):
+        rows = next(candidates)
+        margins = distance_to_kinks(oracle, inputs[rows])
+        count = batch_size if step < steps else 3 * batch_size // 8
+        batches.append(rows[np.sort(np.argsort(-margins, kind="stable")[:count])])
+        if step < steps:
+            optimizer.learning_rate = rates.get(step, optimizer.learning_rate)
+            optimizer.step(inputs[batches[-1]], images[batches[-1]])
+    return Problem(name, architecture, recipe, weights, inputs, images, batches, rates)
+
+
+def endless_batches(count: int, batch_size: int, *, seed: int) -> Iterator[np.ndarray]:
+    """Whole batches of row numbers, epoch after epoch."""
+    epoch = 0
+    while True:
+        yield from (rows for rows in batch_order(count, batch_size, seed=seed, epoch=epoch) if len(rows) == batch_size)
+        epoch += 1
+
+
+def corrupted(images: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """Gaussian noise, clipped to [0, 1], stored so that every implementation sees the same; or the images."""
+    if recipe.objective != "denoising":
+        return images
+    noise = np.random.default_rng(recipe.seed).normal(0, recipe.corruption_level, images.shape)
+    return np.clip(images + noise, 0, 1).astype(np.float32)
+
+
+def distance_to_kinks(oracle: Oracle, inputs: np.ndarray) -> np.ndarray:
+    """(N,) for each image the least distance of a ReLU's input from 0, and of a pool's two largest values from each
+    other, in units of their root mean square over the batch. Values that are equal exactly do not count.
+    """
+    record = oracle.activations(inputs)
+    closest = np.full(len(inputs), np.inf)
+    below = record["input"]
+    for name, layer in oracle.layers:
+        gaps = None
+        if isinstance(layer, Activation) and layer.name == "relu":
+            gaps = np.abs(below)
+        elif isinstance(layer, MaxPooling):
+            gaps = largest_gap(below, layer.size)
+        if gaps is not None:
+            gaps = gaps.reshape(len(inputs), -1) / (np.sqrt(np.mean(below**2)) or 1.0)
+            closest = np.minimum(closest, np.where(gaps > TIE, gaps, np.inf).min(axis=1))
+        below = record[name]
+    return closest
+
+
+def largest_gap(images: np.ndarray, size: int) -> np.ndarray:
+    """(N, C, H', W'): by how much the largest value of each block exceeds the second."""
+    batch, channels, height, width = (*images.shape[:2], images.shape[2] // size, images.shape[3] // size)
+    whole = images[:, :, : height * size, : width * size].reshape(batch, channels, height, size, width, size)
+    blocks = np.sort(whole.transpose(0, 1, 2, 4, 3, 5).reshape(batch, channels, height, width, -1))
+    return blocks[..., -1] - blocks[..., -2]
+
+
+def trained_weights(architecture: Architecture, images: np.ndarray, *, seed: int = 0) -> Arrays:
+    """After 300 steps of Adam in the float32 oracle.
+
+    They matter: a wrong flatten order moves the outputs of a fresh convolutional model by 2e-4 and of a trained one
+    by 0.97.
+    """
+    start = initial_weights(architecture, seed=seed)
+    gain = GAIN if isinstance(architecture, FullyConnected) else 1
+    scaled = {name: value * (gain if name.endswith("weight") else 1) for name, value in start.items()}
+    oracle = Oracle(architecture, scaled, dtype=np.float32)
+    order = endless_batches(len(images), TRAINING.batch_size, seed=seed)
+    OracleOptimizer(oracle, TRAINING).train(images, (next(order) for _ in range(TRAINING_STEPS)))
+    return oracle.weights

@@ -1,0 +1,117 @@
+"""Trace: what an implementation did with a problem, as a flat dictionary of NumPy arrays.
+
+    weight/encoder.0.weight@0     as handed back right after loading
+    activation/encoder.1@1        the output of a layer at the first batch; also activation/input, activation/output
+    loss@3                        before the third step
+    gradient/encoder.0.weight@1   at the first batch
+    update/encoder.0.weight@10    the change since step 0
+    state/momentum/encoder.0.weight@10
+    batch/rows@3                  the row numbers of the third batch
+
+Names and layouts are the reference's; steps count from 1.
+"""
+
+import hashlib
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.parity.problem import Problem
+from benchmarks.trial import Arrays, Candidate
+from core_torch.contract.errors import DataFormatError, ParityError
+from core_torch.contract.weights_file import write_atomically
+
+Trace = dict[str, np.ndarray]
+KEPT_STEPS = (1, 10, 100)  # after which updates are kept, besides the last
+DIGEST = "sha256"  # the entry of a trace file that guards the others
+
+
+def record_trace(candidate: Candidate, problem: Problem, *, dtype: str = "float32") -> Trace:
+    """Take a candidate through a problem.
+
+    Raises:
+        ParityError: it returned something that is not an array of numbers.
+    """
+    kind = np.dtype(dtype)
+    start = {name: value.astype(kind) for name, value in problem.weights.items()}
+    candidate.load({name: value.copy() for name, value in start.items()})
+    trace: Trace = {}
+    _add(trace, "weight", candidate.weights(), step=0)
+    for step, rows, inputs, targets in problem.steps():
+        inputs, targets = inputs.astype(kind), targets.astype(kind)
+        trace[f"batch/rows@{step}"] = rows
+        if step == 1:
+            _add(trace, "activation", candidate.activations(inputs.copy()), step=1)
+            _add(trace, "gradient", candidate.loss_and_gradients(inputs, targets)[1], step=1)
+        if step in problem.rates:
+            candidate.set_learning_rate(problem.rates[step])
+        trace[f"loss@{step}"] = _numbers(f"loss@{step}", candidate.step(inputs, targets))
+        if step in KEPT_STEPS or step == len(problem.batches):
+            _add(trace, "update", _change(candidate.weights(), start), step=step)
+            _add(trace, "state", candidate.optimizer_state(), step=step)
+    return trace
+
+
+def _change(after: Mapping[str, np.ndarray], before: Arrays) -> Arrays:
+    """After minus before, in float64; an array that does not fit is handed on as it is, to be named later."""
+    return {
+        name: value - before[name].astype(np.float64)
+        if name in before and np.shape(value) == before[name].shape
+        else value
+        for name, value in after.items()
+    }
+
+
+def _add(trace: Trace, kind: str, arrays: object, *, step: int) -> None:
+    if not isinstance(arrays, Mapping):
+        raise ParityError(f"{kind}@{step}: found {type(arrays).__name__}, expected a dictionary of arrays")
+    for name, value in arrays.items():
+        key = f"{kind}/{name}@{step}"
+        trace[key] = _numbers(key, value)
+
+
+def _numbers(key: str, value: object) -> np.ndarray:
+    """A copy, because a candidate may go on to change what it handed out."""
+    try:
+        array = np.array(value)
+    except ValueError as error:
+        raise ParityError(f"{key}: is not an array ({error})") from error
+    if array.dtype.kind not in "fiu":
+        raise ParityError(f"{key}: holds {array.dtype}, expected real numbers")
+    return array
+
+
+def save_trace(path: Path, trace: Mapping[str, np.ndarray]) -> None:
+    """As .npz, sealed by the sha256 of its arrays."""
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **{**trace, DIGEST: np.array(_digest(trace))})  # type: ignore[arg-type]
+    write_atomically(path, stream.getvalue())
+
+
+def load_trace(path: Path) -> Trace:
+    """A trace written by `save_trace`.
+
+    Raises:
+        DataFormatError: it cannot be read, holds objects, or is not what was written.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            trace = dict(stored)
+    except OSError as error:
+        raise DataFormatError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # zipfile, zlib and NumPy each raise their own
+        raise DataFormatError(f"{path}: is not a trace ({type(error).__name__}: {error})") from error
+    found = trace.pop(DIGEST, None) if isinstance(trace, dict) else None
+    if found is None or str(found) != _digest(trace):
+        raise DataFormatError(f"{path}: is not the trace that was written")
+    return trace
+
+
+def _digest(trace: Mapping[str, np.ndarray]) -> str:
+    sha256 = hashlib.sha256()
+    for key in sorted(trace):
+        array = np.ascontiguousarray(trace[key])
+        sha256.update(f"{key} {array.dtype.str} {array.shape} ".encode() + array.tobytes())
+    return sha256.hexdigest()

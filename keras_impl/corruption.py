@@ -1,0 +1,51 @@
+"""Corruption of the inputs, for the denoising objective (Vincent et al., JMLR 11 (2010), section 3.3)."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class Corruption(keras.layers.Layer):
+    """Damages images (N, pixels) in [0, 1] in training, drawn afresh at every call; leaves them as they are else.
+
+    Args:
+        kind: `gaussian` adds N(0, level^2), clipped to [0, 1]; `masking` sets exactly round(level * pixels) pixels of
+            each image to 0; `salt-and-pepper` as many to 0 or 1 by a fair coin; `patch` a square of area
+            level * height * width, its side rounded, anywhere in the image, to 0.
+        shape: (height, width) of an image.
+    """
+
+    def __init__(self, kind: str, level: float, *, shape: tuple[int, int], seed: int) -> None:
+        super().__init__(name="corruption")
+        self.kind, self.level, self.shape = kind, level, shape
+        self.generator = keras.random.SeedGenerator(seed)
+
+    def call(self, images: Any, training: bool = False) -> Any:
+        """Of the shape of `images`."""
+        if not training:
+            return images
+        if self.kind == "gaussian":
+            noise = keras.random.normal(ops.shape(images), stddev=self.level, seed=self.generator)
+            return ops.clip(images + noise, 0, 1)
+        if self.kind == "patch":
+            return ops.where(self._patch(images), 0.0, images)
+        # Ranks, because of equal draws: exactly so many pixels are hit.
+        ranks = ops.argsort(ops.argsort(self._uniform(images)))
+        coin = self._uniform(images) < 0.5 if self.kind == "salt-and-pepper" else ops.zeros_like(images)
+        return ops.where(ranks < round(self.level * images.shape[1]), ops.cast(coin, images.dtype), images)
+
+    def _uniform(self, images: Any) -> Any:
+        return keras.random.uniform(ops.shape(images), seed=self.generator)
+
+    def _patch(self, images: Any) -> Any:
+        """(N, pixels) boolean: where each image's square lies; row and column are drawn independently."""
+        inside = []
+        for length in self.shape:
+            side = round(length * self.level**0.5)
+            count = (ops.shape(images)[0], 1)
+            start = keras.random.randint(count, 0, length - side + 1, seed=self.generator)
+            place = ops.arange(length, dtype="int32")
+            inside.append(ops.logical_and(place >= start, place < start + side))
+        rows, columns = inside
+        return ops.reshape(ops.logical_and(rows[:, :, None], columns[:, None, :]), ops.shape(images))
