@@ -2,14 +2,16 @@
 
 import numpy as np
 
-from benchmarks.agreement import Check, relative_distance
 from benchmarks.cases import BASELINE
-from benchmarks.tolerances import BITWISE, EPOCH, OWN_SHUFFLE, SAME_IMAGES, Level, tolerance
+from benchmarks.parity.distance import relative_distance
+from benchmarks.parity.judge import Check
+from benchmarks.parity.tolerances import BITWISE, EPOCH, OWN_SHUFFLE, SAME_IMAGES, Level, epoch_tolerance
 from benchmarks.trial import Arrays, Case, Trial
 from core_torch.contract.architecture import architecture_named
 from core_torch.contract.batch_order import batch_order
 from core_torch.contract.initial_weights import initial_weights
 from core_torch.contract.oracle import Oracle
+from core_torch.contract.oracle_optimizer import OracleOptimizer
 from core_torch.contract.pixels import Split, to_unit_range
 from core_torch.contract.recipe import Recipe
 
@@ -42,11 +44,11 @@ class EpochJudge:
         if seen != len(self.images):
             return [self._check(case, SAME_IMAGES, abs(seen - len(self.images)), 0.0)]
         if case.route != "lean":
-            error = self._error(trial.predict(self._judged()))
+            error = self._error(trial.activations(self._judged())["output"])
             return [self._check(case, OWN_SHUFFLE, abs(error / self.error - 1), OWN_SHUFFLE.ceiling)]
         weights = trial.weights()
         distance = relative_distance(self._change(weights), self.truth)
-        checks = [self._check(case, EPOCH, distance, tolerance(EPOCH, self.budget))]
+        checks = [self._check(case, EPOCH, distance, epoch_tolerance(self.budget))]
         if case.framework == BASELINE[0]:
             self.reference = weights
         if case.framework == "lightning" and case.device == "cpu" and self.reference:
@@ -57,9 +59,7 @@ class EpochJudge:
     def _run(self, dtype: type) -> Oracle:
         oracle = Oracle(self.architecture, self.start, dtype=dtype)
         order = batch_order(len(self.images), self.recipe.batch_size, seed=self.recipe.seed, epoch=0)
-        oracle.train(
-            self.images, order, learning_rate=self.recipe.learning_rate, momentum=self.recipe.momentum
-        )
+        OracleOptimizer(oracle, self.recipe).train(self.images, order)
         return oracle
 
     def _judged(self) -> np.ndarray:

@@ -35,7 +35,7 @@ class LoadingTrial:
     rows: Callable[[int], Iterator[np.ndarray]]  # epoch -> batches (B, pixels) float32
     epoch: Callable[[int], int]  # run one epoch; the number of images delivered
 
-    def checksums(self, epoch: np.ndarray) -> np.ndarray:
+    def checksums(self, epoch: float) -> np.ndarray:
         """CRC-32 of every image in the order delivered, (N,) uint32."""
         return np.concatenate([checksums(batch) for batch in self.rows(int(epoch))])
 

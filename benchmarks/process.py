@@ -1,4 +1,16 @@
-"""The outside of a worker process: starts it, asks it, notices when it dies or hangs, and cleans up after it."""
+"""The outside of a worker process: starts it, asks it, notices when it dies or hangs, and cleans up after it.
+
+The protocol, for a worker in any language. It is started as `COMMAND... FOLDER`, reads a line of JSON from standard
+input for each request, and answers each with a line of JSON on standard output, and nothing else there:
+
+    {"do": "prepare", "case": {"model": ARCHITECTURE, "dtype": "float32", ...}, "recipe": {...}, ...}   ->  {}
+    {"do": "call", "method": METHOD, "number": null, "arrays": ["inputs", "targets"]}   ->  {"number": 0.25}
+
+METHOD is one of `Candidate`'s. Arrays go there in FOLDER/request.safetensors and come back in
+FOLDER/reply.safetensors; `arrays` names those that were sent, or is null; `number` is the argument of
+`set_learning_rate`, and of a reply the loss, or null. A reply {"error": "what is wrong"} refuses. End of input
+means: end.
+"""
 
 import json
 import os
@@ -8,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -15,8 +28,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arrays_file import read_arrays, write_arrays
 from benchmarks.timing import Sample
 from benchmarks.trial import Arrays, Case
+from core_torch.contract.errors import DataFormatError
 from core_torch.contract.pixels import Split
 from core_torch.contract.recipe import Recipe
 
@@ -37,40 +52,54 @@ class WorkerError(Exception):
 
 
 class Worker:
-    """A framework in its own process. Use as a context manager; implements `Trial` by asking the process.
+    """An implementation in its own process. Use as a context manager; implements `Trial` by asking the process.
 
     Args:
         name: framework/route, as tables print it.
-        module: the route module to import there.
+        module: the route module to import there; of Python's own worker.
+        command: a worker in any language, in place of Python's.
         device: `cpu` hides every accelerator from the framework.
         environment: variables set before the framework is imported.
-        pinned: run on one core; a loader with workers of its own is not.
+        pinned: run on one core; a loader with workers of its own is not. Of Python's own worker.
+        timeout: seconds that a request may take.
+
+    Raises:
+        WorkerError: the command cannot be started.
     """
 
     def __init__(
         self,
         name: str,
         *,
-        module: str,
+        module: str = "",
+        command: Sequence[str] = (),
         device: str = "cpu",
         environment: dict[str, str] | None = None,
         pinned: bool = True,
+        timeout: float = TIMEOUT_SECONDS,
     ) -> None:
-        self.name, self.module = name, module
+        self.name, self.module, self.timeout = name, module, timeout
         self.folder = tempfile.TemporaryDirectory(prefix="benchmark-")
         hidden = {} if device.startswith("cuda") else {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
         core = [str(min(os.sched_getaffinity(0)))] if pinned and hasattr(os, "sched_getaffinity") else []
         log = Path(self.folder.name) / "log.txt"
         self.log = open(log, "w+", encoding="utf-8", errors="replace")  # noqa: SIM115
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", self.folder.name, *core],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-            env=os.environ | SINGLE_THREAD | QUIET | hidden | (environment or {}),
-            start_new_session=True,
-        )
+        own = [sys.executable, "-m", "benchmarks.worker", self.folder.name, *core]
+        try:
+            self.process = subprocess.Popen(
+                [*command, self.folder.name] if command else own,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.log,
+                text=True,
+                errors="replace",
+                env=os.environ | SINGLE_THREAD | QUIET | hidden | (environment or {}),
+                start_new_session=True,
+            )
+        except OSError as error:
+            self.log.close()
+            self.folder.cleanup()
+            raise WorkerError(f"{name}: cannot be started ({error.strerror})") from error
         self.replies: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -87,19 +116,24 @@ class Worker:
         """
         try:
             print(json.dumps(request), file=self.process.stdin, flush=True)
-            line = self.replies.get(timeout=TIMEOUT_SECONDS)
+            line = self.replies.get(timeout=self.timeout)
         except queue.Empty:
             self._kill()  # or a late reply would pass for that to the next request
-            raise WorkerError(f"{self.name}: no answer within {TIMEOUT_SECONDS} s") from None
+            raise WorkerError(f"{self.name}: no answer within {self.timeout:g} s") from None
         except OSError:
             line = ""
-        try:
-            reply = json.loads(line)
-        except ValueError:
+        if not line:
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(EXIT_SECONDS)  # for its own exit code, not that of being killed
             self._kill()
-            raise WorkerError(f"{self.name}: the process died ({self._last_words()})") from None
+            raise WorkerError(f"{self.name}: the process died ({self._last_words()})")
+        try:
+            reply = json.loads(line)
+        except (ValueError, RecursionError):
+            reply = None
+        if not isinstance(reply, dict):
+            self._kill()
+            raise WorkerError(f"{self.name}: answered {line[:80].strip()!r}, expected a JSON object")
         if "error" in reply:
             raise WorkerError(f"{self.name}: {reply['error']}")
         return reply
@@ -111,44 +145,51 @@ class Worker:
 
     def prepare(self, case: Case, split: Split, recipe: Recipe) -> dict[str, Any]:
         """Send the data; the worker imports its framework and builds the trial, in place of an earlier one."""
-        np.savez(Path(self.folder.name) / "split.npz", images=split.images, labels=split.labels)
+        write_arrays(Path(self.folder.name) / "split.safetensors", {"images": split.images, "labels": split.labels})
         return self.ask(
-            do="prepare",
-            case=asdict(case),
-            module=self.module,
-            split="split.npz",
-            name=split.name,
-            recipe=recipe.to_dict(),
+            do="prepare", case=asdict(case), module=self.module, name=split.name, recipe=recipe.to_dict()
         )
 
-    def _call(self, method: str, arrays: Arrays | None = None) -> tuple[float, Arrays]:
-        path = None
+    def _call(self, method: str, arrays: Arrays | None = None, *, number: float | None = None) -> tuple[Any, Arrays]:
+        folder = Path(self.folder.name)
         if arrays is not None:
-            path = "request.npz"
-            np.savez(Path(self.folder.name) / path, **arrays)  # type: ignore[arg-type]
-        number = self.ask(do="call", method=method, arrays=path)["number"]
-        with np.load(Path(self.folder.name) / "reply.npz", allow_pickle=False) as stored:
-            return number, dict(stored)
+            write_arrays(folder / "request.safetensors", arrays)
+        sent = None if arrays is None else list(arrays)
+        found = self.ask(do="call", method=method, arrays=sent, number=number).get("number")
+        if found is not None and (isinstance(found, bool) or not isinstance(found, (int, float))):
+            raise WorkerError(f"{self.name}: {method} answered the number {found!r}")
+        try:
+            return found, read_arrays(folder / "reply.safetensors")
+        except DataFormatError as error:
+            raise WorkerError(f"{self.name}: {method}: {error}") from error
 
     def load(self, weights: Arrays) -> None:
-        """See `Trial`."""
+        """See `Candidate`."""
         self._call("load", weights)
 
     def weights(self) -> Arrays:
-        """See `Trial`."""
+        """See `Candidate`."""
         return self._call("weights")[1]
 
-    def predict(self, inputs: np.ndarray) -> np.ndarray:
-        """See `Trial`."""
-        return self._call("predict", {"inputs": inputs})[1]["result"]
+    def activations(self, inputs: np.ndarray) -> Arrays:
+        """See `Candidate`."""
+        return self._call("activations", {"inputs": inputs})[1]
 
     def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Arrays]:
-        """See `Trial`."""
+        """See `Candidate`."""
         return self._call("loss_and_gradients", {"inputs": inputs, "targets": targets})
 
     def step(self, inputs: np.ndarray, targets: np.ndarray) -> float:
-        """See `Trial`."""
+        """See `Candidate`."""
         return self._call("step", {"inputs": inputs, "targets": targets})[0]
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """See `Candidate`."""
+        self._call("set_learning_rate", number=learning_rate)
+
+    def optimizer_state(self) -> Arrays:
+        """See `Candidate`."""
+        return self._call("optimizer_state")[1]
 
     def epoch(self, epoch: int) -> int:
         """See `Trial`."""
@@ -160,7 +201,7 @@ class Worker:
 
     def checksums(self, epoch: int) -> np.ndarray:
         """See `LoadingTrial`."""
-        return self._call("checksums", {"epoch": np.array(epoch)})[1]["result"]
+        return self._call("checksums", number=epoch)[1]["result"]
 
     @property
     def is_alive(self) -> bool:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.agreement import Check
+from benchmarks.parity.judge import Check
 from benchmarks.timing import Interval, Sample, interval
 from core_torch.contract.errors import DataFormatError
 from core_torch.contract.weights_file import write_atomically

@@ -4,18 +4,17 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from torch import nn
 from torch.utils.data import DataLoader
 
 from benchmarks.per_image import PerImageDataset
 from benchmarks.trial import Arrays, Case
-from core_torch.contract.architecture import architecture_named
 from core_torch.contract.errors import check_choice
 from core_torch.contract.pixels import Split
 from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import Batch, ResidentDataset
-from core_torch.models.autoencoder import build_autoencoder, load_reference_weights, to_reference_weights
-from core_torch.training.loop import build_optimizer, train_epoch
+from core_torch.models.autoencoder import Autoencoder, build_autoencoder, load_reference_weights, to_reference_weights
+from core_torch.objectives.contractive import ContractiveLoss
+from core_torch.training.loop import Criterion, build_criterion, build_optimizer, train_epoch
 
 
 class TorchTrial:
@@ -24,8 +23,9 @@ class TorchTrial:
     def __init__(self, case: Case, split: Split, recipe: Recipe) -> None:
         check_choice("route", case.route, ("lean", "tutorial"))
         self.case, self.recipe = case, recipe
-        self.model = build_autoencoder(architecture_named(case.model), seed=recipe.seed).to(case.device)
-        self.criterion = nn.MSELoss()
+        self.dtype = getattr(torch, case.dtype)
+        self.model = build_autoencoder(case.architecture, seed=recipe.seed).to(case.device, self.dtype)
+        self.criterion = exact(build_criterion(self.model, recipe))
         self.optimizer = build_optimizer(self.model, recipe)
         if case.route == "lean":
             self.dataset = ResidentDataset(split, device=case.device)
@@ -41,21 +41,26 @@ class TorchTrial:
         """The current weights."""
         return to_reference_weights(self.model)
 
-    @torch.no_grad()
-    def predict(self, inputs: np.ndarray) -> np.ndarray:
-        """Outputs (N, pixels)."""
-        return self.model(self._tensor(inputs)).cpu().numpy()
+    def activations(self, inputs: np.ndarray) -> Arrays:
+        """Of every layer."""
+        return layer_outputs(self.model, self._tensor(inputs))
 
     def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Arrays]:
         """Loss and gradients, by autograd."""
         loss = self.criterion(self.model(self._tensor(inputs)), self._tensor(targets))
-        names, parameters = zip(*self.model.named_parameters())
-        gradients = torch.autograd.grad(loss, parameters)
-        return loss.item(), {name: gradient.cpu().numpy() for name, gradient in zip(names, gradients)}
+        return loss.item(), gradients_of(loss, self.model)
 
     def step(self, inputs: np.ndarray, targets: np.ndarray) -> float:
         """The loop's own step, on one batch."""
         return self._run([(self._tensor(inputs), self._tensor(targets))])
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """From the next step on."""
+        self.optimizer.param_groups[0]["lr"] = learning_rate
+
+    def optimizer_state(self) -> Arrays:
+        """In the oracle's names."""
+        return state_of(self.optimizer, self.model)
 
     def epoch(self, epoch: int) -> int:
         """One pass by the case's route."""
@@ -70,7 +75,45 @@ class TorchTrial:
         return train_epoch(self.model, batches, criterion=self.criterion, optimizer=self.optimizer)
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(array).to(self.case.device)
+        return torch.from_numpy(array).to(self.case.device, self.dtype)
+
+
+def exact(criterion: Criterion) -> Criterion:
+    """A contractive loss without its random estimator, which no two frameworks draw alike."""
+    if isinstance(criterion, ContractiveLoss):
+        criterion.estimator = "exact"
+    return criterion
+
+
+@torch.no_grad()
+def layer_outputs(model: Autoencoder, inputs: torch.Tensor) -> Arrays:
+    """{"input", "encoder.0", ..., "decoder.0", ..., "output"}, layer by layer as the model's forward pass does."""
+    found, x = {"input": inputs}, inputs.reshape(len(inputs), *model.architecture.input_shape)
+    for part, layers in (("encoder", model.encoder), ("decoder", model.decoder)):
+        for index, layer in enumerate(layers):
+            x = found[f"{part}.{index}"] = layer(x)
+    found["output"] = model(inputs)
+    return {name: value.cpu().numpy() for name, value in found.items()}
+
+
+def gradients_of(loss: torch.Tensor, model: Autoencoder) -> Arrays:
+    """{name: gradient}, by autograd; of a weight that the loss does not reach, zero."""
+    names, parameters = zip(*model.named_parameters())
+    gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
+    return {name: gradient.cpu().numpy() for name, gradient in zip(names, gradients)}
+
+
+STATE_NAMES = {"momentum_buffer": "momentum", "exp_avg": "first_moment", "exp_avg_sq": "second_moment"}
+
+
+def state_of(optimizer: torch.optim.Optimizer, model: Autoencoder) -> Arrays:
+    """{"momentum/NAME", ...} in the oracle's names."""
+    return {
+        f"{STATE_NAMES[kind]}/{name}": value.cpu().numpy()
+        for name, parameter in model.named_parameters()
+        for kind, value in optimizer.state[parameter].items()
+        if kind in STATE_NAMES and value is not None
+    }
 
 
 def pin_precision() -> None:

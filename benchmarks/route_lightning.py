@@ -14,9 +14,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from benchmarks.per_image import PerImageDataset
-from benchmarks.route_core_torch import pin_precision
+from benchmarks.route_core_torch import exact, gradients_of, layer_outputs, pin_precision, state_of
 from benchmarks.trial import Arrays, Case
-from core_torch.contract.architecture import architecture_named
 from core_torch.contract.errors import check_choice
 from core_torch.contract.pixels import Split
 from core_torch.contract.recipe import Recipe
@@ -43,8 +42,9 @@ class LightningTrial:
     def __init__(self, case: Case, split: Split, recipe: Recipe) -> None:
         check_choice("route", case.route, ("lean", "default"))
         self.case, self.recipe, self.device = case, recipe, torch.device(case.device)
-        model = build_autoencoder(architecture_named(case.model), seed=recipe.seed)
-        self.lit = KeptOptimizer.wrap(model, recipe)
+        self.dtype = getattr(torch, case.dtype)
+        self.lit = KeptOptimizer.wrap(build_autoencoder(case.architecture, seed=recipe.seed), recipe).to(self.dtype)
+        self.lit.criterion, self.lit.corrupt = exact(self.lit.criterion), None  # noise comes with the inputs
         self.count = len(split)
         if case.route == "lean":
             self.dataset = ResidentDataset(split, device=self.device)
@@ -64,17 +64,17 @@ class LightningTrial:
         """The current weights."""
         return to_reference_weights(self.lit.model)
 
-    @torch.no_grad()
-    def predict(self, inputs: np.ndarray) -> np.ndarray:
-        """Outputs (N, pixels), by `predict_step`."""
-        return self.lit.predict_step(self._batch(inputs, inputs), 0).cpu().numpy()
+    def activations(self, inputs: np.ndarray) -> Arrays:
+        """The output by `predict_step`, the layers of the module it holds."""
+        batch = self._batch(inputs, inputs)
+        with torch.no_grad():
+            output = self.lit.predict_step(batch, 0).cpu().numpy()
+        return layer_outputs(self.lit.model, batch[0]) | {"output": output}
 
     def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Arrays]:
         """Of `training_step`, by autograd."""
         loss = self.lit.training_step(self._batch(inputs, targets), 0)
-        names, parameters = zip(*self.lit.model.named_parameters())
-        gradients = torch.autograd.grad(loss, parameters)
-        return loss.item(), {name: gradient.cpu().numpy() for name, gradient in zip(names, gradients)}
+        return loss.item(), gradients_of(loss, self.lit.model)
 
     def step(self, inputs: np.ndarray, targets: np.ndarray) -> float:
         """`training_step`, and the optimizer that the module configures."""
@@ -84,6 +84,14 @@ class LightningTrial:
         loss.backward()
         optimizer.step()
         return loss.item()
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """From the next step on."""
+        self.lit.configure_optimizers().param_groups[0]["lr"] = learning_rate
+
+    def optimizer_state(self) -> Arrays:
+        """In the oracle's names."""
+        return state_of(self.lit.configure_optimizers(), self.lit.model)
 
     def epoch(self, epoch: int) -> int:
         """One `fit` of one epoch, the start and end of its Trainer included."""
@@ -105,7 +113,8 @@ class LightningTrial:
         self.lit.to(self.device)
         if self.lit.kept:
             self.lit.kept.load_state_dict(self.lit.kept.state_dict())
-        return torch.from_numpy(inputs).to(self.device), torch.from_numpy(targets).to(self.device)
+        inputs, targets = (torch.from_numpy(array).to(self.device, self.dtype) for array in (inputs, targets))
+        return inputs, targets
 
 
 @contextmanager

@@ -4,19 +4,22 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks import cases, loading
-from benchmarks.agreement import Check, Judge, agree, build_problem
 from benchmarks.epoch_agreement import EpochJudge, rows
+from benchmarks.parity.judge import Check, agree
+from benchmarks.parity.matrix import Cell, Judges
+from benchmarks.parity.tolerances import SAME_IMAGES
 from benchmarks.process import Worker, WorkerError
 from benchmarks.results_file import Results
 from benchmarks.suites import LOADING_SIZE, TRAINING_SIZE, Suite
 from benchmarks.timing import Sample, in_turns, speed_ratio, warm_up
-from benchmarks.tolerances import SAME_IMAGES
 from benchmarks.trial import Case
-from core_torch.contract.architecture import architecture_named
 from core_torch.contract.pixels import Split
+
+JUDGED_IMAGES = 2000  # from which agreement's batches are taken
 
 Say = Callable[[str], None]
 Save = Callable[[], None]
@@ -40,7 +43,8 @@ class Runner:
         self.say, self.save = say, save
         self.workers = ExitStack()
         self.lean: dict[str, Worker] = {}
-        self.judges: dict[tuple[str, bool], Judge] = {}
+        self.judges = Judges(rows(split.take(np.arange(min(len(split), JUDGED_IMAGES)))), seed=seed)
+        self.disagreeing: set[tuple[str, str]] = set()  # (framework, model): not timed
 
     def run(self, suite: Suite) -> None:
         """Agreement first; nothing that disagrees is timed."""
@@ -49,54 +53,45 @@ class Runner:
             self.frameworks = [cases.BASELINE[0], *self.frameworks]
         # One thread: two of OpenBLAS's on two busy cores made the oracle eighteen times slower.
         with threadpool_limits(1), self.workers:
-            agreed = {model: self.prove(model) for model in suite.agreement_models}
-            self.save()
+            for cell in suite.cells:
+                self.prove(cell)
+                self.save()
             for model, batch_size in suite.training:
-                self.time_training(model, batch_size, blocks=suite.blocks, frameworks=agreed[model])
+                self.time_training(model, batch_size, blocks=suite.blocks)
                 self.save()
         for batch_size in suite.loading_batches:
             self.time_loading(batch_size, blocks=suite.blocks)
             self.save()
 
-    def prove(self, model: str) -> list[str]:
-        """The frameworks whose lean route passes the judge at initial and at trained weights."""
-        remaining = list(self.frameworks)
-        for trained in (False, True):
-            judge = self._judge(model, trained=trained)
-            problem = judge.problem
-            for framework in list(remaining):
-                case = Case(framework=framework, route="lean", model=model, device=self.device)
-                try:
-                    worker = self._lean_worker(framework)
-                    worker.prepare(case, self.split, self.recipe)
-                    checks = judge.check(worker, framework)
-                except WorkerError as error:
-                    self._refuse(f"{problem.name}, {framework}", str(error))
-                    remaining.remove(framework)
-                    continue
-                self._record(checks)
-                if not agree(checks):
-                    self._refuse(f"{problem.name}, {framework}", f"disagrees at: {checks[-1].check}")
-                    remaining.remove(framework)
-        return remaining
+    def prove(self, cell: Cell) -> None:
+        """Ask every framework's lean route that has not failed at this model before."""
+        judge = self.judges.judge(cell)
+        for framework in self.frameworks:
+            if (framework, cell.model) in self.disagreeing or framework not in (cell.frameworks or self.frameworks):
+                continue
+            case = Case(framework=framework, model=cell.model, device=self.device, dtype=cell.dtype)
+            try:
+                worker = self._lean_worker(framework)
+                worker.prepare(case, self.split.take(np.arange(1)), judge.problem.recipe)
+                checks = judge.check(worker, framework, dtype=cell.dtype)
+            except WorkerError as error:
+                self._refuse(f"{cell}, {framework}", str(error))
+                self.disagreeing.add((framework, cell.model))
+                continue
+            self._record(checks)
+            if not agree(checks):
+                self._refuse(f"{cell}, {framework}", f"disagrees at: {checks[-1].check}")
+                self.disagreeing.add((framework, cell.model))
 
-    def _judge(self, model: str, *, trained: bool) -> Judge:
-        """Made once: agreement and the default routes of the timing ask the same one."""
-        if (model, trained) not in self.judges:
-            problem = build_problem(
-                model, architecture_named(model), rows(self.split), recipe=self.recipe, trained=trained
-            )
-            self.judges[model, trained] = Judge(problem)
-        return self.judges[model, trained]
-
-    def time_training(self, model: str, batch_size: int, *, blocks: int, frameworks: list[str]) -> None:
+    def time_training(self, model: str, batch_size: int, *, blocks: int) -> None:
         """One epoch of every route of the frameworks that agree, beside core_torch's lean route."""
+        frameworks = [name for name in self.frameworks if (name, model) not in self.disagreeing]
         split = self.split.at_least(TRAINING_SIZE)
         name = f"training {model}, batch {batch_size}, {split.name}"
         recipe = self.recipe.with_changes(batch_size=batch_size)
         contenders: dict[str, Worker] = {}
         judge = EpochJudge(name, model, split, recipe)
-        steps = self._judge(model, trained=True)
+        steps = self.judges.judge(Cell(model=model))
         with ExitStack() as others:
             for framework in sorted(frameworks, key=lambda framework: framework != cases.BASELINE[0]):
                 for route in cases.FRAMEWORKS[framework].routes:
@@ -106,10 +101,12 @@ class Runner:
                     label = f"{framework}/{route}"
                     try:
                         worker = self._lean_worker(framework) if route == "lean" else self._start(case, others)
-                        worker.prepare(case, split, recipe)
-                        # A route of another program than the lean one has to pass the levels too.
-                        checks = [] if route == "lean" else steps.check(worker, label)
+                        checks = []
+                        if route != "lean":  # a program of its own, which has to pass the levels too
+                            worker.prepare(case, split.take(np.arange(1)), steps.problem.recipe)
+                            checks = steps.check(worker, label)
                         if route == "lean" or agree(checks):
+                            worker.prepare(case, split, recipe)
                             checks = [*checks, *judge.check(worker, case)]
                     except WorkerError as error:
                         self._refuse(f"{name}, {label}", str(error))

@@ -1,7 +1,8 @@
 """The inside of a worker process: one framework, one trial, requests on standard input.
 
-A request is one line of JSON, {"do": ...}; so is a reply. Arrays travel as .npz files in the folder that the
-parent names. Whatever a framework prints goes to standard error, so that replies stay clean.
+A request is one line of JSON, {"do": ...}; so is a reply. Arrays travel as safetensors files in the folder that the
+parent names; see `process` for the protocol. Whatever a framework prints goes to standard error, so that replies stay
+clean.
 """
 
 import importlib
@@ -16,6 +17,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from benchmarks.arrays_file import read_arrays, write_arrays
 from benchmarks.environment import PACKAGES, package_version
 from benchmarks.trial import Case
 from core_torch.contract.pixels import Split
@@ -31,25 +33,32 @@ class Server:
 
     def prepare(self, request: dict[str, Any]) -> dict[str, Any]:
         """Import the framework and build the trial; the time that takes is reported, never compared."""
-        with np.load(self.folder / request["split"], allow_pickle=False) as stored:
-            split = Split(stored["images"], stored["labels"], request["name"])
+        split = Split(**read_arrays(self.folder / "split.safetensors"), name=request["name"])
         started = time.perf_counter()
         module = importlib.import_module(request["module"])
         self.trial = module.prepare(Case(**request["case"]), split, Recipe().with_changes(**request["recipe"]))
         return {"seconds": time.perf_counter() - started}
 
     def call(self, request: dict[str, Any]) -> dict[str, Any]:
-        """A method of the trial; arrays in, arrays and a number out."""
-        arguments = self._read(request["arrays"])
-        packed = request["method"] == "load"
-        result = getattr(self.trial, request["method"])(*([arguments] if packed else arguments.values()))
-        number = None
-        if isinstance(result, tuple):
-            number, result = result
-        elif isinstance(result, float):
-            number, result = result, {}
-        arrays = {"result": result} if isinstance(result, np.ndarray) else result or {}
-        np.savez(self.folder / "reply.npz", **arrays)
+        """A method of the trial; arrays or a number in, arrays and a number out."""
+        arguments: list[Any] = []
+        if request.get("number") is not None:
+            arguments.append(request["number"])
+        if request["arrays"]:
+            arrays = read_arrays(self.folder / "request.safetensors")
+            arguments += [arrays] if request["method"] == "load" else [arrays[name] for name in request["arrays"]]
+        result = getattr(self.trial, request["method"])(*arguments)
+        number, arrays = None, {}
+        match result:
+            case (value, dict()):
+                number, arrays = value, result[1]
+            case dict():
+                arrays = result
+            case np.ndarray():
+                arrays = {"result": result}
+            case float() | int():
+                number = float(result)
+        write_arrays(self.folder / "reply.safetensors", arrays)
         return {"number": number}
 
     def time(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -69,12 +78,6 @@ class Server:
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "versions": {name: package_version(name) for name in PACKAGES if name in sys.modules},
         }
-
-    def _read(self, name: str | None) -> dict[str, np.ndarray]:
-        if name is None:
-            return {}
-        with np.load(self.folder / name, allow_pickle=False) as stored:
-            return dict(stored)
 
 
 def _processor_seconds() -> float:

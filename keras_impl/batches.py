@@ -13,8 +13,8 @@ from core_torch.contract.pixels import Split, to_unit_range
 
 
 def unit_pixels(split: Split) -> np.ndarray:
-    """(N, pixels) in [0, 1], of Keras's float type."""
-    return to_unit_range(split.images, np.dtype(keras.config.floatx()).type).reshape(len(split), -1)
+    """(N, pixels) float32 in [0, 1]."""
+    return to_unit_range(split.images).reshape(len(split), -1)
 
 
 def shuffled_arrays(images: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:

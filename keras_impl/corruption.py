@@ -5,20 +5,21 @@ from typing import Any
 import keras
 from keras import ops
 
+from core_torch.contract.architecture import IMAGE_SIDE
+
 
 class Corruption(keras.layers.Layer):
     """Damages images (N, pixels) in [0, 1] in training, drawn afresh at every call; leaves them as they are else.
 
     Args:
         kind: `gaussian` adds N(0, level^2), clipped to [0, 1]; `masking` sets exactly round(level * pixels) pixels of
-            each image to 0; `salt-and-pepper` as many to 0 or 1 by a fair coin; `patch` a square of area
-            level * height * width, its side rounded, anywhere in the image, to 0.
-        shape: (height, width) of an image.
+            each image to 0; `salt-and-pepper` as many to 0 or 1 by a fair coin; `patch` a square of that share of
+            the area, its side rounded, anywhere in the image, to 0.
     """
 
-    def __init__(self, kind: str, level: float, *, shape: tuple[int, int], seed: int) -> None:
+    def __init__(self, kind: str, level: float, *, seed: int) -> None:
         super().__init__(name="corruption")
-        self.kind, self.level, self.shape = kind, level, shape
+        self.kind, self.level = kind, level
         self.generator = keras.random.SeedGenerator(seed)
 
     def call(self, images: Any, training: bool = False) -> Any:
@@ -40,12 +41,8 @@ class Corruption(keras.layers.Layer):
 
     def _patch(self, images: Any) -> Any:
         """(N, pixels) boolean: where each image's square lies; row and column are drawn independently."""
-        inside = []
-        for length in self.shape:
-            side = round(length * self.level**0.5)
-            count = (ops.shape(images)[0], 1)
-            start = keras.random.randint(count, 0, length - side + 1, seed=self.generator)
-            place = ops.arange(length, dtype="int32")
-            inside.append(ops.logical_and(place >= start, place < start + side))
-        rows, columns = inside
-        return ops.reshape(ops.logical_and(rows[:, :, None], columns[:, None, :]), ops.shape(images))
+        side, place = round(IMAGE_SIDE * self.level**0.5), ops.arange(IMAGE_SIDE, dtype="int32")
+        corners = (ops.shape(images)[0], 2, 1)
+        start = keras.random.randint(corners, 0, IMAGE_SIDE - side + 1, seed=self.generator)
+        inside = ops.logical_and(place >= start, place < start + side)  # (N, 2, IMAGE_SIDE)
+        return ops.reshape(ops.logical_and(inside[:, 0, :, None], inside[:, 1, None, :]), ops.shape(images))

@@ -45,8 +45,9 @@ def train(
 
     Returns:
         One value per epoch: "train_loss", the objective averaged over images before each step, and
-        "validation_mse", the squared error averaged over images and pixels after the epoch. With `recipe.patience`, training stops after so many
-        epochs without a better one, and the best weights are put back.
+        "validation_mse", the squared error averaged over images and pixels after the epoch. With
+        `recipe.patience`, training stops after so many epochs without a better one, and the best weights are
+        put back.
 
     Raises:
         ConfigError: the port, the backend or the route does not offer what was asked for.
@@ -57,7 +58,7 @@ def train(
     if validation is None and recipe.validation_fraction:
         kept, held = hold_out(len(split), fraction=recipe.validation_fraction, seed=recipe.seed)
         split, validation = split.take(kept), split.take(held)
-    trained = training_model(model, recipe, shape=split.images.shape[1:])
+    trained = training_model(model, recipe)
     trained.compile(build_optimizer(recipe), "mean_squared_error", **options)
     run_epoch = ROUTES[route](trained, unit_pixels(split), recipe)
     history: History = {"train_loss": [], "validation_mse": []} if validation else {"train_loss": []}
@@ -91,20 +92,17 @@ def squared_error(model: keras.Model, split: Split) -> float:
     return float(np.sum((outputs.astype(np.float64) - images) ** 2))
 
 
-def training_model(model: keras.Model, recipe: Recipe, *, shape: tuple[int, int] = (0, 0)) -> keras.Model:
+def training_model(model: keras.Model, recipe: Recipe) -> keras.Model:
     """A model to compile and train that shares the layers of `model`, with what the objective puts around them.
 
     `model` itself is not compiled, so that a file saved from it holds standard Keras objects only.
-
-    Args:
-        shape: (height, width) of an image; a corruption by patches needs it.
     """
     if recipe.objective == "contractive":
-        return ContractiveAutoencoder(model.inputs, model.outputs, contraction=recipe.contraction)
+        return ContractiveAutoencoder(model.input, model.output, contraction=recipe.contraction)
     if recipe.objective == "denoising":
-        corrupt = Corruption(recipe.corruption, recipe.corruption_level, shape=shape, seed=recipe.seed)
+        corrupt = Corruption(recipe.corruption, recipe.corruption_level, seed=recipe.seed)
         return keras.Sequential([keras.Input(model.input_shape[1:]), corrupt, model])
-    return keras.Model(model.inputs, model.outputs)
+    return keras.Model(model.input, model.output)
 
 
 def _fit(model: keras.Model, data: object, targets: object = None, *, batch_size: int | None = None) -> float:

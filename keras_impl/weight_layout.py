@@ -1,28 +1,30 @@
 """The bridge between Keras variables and the reference's names and layout, both ways and exact."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 
-from core_torch.contract.architecture import Architecture, parameter_shapes
+from core_torch.contract.architecture import Architecture, Convolutional, parameter_shapes
 from core_torch.contract.errors import CheckpointError
-from core_torch.contract.layers import Convolution, Dense, Flatten, Layer, TransposedConvolution, Unflatten
+from core_torch.contract.layers import Flatten, Unflatten
 from core_torch.contract.weights_file import check_names_and_shapes
 
 Arrays = dict[str, np.ndarray]
 Shape = tuple[int, ...]
 
 KERAS_NAMES = {"weight": "kernel", "bias": "bias"}
+# (out, in) -> (in, out), (out, in, k, k) -> (k, k, in, out); of transposed convolutions with out and in exchanged.
+AXES = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}
 
 
 @dataclass(frozen=True)
 class Turn:
     """How one array changes layout: view it as `grouped`, transpose by `axes`, view it in the Keras shape.
 
-    The Keras shape is the reference's reversed, for every parameter: (out, in) -> (in, out),
-    (out, in, k, k) -> (k, k, in, out), and for transposed convolutions (in, out, k, k) -> (k, k, out, in).
+    The Keras shape is the reference's reversed, for every parameter.
     """
 
     shape: Shape  # the reference's
@@ -42,38 +44,20 @@ class Turn:
 
 def layout(architecture: Architecture) -> dict[str, Turn]:
     """{reference name: turn} for every parameter, in the reference's order."""
-    parts = {"encoder": architecture.encoder_layers(), "decoder": architecture.decoder_layers()}
-    # (C, H, W) where the decoder unflattens, which is what the encoder flattens.
-    seams = (layer for layer in parts["decoder"] if isinstance(layer, Unflatten))
-    image = next(((seam.channels, seam.side, seam.side) for seam in seams), None)
-    rows: dict[str, tuple[Shape, Shape]] = {}
-    for part, layers in parts.items():
-        for index, layer in enumerate(layers):
-            image_in = image if index > 0 and isinstance(layers[index - 1], Flatten) else None
-            becomes_image = any(isinstance(later, Unflatten) for later in layers[index + 1 : index + 3])
-            image_out = image if becomes_image else None
-            table = _table(layer, image_in=image_in, image_out=image_out)
-            rows |= {f"{part}.{index}.{parameter}": row for parameter, row in table.items()}
-    return {name: Turn(shape, *rows[name]) for name, shape in parameter_shapes(architecture).items()}
+    turns = {name: Turn(shape, shape, AXES[len(shape)]) for name, shape in parameter_shapes(architecture).items()}
+    return turns | seams(architecture) if isinstance(architecture, Convolutional) else turns
 
 
-def _table(
-    layer: Layer, *, image_in: Shape | None, image_out: Shape | None
-) -> dict[str, tuple[Shape, Shape]]:
-    """{parameter: (grouped shape, axes)}. Keras flattens images as (H, W, C), the reference as (C, H, W)."""
-    match layer:
-        case Dense(_, outputs) if image_in:
-            return {"weight": ((outputs, *image_in), (2, 3, 1, 0)), "bias": ((outputs,), (0,))}
-        case Dense(inputs, _) if image_out:
-            return {"weight": ((*image_out, inputs), (3, 1, 2, 0)), "bias": (image_out, (1, 2, 0))}
-        case Dense(inputs, outputs):
-            return {"weight": ((outputs, inputs), (1, 0)), "bias": ((outputs,), (0,))}
-        case Convolution(inputs, outputs, kernel):
-            return {"weight": ((outputs, inputs, kernel, kernel), (2, 3, 1, 0)), "bias": ((outputs,), (0,))}
-        case TransposedConvolution(inputs, outputs, kernel):
-            return {"weight": ((inputs, outputs, kernel, kernel), (2, 3, 1, 0)), "bias": ((outputs,), (0,))}
-        case _:
-            return {}
+def seams(architecture: Convolutional) -> dict[str, Turn]:
+    """Of the dense layers beside images, which Keras flattens as (H, W, C) and the reference as (C, H, W)."""
+    encoder, decoder = architecture.encoder_layers(), architecture.decoder_layers()
+    image = next((layer.channels, layer.side, layer.side) for layer in decoder if isinstance(layer, Unflatten))
+    pixels, code = math.prod(image), architecture.code_width
+    return {
+        f"encoder.{encoder.index(Flatten()) + 1}.weight": Turn((code, pixels), (code, *image), (2, 3, 1, 0)),
+        "decoder.0.weight": Turn((pixels, code), (*image, code), (3, 1, 2, 0)),
+        "decoder.0.bias": Turn((pixels,), image, (1, 2, 0)),
+    }
 
 
 def load_reference_weights(

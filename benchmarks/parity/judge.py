@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks.parity.distance import altered_weights, distances
 from benchmarks.parity.oracle_candidate import OracleCandidate
-from benchmarks.parity.problem import Problem
+from benchmarks.parity.problem import Problem, steps_off_kinks
 from benchmarks.parity.tolerances import LEVEL_NAMES, LEVELS, tolerances
 from benchmarks.parity.trace import Trace, record_trace
 from benchmarks.trial import Candidate
@@ -28,17 +28,23 @@ class Check:
 class Judge:
     """What is true of a problem, and how far float32 rounding alone strays from it.
 
+    Args:
+        problem: with batches, or without: then they are chosen on the way.
+        steps, batch_size: of a problem without batches.
+
     Attributes:
         truth: the oracle's float64 trace.
         budget: {level: the distance of a float32 NumPy run from it}.
     """
 
-    def __init__(
-        self, problem: Problem, *, truth: Trace | None = None, budget: Mapping[str, float] | None = None
-    ) -> None:
+    def __init__(self, problem: Problem, *, steps: int = 10, batch_size: int = 32) -> None:
         self.problem = problem
-        self.truth = truth or record_trace(OracleCandidate(problem), problem, dtype="float64")
-        self.budget = budget or self._budget()
+        oracle = OracleCandidate(problem)
+        chosen = None
+        if not problem.batches:
+            chosen = steps_off_kinks(problem, lambda: oracle.oracle, steps=steps, batch_size=batch_size)
+        self.truth = record_trace(oracle, problem, dtype="float64", steps=chosen)
+        self.budget = self._budget()
 
     def _budget(self) -> dict[str, float]:
         rounded = record_trace(OracleCandidate(self.problem, dtype="float32"), self.problem)

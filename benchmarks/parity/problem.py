@@ -1,7 +1,8 @@
 """Problem: what every implementation is given, so that nothing but its arithmetic can differ."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,9 +21,17 @@ TRAINING_STEPS = 300
 # He et al. 2015 over the contract's start, for dense stacks: without it the deep model is still on its plateau after
 # 300 steps, or dead. A convolutional one learns at once from where it starts.
 GAIN = 6**0.5
-RATE_DROP = 0.1  # the factor of the learning rate half-way, where a problem changes it
 SPARE = 8  # images to choose from, for each that a batch takes
 TIE = 1e-12  # two float64 values this close, relatively, are equal: their receptive fields were
+
+
+class Step(NamedTuple):
+    """A batch: its number, from 1; its row numbers; inputs and targets (N, pixels)."""
+
+    number: int
+    rows: np.ndarray
+    inputs: np.ndarray
+    targets: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -41,58 +50,35 @@ class Problem:
     weights: Arrays
     inputs: np.ndarray
     targets: np.ndarray
-    batches: list[np.ndarray]
+    batches: list[np.ndarray] = field(default_factory=list)
     rates: dict[int, float] = field(default_factory=dict)
 
-    def steps(self) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
-        """(step, from 1; row numbers; inputs; targets) of every batch."""
-        for step, rows in enumerate(self.batches, 1):
-            yield step, rows, self.inputs[rows], self.targets[rows]
+    def steps(self) -> Iterator[Step]:
+        """Every batch."""
+        for number, rows in enumerate(self.batches, 1):
+            yield Step(number, rows, self.inputs[rows], self.targets[rows])
 
     def first(self, steps: int) -> "Problem":
         """The same with fewer steps."""
         return replace(self, batches=self.batches[:steps])
 
 
-def build_problem(
-    name: str,
-    architecture: Architecture,
-    images: np.ndarray,
-    *,
-    recipe: Recipe,
-    weights: Arrays,
-    steps: int = 10,
-    batch_size: int = 32,
-    rate_changes: bool = False,
-) -> Problem:
-    """Batches along the way that float64 takes from `weights`, none of whose images sits on a kink.
+def steps_off_kinks(problem: Problem, oracle: Callable[[], Oracle], *, steps: int, batch_size: int) -> Iterator[Step]:
+    """Choose each batch, and add it to the problem, at the weights that the oracle has by then.
 
     A unit whose input rounds to the other side of zero, or a pool whose two largest values swap, changes a gradient
     by far more than rounding, rightly. So of eight times the images that a batch needs, those are taken that are
     farthest from any kink: there the function is smooth, and a difference is an error.
-
-    Args:
-        images: (N, pixels) float32 in [0, 1].
-        recipe: under `denoising`, inputs are noisy images and targets clean ones.
-        rate_changes: whether the learning rate drops half-way, where the forms of momentum part.
     """
-    if len(images) < SPARE * batch_size:
-        raise ConfigError(f"images: found {len(images)}, allowed: {SPARE * batch_size} or more")
-    inputs = corrupted(images, recipe)
-    rates = {steps // 2 + 1: recipe.learning_rate * RATE_DROP} if rate_changes else {}
-    oracle = Oracle(architecture, weights)
-    optimizer = OracleOptimizer(oracle, recipe)
-    candidates = endless_batches(len(images), SPARE * batch_size, seed=recipe.seed)
-    batches = []
-    for step in range(1, steps + 1):
+    if len(problem.inputs) < SPARE * batch_size:
+        raise ConfigError(f"images: found {len(problem.inputs)}, allowed: {SPARE * batch_size} or more")
+    candidates = endless_batches(len(problem.inputs), SPARE * batch_size, seed=problem.recipe.seed)
+    for number in range(1, steps + 1):
         rows = next(candidates)
-        margins = distance_to_kinks(oracle, inputs[rows])
-        count = batch_size if step < steps else 3 * batch_size // 8
-        batches.append(rows[np.sort(np.argsort(-margins, kind="stable")[:count])])
-        if step < steps:
-            optimizer.learning_rate = rates.get(step, optimizer.learning_rate)
-            optimizer.step(inputs[batches[-1]], images[batches[-1]])
-    return Problem(name, architecture, recipe, weights, inputs, images, batches, rates)
+        margins = distance_to_kinks(oracle(), problem.inputs[rows])
+        count = batch_size if number < steps else 3 * batch_size // 8
+        problem.batches.append(rows[np.sort(np.argsort(-margins, kind="stable")[:count])])
+        yield Step(number, rows := problem.batches[-1], problem.inputs[rows], problem.targets[rows])
 
 
 def endless_batches(count: int, batch_size: int, *, seed: int) -> Iterator[np.ndarray]:

@@ -13,12 +13,12 @@ Names and layouts are the reference's; steps count from 1.
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.parity.problem import Problem
+from benchmarks.parity.problem import Problem, Step
 from benchmarks.trial import Arrays, Candidate
 from core_torch.contract.errors import DataFormatError, ParityError
 from core_torch.contract.weights_file import write_atomically
@@ -28,8 +28,10 @@ KEPT_STEPS = (1, 10, 100)  # after which updates are kept, besides the last
 DIGEST = "sha256"  # the entry of a trace file that guards the others
 
 
-def record_trace(candidate: Candidate, problem: Problem, *, dtype: str = "float32") -> Trace:
-    """Take a candidate through a problem.
+def record_trace(
+    candidate: Candidate, problem: Problem, *, dtype: str = "float32", steps: Iterable[Step] | None = None
+) -> Trace:
+    """Take a candidate through a problem, or through `steps` of it.
 
     Raises:
         ParityError: it returned something that is not an array of numbers.
@@ -39,19 +41,25 @@ def record_trace(candidate: Candidate, problem: Problem, *, dtype: str = "float3
     candidate.load({name: value.copy() for name, value in start.items()})
     trace: Trace = {}
     _add(trace, "weight", candidate.weights(), step=0)
-    for step, rows, inputs, targets in problem.steps():
-        inputs, targets = inputs.astype(kind), targets.astype(kind)
-        trace[f"batch/rows@{step}"] = rows
-        if step == 1:
+    for number, rows, exact_inputs, exact_targets in steps or problem.steps():
+        inputs, targets = exact_inputs.astype(kind), exact_targets.astype(kind)
+        trace[f"batch/rows@{number}"] = rows
+        if number == 1:
             _add(trace, "activation", candidate.activations(inputs.copy()), step=1)
             _add(trace, "gradient", candidate.loss_and_gradients(inputs, targets)[1], step=1)
-        if step in problem.rates:
-            candidate.set_learning_rate(problem.rates[step])
-        trace[f"loss@{step}"] = _numbers(f"loss@{step}", candidate.step(inputs, targets))
-        if step in KEPT_STEPS or step == len(problem.batches):
-            _add(trace, "update", _change(candidate.weights(), start), step=step)
-            _add(trace, "state", candidate.optimizer_state(), step=step)
+        if number in problem.rates:
+            candidate.set_learning_rate(problem.rates[number])
+        trace[f"loss@{number}"] = _numbers(f"loss@{number}", candidate.step(inputs, targets))
+        if number in KEPT_STEPS:
+            _add_progress(trace, candidate, start, step=number)
+    if number not in KEPT_STEPS:
+        _add_progress(trace, candidate, start, step=number)
     return trace
+
+
+def _add_progress(trace: Trace, candidate: Candidate, start: Arrays, *, step: int) -> None:
+    _add(trace, "update", _change(candidate.weights(), start), step=step)
+    _add(trace, "state", candidate.optimizer_state(), step=step)
 
 
 def _change(after: Mapping[str, np.ndarray], before: Arrays) -> Arrays:

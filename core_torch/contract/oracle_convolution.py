@@ -16,13 +16,16 @@ def convolution_gradients(
     x: np.ndarray, weight: np.ndarray, upstream: np.ndarray, layer: Convolution
 ) -> tuple[np.ndarray, np.ndarray]:
     """(gradient at x, gradient of the weight)."""
-    padded = _pad(x, layer.padding)
-    windows = _windows(padded, layer.kernel, layer.stride)
-    weight_gradient = np.einsum("nchwuv,nohw->ocuv", windows, upstream, optimize=True)
-    side = padded.shape[-1]
-    scattered = _scatter(upstream, weight, layer.stride, side=side)
+    scattered = _scatter(upstream, weight, layer.stride, side=x.shape[-1] + sum(layer.padding))
     before = layer.padding[0]
-    return scattered[..., before : before + x.shape[2], before : before + x.shape[3]], weight_gradient
+    down = scattered[..., before : before + x.shape[2], before : before + x.shape[3]]
+    return down, convolution_weight_gradient(x, upstream, layer)
+
+
+def convolution_weight_gradient(x: np.ndarray, upstream: np.ndarray, layer: Convolution) -> np.ndarray:
+    """(outputs, inputs, kernel, kernel), summed over the batch."""
+    windows = _windows(_pad(x, layer.padding), layer.kernel, layer.stride)
+    return np.einsum("nchwuv,nohw->ocuv", windows, upstream, optimize=True)
 
 
 def transposed_convolution(

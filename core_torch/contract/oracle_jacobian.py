@@ -10,7 +10,7 @@ import numpy as np
 
 from core_torch.contract.layers import Activation, Convolution, Dense, Layer, MaxPooling
 from core_torch.contract.oracle_activations import CURVATURES
-from core_torch.contract.oracle_convolution import convolution, pooled_where_largest
+from core_torch.contract.oracle_convolution import convolution, convolution_weight_gradient, pooled_where_largest
 
 if TYPE_CHECKING:
     from core_torch.contract.oracle import Arrays, Oracle
@@ -69,9 +69,11 @@ class JacobianRows:
         for name, layer, x, row in self.stages:
             if name in bends:
                 np.add.at(bends[name], self.images, adjoint * row * CURVATURES[layer.name](x))  # type: ignore[union-attr]
-            for key, value in self.oracle.backward(name, layer, adjoint, row)[1].items():
-                if not key.endswith("bias"):  # no row depends on it
-                    gradients[key] = gradients.get(key, 0) + value
+            key = f"{name}.weight"  # no row depends on a bias
+            if isinstance(layer, Dense):
+                gradients[key] = gradients.get(key, 0) + row.T @ adjoint
+            elif isinstance(layer, Convolution):
+                gradients[key] = gradients.get(key, 0) + convolution_weight_gradient(adjoint, row, layer)
             adjoint = self._push(name, layer, x, adjoint)
 
     def _push(self, name: str, layer: Layer, x: np.ndarray, adjoint: np.ndarray) -> np.ndarray:
