@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from benchmarks.parity.distance import altered_weights, distances
 from benchmarks.parity.oracle_candidate import OracleCandidate
@@ -25,30 +26,29 @@ class Check:
     where: str = ""
 
 
+@dataclass(frozen=True)
 class Judge:
     """What is true of a problem, and how far float32 rounding alone strays from it.
-
-    Args:
-        problem: with batches, or without: then they are chosen on the way.
-        steps, batch_size: of a problem without batches.
 
     Attributes:
         truth: the oracle's float64 trace.
         budget: {level: the distance of a float32 NumPy run from it}.
     """
 
-    def __init__(self, problem: Problem, *, steps: int = 10, batch_size: int = 32) -> None:
-        self.problem = problem
+    problem: Problem
+    truth: Trace
+    budget: dict[str, float]
+
+    @classmethod
+    def of(cls, problem: Problem, *, steps: int = 10, batch_size: int = 32) -> Self:
+        """Run the oracle. A problem without batches gets as many of them as `steps` on the way."""
         oracle = OracleCandidate(problem)
         chosen = None
         if not problem.batches:
             chosen = steps_off_kinks(problem, lambda: oracle.oracle, steps=steps, batch_size=batch_size)
-        self.truth = record_trace(oracle, problem, dtype="float64", steps=chosen)
-        self.budget = self._budget()
-
-    def _budget(self) -> dict[str, float]:
-        rounded = record_trace(OracleCandidate(self.problem, dtype="float32"), self.problem)
-        return {level: distance.value for level, distance in distances(rounded, self.truth).items()}
+        truth = record_trace(oracle, problem, dtype="float64", steps=chosen)
+        rounded = record_trace(OracleCandidate(problem, dtype="float32"), problem)
+        return cls(problem, truth, {level: found.value for level, found in distances(rounded, truth).items()})
 
     def check(self, candidate: Candidate, framework: str, *, dtype: str = "float32") -> list[Check]:
         """The levels in order, up to and including the first that fails."""

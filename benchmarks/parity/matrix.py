@@ -1,14 +1,17 @@
 """The agreement matrix: six architectures, each trained three ways, and every optimizer; which parts a suite proves."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from benchmarks.parity.judge import Judge
 from benchmarks.parity.problem import Problem, corrupted, trained_weights
 from benchmarks.trial import Arrays
-from core_torch.contract.architecture import ARCHITECTURES
+from core_torch.contract.architecture import ARCHITECTURES, IMAGE_SIDE, PIXELS, Architecture
 from core_torch.contract.initial_weights import initial_weights
 from core_torch.contract.recipe import OBJECTIVES, Recipe
 
@@ -16,14 +19,17 @@ from core_torch.contract.recipe import OBJECTIVES, Recipe
 # after; these models, trained, are thrown off their minimum by it.
 RATE = 1.0
 SMALLER_RATES = {"deep": 0.3, "conv-shallow": 0.3, "conv-deep": 0.3}
-RATE_DROP = 0.1  # the factor of the learning rate half-way, where a cell changes it
+RATE_DROP = 0.1  # the factor of the learning rate half-way, where the forms of momentum part
 MOMENTUM = 0.9
-OPTIMIZERS = {
+# A hundred times Adam's usual: where a gradient is nothing but rounding, it is not made a whole step of, and where in
+# the formula epsilon stands shows.
+EPSILON = 1e-6
+OPTIMIZERS: dict[str, dict[str, Any]] = {
     "sgd": {"optimizer": "sgd"},
     "momentum": {"optimizer": "sgd", "momentum": MOMENTUM},
     "nesterov": {"optimizer": "sgd", "momentum": MOMENTUM, "nesterov": True},
-    "adam": {"optimizer": "adam", "learning_rate": 1e-3},
-    "adamw": {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 0.01},
+    "adam": {"optimizer": "adam", "learning_rate": 1e-3, "epsilon": EPSILON},
+    "adamw": {"optimizer": "adamw", "learning_rate": 1e-3, "epsilon": EPSILON, "weight_decay": 0.01},
 }
 CONTRACTION = 1e-3  # at which penalty and error are of one size
 BATCH = 32  # images
@@ -34,7 +40,7 @@ FLOAT64 = ("core_torch", "lightning", "keras-tensorflow")  # Keras computes part
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One problem of the matrix. The learning rate drops half-way wherever the optimizer is not the usual one."""
+    """One problem of the matrix."""
 
     model: str
     objective: str = "standard"
@@ -68,40 +74,69 @@ EVERY_OPTIMIZER = tuple(
 LONG = (Cell(model="shallow", steps=LONG_RUN),)
 
 
-def recipe_of(cell: Cell, *, seed: int) -> Recipe:
-    """What the cell trains by."""
+def recipe_of(cell: Cell, architecture: Architecture, *, seed: int) -> Recipe:
+    """What the cell trains by; the fewer the pixels, the larger the gradient of an error averaged over them."""
     recipe = Recipe(objective=cell.objective, contraction=CONTRACTION, seed=seed, validation_fraction=0)
-    rate = {"learning_rate": SMALLER_RATES.get(cell.model, RATE)}
-    return recipe.with_changes(**(rate | OPTIMIZERS[cell.optimizer]))
+    rate = SMALLER_RATES.get(cell.model, RATE) * math.sqrt(math.prod(architecture.input_shape) / PIXELS)
+    return recipe.with_changes(**({"learning_rate": rate} | OPTIMIZERS[cell.optimizer]))
+
+
+def rates_of(cell: Cell, recipe: Recipe) -> dict[int, float]:
+    """{step: learning rate from there on}."""
+    return {cell.steps // 2 + 1: RATE_DROP * recipe.learning_rate}
 
 
 class Judges:
     """The judges of a matrix over one set of images; each is made once, and a model trained once for all its cells.
 
     Args:
-        images: (N, pixels) float32 in [0, 1].
+        images: (N, 784) float32 in [0, 1]; shrunk for an architecture of smaller ones.
+        batch: images, of every objective but the contractive.
+        training_dtype: in which the trained weights are computed.
     """
 
-    def __init__(self, images: np.ndarray, *, seed: int = 0) -> None:
-        self.images, self.seed = images, seed
+    def __init__(
+        self,
+        images: np.ndarray,
+        *,
+        architectures: Mapping[str, Architecture] = ARCHITECTURES,
+        seed: int = 0,
+        batch: int = BATCH,
+        training_dtype: type = np.float32,
+    ) -> None:
+        self.images, self.architectures, self.seed, self.batch = images, architectures, seed, batch
+        self.training_dtype = training_dtype
         self.trained, self.judge = lru_cache(self._trained), lru_cache(self._judge)
 
+    def images_for(self, model: str) -> np.ndarray:
+        """(N, pixels of the model)."""
+        return shrunk(self.images, side=math.isqrt(math.prod(self.architectures[model].input_shape)))
+
     def _judge(self, cell: Cell) -> Judge:
-        architecture, recipe = ARCHITECTURES[cell.model], recipe_of(cell, seed=self.seed)
+        architecture = self.architectures[cell.model]
+        recipe = recipe_of(cell, architecture, seed=self.seed)
         is_trained = cell.weights == "trained"
-        weights = self.trained(cell.model) if is_trained else initial_weights(architecture, seed=self.seed)
-        drops = {cell.steps // 2 + 1: RATE_DROP * recipe.learning_rate}
+        images = self.images_for(cell.model)
         problem = Problem(
             str(cell),
             architecture,
             recipe,
-            weights,
-            inputs=corrupted(self.images, recipe),
-            targets=self.images,
-            rates=drops if cell.optimizer != "momentum" else {},
+            weights=self.trained(cell.model) if is_trained else initial_weights(architecture, seed=self.seed),
+            inputs=corrupted(images, recipe),
+            targets=images,
+            rates=rates_of(cell, recipe),
         )
-        batch_size = CONTRACTIVE_BATCH if cell.objective == "contractive" else BATCH
-        return Judge(problem, steps=cell.steps, batch_size=batch_size)
+        small = min(CONTRACTIVE_BATCH, self.batch)
+        return Judge.of(problem, steps=cell.steps, batch_size=small if cell.objective == "contractive" else self.batch)
 
     def _trained(self, model: str) -> Arrays:
-        return trained_weights(ARCHITECTURES[model], self.images, seed=self.seed)
+        images = self.images_for(model)
+        return trained_weights(self.architectures[model], images, seed=self.seed, dtype=self.training_dtype)
+
+
+def shrunk(images: np.ndarray, *, side: int) -> np.ndarray:
+    """(N, 784) -> (N, side * side): every n-th pixel of the middle."""
+    stride = IMAGE_SIDE // side
+    start = (IMAGE_SIDE - stride * side) // 2
+    middle = slice(start, start + stride * side, stride)
+    return np.ascontiguousarray(images.reshape(-1, IMAGE_SIDE, IMAGE_SIDE)[:, middle, middle]).reshape(len(images), -1)

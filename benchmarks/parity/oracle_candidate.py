@@ -11,6 +11,7 @@ from core_torch.contract.oracle_optimizer import OracleOptimizer
 class OracleCandidate:
     """See `benchmarks.trial.Candidate`."""
 
+    oracle_class: type[Oracle] = Oracle
     optimizer_class: type[OracleOptimizer] = OracleOptimizer
 
     def __init__(self, problem: Problem, *, dtype: str = "float64") -> None:
@@ -19,7 +20,7 @@ class OracleCandidate:
 
     def load(self, weights: Arrays) -> None:
         """Set every weight; forget the optimizer's state."""
-        self.oracle = Oracle(self.problem.architecture, weights, dtype=self.dtype)
+        self.oracle = self.oracle_class(self.problem.architecture, weights, dtype=self.dtype)
         self.optimizer = self.optimizer_class(self.oracle, self.problem.recipe)
 
     def weights(self) -> Arrays:

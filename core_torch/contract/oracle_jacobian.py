@@ -27,7 +27,7 @@ def contractive_penalty(
     """
     encoder = oracle.layers[: len(oracle.architecture.encoder_layers())]
     count, code_width = record[encoder[-1][0]].shape
-    rows = np.stack(np.mgrid[:count, :code_width], axis=-1).reshape(-1, 2)  # (image, code unit)
+    rows = np.indices((count, code_width)).reshape(2, -1).T  # (image, code unit)
     squares, bends = 0.0, {name: np.zeros_like(record[name]) for name, layer in encoder if _is_curved(layer)}
     for part in np.split(rows, range(ROWS, len(rows), ROWS)):
         stack = JacobianRows(oracle, encoder, record, part)
@@ -54,7 +54,7 @@ class JacobianRows:
         self.oracle, self.images = oracle, pairs[:, 0]
         # (name, layer, its input at each row's image, the row as it reached the layer's output)
         self.stages: list[tuple[str, Layer, np.ndarray, np.ndarray]] = []
-        row = np.zeros((len(pairs), record[encoder[-1][0]].shape[1]), oracle.dtype)
+        row: np.ndarray = np.zeros((len(pairs), record[encoder[-1][0]].shape[1]), oracle.dtype)
         row[np.arange(len(pairs)), pairs[:, 1]] = 1
         inputs = ["input", *(name for name, _ in encoder)]
         for (name, layer), below in reversed(list(zip(encoder, inputs))):

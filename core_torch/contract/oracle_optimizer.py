@@ -26,10 +26,14 @@ class OracleOptimizer:
     def step(self, inputs: np.ndarray, targets: np.ndarray) -> float:
         """One step; the loss before it."""
         loss, gradients = self.gradients(inputs, targets)
+        self.apply(gradients)
+        return loss
+
+    def apply(self, gradients: Arrays) -> None:
+        """Update every weight."""
         self.steps += 1
         for name, gradient in gradients.items():
             self.descend(name, gradient)
-        return loss
 
     def train(self, images: np.ndarray, batches: Iterable[np.ndarray]) -> list[float]:
         """A step for each index batch, images (N, pixels) being their own targets; the losses."""

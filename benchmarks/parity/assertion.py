@@ -1,0 +1,142 @@
+"""assert_parity: hold a port, in any language, against the reference; for use in anybody's tests."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from benchmarks.cases import FRAMEWORKS
+from benchmarks.parity.diagnosis import explain
+from benchmarks.parity.distance import distances
+from benchmarks.parity.golden import GOLDEN, golden, slim_judges
+from benchmarks.parity.judge import Check, Judge, compare_traces
+from benchmarks.parity.oracle_candidate import OracleCandidate
+from benchmarks.parity.problem import Problem
+from benchmarks.parity.tolerances import LEVEL_NAMES, ROUNDING, tolerances
+from benchmarks.parity.trace import KEPT_STEPS, Trace, record_trace
+from benchmarks.process import TIMEOUT_SECONDS, Worker, WorkerError
+from benchmarks.trial import Candidate, Case
+from core_torch.contract.architecture import Convolutional, describe
+from core_torch.contract.errors import ConfigError, ParityError, check_choice
+from core_torch.contract.pixels import IMAGE_SIDE, Split
+
+Reference = str | Judge | Problem
+Port = Candidate | Trace | str | Sequence[str]
+
+
+def assert_parity(
+    reference: Reference,
+    candidate: Port,
+    *,
+    levels: Iterable[str] = LEVEL_NAMES,
+    steps: int = 10,
+    dtype: str = "float32",
+    tolerance: Mapping[str, float] | Literal["auto"] = "auto",
+    weights: Literal["trained", "initial"] = "trained",
+    timeout: float = TIMEOUT_SECONDS,
+) -> list[Check]:
+    """Check level by level that `candidate` computes what the reference does; its checks, all passed.
+
+    Args:
+        reference: a golden name such as "conv-deep-contractive" (`GOLDEN` has all), a problem, or its judge.
+        candidate: an object with the methods of `Candidate`; a trace recorded by `record_trace`; the name of one of
+            this repository's frameworks, such as "keras-jax"; or a command, as a list, that follows the protocol of
+            `benchmarks.process`.
+        levels: of `LEVEL_NAMES`; the first that fails ends the comparison.
+        steps: of a golden trace 1, 10 or 100; of a problem up to as many as it has.
+        dtype: float32 or float64, in which the candidate is given its arrays and held to account.
+        tolerance: {level: largest difference}, or from the float32 budget (see `tolerances`).
+        weights: of a golden problem, trained ones or those of the contract's start, where outputs show little.
+        timeout: seconds that a process may take for one answer.
+
+    Raises:
+        ParityError: it does not; the message says where, by how much, and which known bug computes the same.
+        ConfigError: the arguments do not fit together.
+    """
+    wanted = tuple(levels)
+    for level in wanted:
+        check_choice("levels", level, LEVEL_NAMES)
+    check_choice("dtype", dtype, ROUNDING)
+    judge = _cut(_judge(reference, weights=weights, levels=wanted), steps)
+    limits = tolerances(judge.budget, dtype=dtype) if tolerance == "auto" else tolerance
+    found = _trace(candidate, judge.problem, dtype=dtype, timeout=timeout)
+    name = candidate if isinstance(candidate, str) else type(candidate).__name__
+    checks = compare_traces(
+        found, judge.truth, tolerance=limits, levels=wanted, case=judge.problem.name, framework=name
+    )
+    if not checks[-1].passed:
+        raise ParityError(_message(judge, found, checks[-1], dtype=dtype))
+    return checks
+
+
+def _judge(reference: Reference, *, weights: str, levels: tuple[str, ...]) -> Judge:
+    if isinstance(reference, Judge):
+        return reference
+    if isinstance(reference, Problem):
+        return Judge.of(reference)
+    check_choice("weights", weights, ("trained", "initial"))
+    if weights == "trained":
+        return golden(reference)
+    check_choice("reference", reference, GOLDEN)
+    judge = slim_judges().judge(replace(GOLDEN[reference], weights="initial"))
+    if isinstance(judge.problem.architecture, Convolutional) and "gradients" not in levels:
+        raise ConfigError("weights: found initial without the level gradients, allowed: trained, on which outputs tell")
+    return judge
+
+
+def _cut(judge: Judge, steps: int) -> Judge:
+    """The same over fewer steps, of which the truth is kept; the budget of all of them is measured anew."""
+    problem = judge.problem
+    if steps == len(problem.batches):
+        return judge
+    kept = [step for step in KEPT_STEPS if step < len(problem.batches)]
+    if steps not in kept:
+        raise ConfigError(f"steps: found {steps}, allowed: {', '.join(map(str, [*kept, len(problem.batches)]))}")
+    shorter = problem.first(steps)
+    truth = {key: value for key, value in judge.truth.items() if int(key.rpartition("@")[2]) <= steps}
+    rounded = record_trace(OracleCandidate(shorter, dtype="float32"), shorter)
+    return Judge(shorter, truth, {level: found.value for level, found in distances(rounded, truth).items()})
+
+
+def _trace(candidate: Port, problem: Problem, *, dtype: str, timeout: float) -> Trace:
+    if isinstance(candidate, Mapping):
+        return dict(candidate)
+    try:
+        if isinstance(candidate, (str, Sequence)):
+            with opened(candidate, problem, dtype=dtype, timeout=timeout) as worker:
+                return record_trace(worker, problem, dtype=dtype)
+        return record_trace(candidate, problem, dtype=dtype)
+    except ConfigError:
+        raise
+    except WorkerError as error:
+        raise ParityError(f"{problem.name}: {error}") from error
+    except (LookupError, ValueError, TypeError, RuntimeError) as error:
+        raise ParityError(f"{problem.name}: the candidate raised {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def opened(
+    candidate: str | Sequence[str], problem: Problem, *, dtype: str = "float32", timeout: float = TIMEOUT_SECONDS
+) -> Iterator[Worker]:
+    """A worker prepared for the problem: a framework of this repository, or a command in any language."""
+    if isinstance(candidate, str):
+        check_choice("candidate", candidate, FRAMEWORKS)
+        framework = FRAMEWORKS[candidate]
+        worker = Worker(candidate, module=framework.module, environment=framework.environment, timeout=timeout)
+    else:
+        worker = Worker(candidate[0], command=candidate, timeout=timeout)
+    name = candidate if isinstance(candidate, str) else "command"
+    nothing = Split(np.zeros((1, IMAGE_SIDE, IMAGE_SIDE), np.uint8), np.zeros(1, np.int64), "nothing")
+    with worker:
+        worker.prepare(
+            Case(framework=name, model=describe(problem.architecture), dtype=dtype), nothing, problem.recipe
+        )
+        yield worker
+
+
+def _message(judge: Judge, found: Trace, check: Check, *, dtype: str) -> str:
+    head = f"{check.case}: {check.framework} disagrees at the level {check.check}"
+    level = f"{check.where or 'all'}: {check.value:.3g}, allowed {check.tolerance:.3g}"
+    return "\n  ".join([head, level, *explain(judge, found, check, dtype=dtype)])

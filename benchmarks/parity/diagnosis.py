@@ -1,0 +1,130 @@
+"""What is wrong with a port that was rejected: where it begins to differ, and which known bug computes the same."""
+
+import math
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from benchmarks.parity.bugs import BUGS
+from benchmarks.parity.distance import distances, relative_distance
+from benchmarks.parity.judge import Check, Judge
+from benchmarks.parity.oracle_candidate import OracleCandidate
+from benchmarks.parity.tolerances import LEVEL_NAMES, tolerances
+from benchmarks.parity.trace import Trace, record_trace
+
+SECONDS = 20  # for trying bugs; the rest is reported as not tried
+EXPLAINED = 0.02  # a bug that leaves this share of the difference explains it
+DIFFERS = 1e-4  # relatively, of a layer that is named as the first to differ
+PROPORTIONAL = 1e-3  # relative residue of a tensor that is called a multiple of the right one
+LONG_LEVELS = ("trajectory", "losses")  # which need more than the first step
+WEIGHT_ORDERS = {"(2, 3, 1, 0)": (2, 3, 1, 0), "(3, 2, 0, 1)": (3, 2, 0, 1), "(1, 0, 2, 3)": (1, 0, 2, 3)}
+
+
+def explain(judge: Judge, found: Trace, check: Check, *, dtype: str = "float32") -> list[str]:
+    """Findings about a check that failed, the most telling last; each was tried on the numbers."""
+    findings = [*_first_layer(judge, found), *_largest_error(judge.truth, found, check.where)]
+    findings += [*_multiples(judge, found, check), *_layouts(judge, found), *_rounding(judge, check, dtype)]
+    return [*findings, *_known_bugs(judge, found, check, dtype)]
+
+
+def _first_layer(judge: Judge, found: Trace) -> Iterator[str]:
+    """The first of the layers that the candidate shows which is not the oracle's."""
+    inputs = judge.problem.inputs[judge.problem.batches[0]]
+    for name, expected in OracleCandidate(judge.problem).activations(inputs).items():
+        shown = found.get(f"activation/{name}@1")
+        if shown is None or name in ("input", "output"):
+            continue
+        if shown.shape != expected.shape:
+            yield f"the first layer that differs is {name}: shape {shown.shape}, expected {expected.shape}"
+            return
+        if not relative_distance({name: shown}, {name: expected}) <= DIFFERS:
+            yield f"the first layer that differs is {name}"
+            return
+
+
+def _largest_error(truth: Trace, found: Trace, where: str) -> Iterator[str]:
+    """The pair of values that is farthest apart."""
+    if where not in found or where not in truth or found[where].shape != truth[where].shape:
+        return
+    mine, right = found[where].astype(np.float64), truth[where]
+    place = np.unravel_index(np.argmax(np.nan_to_num(np.abs(mine - right), nan=np.inf)), right.shape)
+    at = f"[{', '.join(map(str, place))}]" if right.ndim else ""
+    yield f"{where}{at}: found {float(mine[place]):.9g}, expected {float(right[place]):.9g}"
+
+
+def _multiples(judge: Judge, found: Trace, check: Check) -> Iterator[str]:
+    """Whether what is compared is a constant times what it should be."""
+    compared = {key: value for key, value in judge.truth.items() if key in found and _belongs(key, check)}
+    if not compared or any(found[key].shape != value.shape for key, value in compared.items()):
+        return
+    mine = np.concatenate([found[key].astype(np.float64).ravel() for key in compared])
+    right = np.concatenate([np.asarray(value, np.float64).ravel() for value in compared.values()])
+    scale = float(mine @ right) / (float(right @ right) or 1.0)
+    if abs(scale - 1) > PROPORTIONAL and np.linalg.norm(mine - scale * right) <= PROPORTIONAL * np.linalg.norm(mine):
+        yield f"{check.check}: {scale:.6g} times what was expected{_named(scale, judge)}"
+
+
+def _named(scale: float, judge: Judge) -> str:
+    batch, pixels = len(judge.problem.batches[0]), judge.problem.inputs.shape[1]
+    names = {pixels: "the number of pixels", batch: "the batch size", pixels * batch: "pixels times batch size"}
+    for value, name in {**names, judge.problem.recipe.learning_rate: "the learning rate"}.items():
+        if value != 1 and math.isclose(scale, value, rel_tol=PROPORTIONAL):
+            return f", {name}"
+        if value != 1 and math.isclose(scale, 1 / value, rel_tol=PROPORTIONAL):
+            return f", 1 over {name}"
+    return ""
+
+
+def _belongs(key: str, check: Check) -> bool:
+    """Whether the check compared that entry: the one it names, or all of its kind at its step."""
+    kind, _, step = check.where.rpartition("@")
+    prefix = "gradient/" if check.check == "gradients" else f"{kind}/"
+    return key == check.where or (key.startswith(prefix) and key.endswith(f"@{step}"))
+
+
+def _layouts(judge: Judge, found: Trace) -> Iterator[str]:
+    """Parameters that come back in another order of axes."""
+    for name, right in judge.problem.weights.items():
+        mine = found.get(f"weight/{name}@0")
+        if mine is None or np.array_equal(mine, right):
+            continue
+        if right.ndim == 2 and np.array_equal(mine, right.T):
+            yield f"{name} is equal after transposing"
+        for axes, order in WEIGHT_ORDERS.items():
+            if right.ndim == 4 and np.array_equal(mine, right.transpose(order)):
+                yield f"{name} is the reference's after transpose{axes}"
+        if right.ndim == 4 and np.array_equal(mine, right[..., ::-1, ::-1]):
+            yield f"{name} is equal after flipping the kernel"
+
+
+def _rounding(judge: Judge, check: Check, dtype: str) -> Iterator[str]:
+    budget = judge.budget.get(check.check, 0.0)
+    if dtype == "float64" and budget / 10 <= check.value <= budget * 10:
+        yield f"the difference is as large as float32 makes it ({budget:.0e}): something computes in float32"
+
+
+def _known_bugs(judge: Judge, found: Trace, check: Check, dtype: str) -> Iterator[str]:
+    """Every bug of the table that passes the levels before, computed, and compared with what was found."""
+    if check.value == math.inf and check.check == "shapes":
+        return
+    limits, before = tolerances(judge.budget, dtype=dtype), LEVEL_NAMES[: LEVEL_NAMES.index(check.check)]
+    at_once = check.check not in LONG_LEVELS
+    problem = judge.problem.first(1) if at_once else judge.problem
+    kept = {key: value for key, value in found.items() if not at_once or key.endswith(("@0", "@1"))}
+    apart = distances(kept, judge.truth)[check.check].value
+    close = max(EXPLAINED * min(apart, 1.0), check.tolerance)
+    deadline, left = time.monotonic() + SECONDS, 0
+    for bug in (bug for bug in BUGS.values() if bug.needs(problem)):
+        if time.monotonic() > deadline:
+            left += 1
+            continue
+        buggy = record_trace(bug.candidate(problem, dtype=dtype), problem, dtype=dtype)
+        wrong = distances(buggy, judge.truth)
+        if any(wrong[level].value > limits[level] for level in before) or wrong[check.check].value <= check.tolerance:
+            continue
+        # Both ways, because a bug that moves nothing is close to everything.
+        if all(distances(*pair)[check.check].value <= close for pair in ((kept, buggy), (buggy, kept))):
+            yield f"the numbers are those of this bug: {bug.says}"
+    if left:
+        yield f"{left} known bugs were not tried for lack of time"

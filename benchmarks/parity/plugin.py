@@ -1,0 +1,96 @@
+"""The pytest plugin: hold your port against a golden trace in your own tests.
+
+    @pytest.mark.parity("conv-deep-contractive", levels=("shapes", "outputs", "loss", "gradients"))
+    def test_my_port(parity):
+        parity(MyPort())
+
+Nothing is imported here that would start NumPy's threads before a conftest has had its say.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RECORDS = pytest.StashKey[list[dict[str, Any]]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The --parity options, which outrank no marker: a test that names its own steps or dtype keeps them."""
+    group = parser.getgroup("parity", "agreement with the reference autoencoders")
+    group.addoption("--parity-dtype", choices=("float32", "float64"), default="float32", help="of every candidate")
+    group.addoption("--parity-steps", type=int, choices=(1, 10, 100), default=10, help="of every golden trace")
+    group.addoption("--parity-report", metavar="DIR", help="write a JSON record of every comparison there")
+    required = "comma-separated names that must have passed at least once, so that a run of skips is not green"
+    group.addoption("--parity-require", metavar="NAMES", default="", help=required)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line("markers", "parity(name, **options): the golden trace and options of `parity`")
+    config.stash[RECORDS] = []
+
+
+@pytest.fixture
+def golden() -> Callable[[str], Any]:
+    """`golden(name)`: the problem, trace and budget of that name, as a `Judge`."""
+    from benchmarks.parity import golden
+
+    return golden
+
+
+@pytest.fixture
+def parity(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """`parity(candidate, name=..., **options)`: `assert_parity` against the marker's golden trace, recorded.
+
+    A framework of this repository that is not installed skips the test.
+    """
+    from benchmarks import environment
+    from benchmarks.__main__ import REQUIRED_PACKAGES
+    from benchmarks.parity import assert_parity
+
+    marker = request.node.get_closest_marker("parity")
+    config = request.config
+    defaults = {"dtype": config.getoption("parity_dtype"), "steps": config.getoption("parity_steps")}
+
+    def check(candidate: Any, reference: Any = None, *, name: str | None = None, **options: Any) -> Any:
+        if reference is None and (marker is None or not marker.args):
+            raise pytest.UsageError('parity needs @pytest.mark.parity("NAME") or a reference')
+        package = REQUIRED_PACKAGES.get(candidate) if isinstance(candidate, str) else None
+        if package and not environment.installed(package):
+            pytest.skip(f"{candidate} needs the package {package}, which is not installed")
+        chosen = defaults | (marker.kwargs if marker else {}) | options
+        label = name or (candidate if isinstance(candidate, str) else type(candidate).__name__)
+        record = {"test": request.node.nodeid, "candidate": label, "passed": False, **chosen}
+        config.stash[RECORDS].append(record)
+        checks = assert_parity(reference if reference is not None else marker.args[0], candidate, **chosen)
+        record |= {"passed": True, "checks": [asdict(check) for check in checks]}
+        return checks
+
+    return check
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Write the records; turn a run red in which a required candidate never passed."""
+    config = session.config
+    if folder := config.getoption("parity_report"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (Path(folder) / "parity.json").write_text(json.dumps(config.stash[RECORDS], indent=1, default=str) + "\n")
+    if missing(config) and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Name what was required and did not pass."""
+    for name in missing(config):
+        terminalreporter.write_line(f"parity: {name} was required and never passed", red=True)
+
+
+def missing(config: pytest.Config) -> list[str]:
+    """Of the required names, those without a passed record."""
+    passed = {record["candidate"] for record in config.stash[RECORDS] if record["passed"]}
+    required = [name for name in config.getoption("parity_require").split(",") if name]
+    return [name for name in required if name not in passed]

@@ -1,0 +1,231 @@
+"""assert_parity: what it accepts, what it refuses, and what it says; its candidates may be anything."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.parity import Judge, assert_parity, compare_traces, golden, record_trace, save_trace
+from benchmarks.parity.bugs import BUGS, Bug
+from benchmarks.parity.oracle_candidate import OracleCandidate
+from benchmarks.parity.trace import load_trace
+from core_torch.contract.errors import ConfigError, ParityError
+
+NAME = "shallow-standard"
+WORKER = [sys.executable, str(Path(__file__).with_name("worker_in_numpy.py"))]
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return golden(NAME)
+
+
+def right(judge: Judge) -> OracleCandidate:
+    return OracleCandidate(judge.problem, dtype="float32")
+
+
+# ---- What passes --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [1, 10, 100])
+def test_a_right_candidate_passes_a_golden_trace(judge, steps):
+    checks = assert_parity(NAME, right(judge), steps=steps)
+    assert all(check.passed for check in checks)
+
+
+def test_a_judge_and_a_problem_are_references_too(judge):
+    assert assert_parity(judge, right(judge), steps=100)
+    assert assert_parity(judge.problem.first(10), right(judge), steps=10)
+
+
+def test_a_recorded_trace_is_a_candidate(judge, tmp_path):
+    save_trace(tmp_path / "mine.npz", record_trace(right(judge), judge.problem.first(10)))
+    assert assert_parity(NAME, load_trace(tmp_path / "mine.npz"))
+    wrong = record_trace(BUGS["rate doubled"].candidate(judge.problem), judge.problem.first(10))
+    with pytest.raises(ParityError, match="one update"):
+        assert_parity(NAME, wrong)
+
+
+def test_float64_is_held_to_float64(judge):
+    assert assert_parity(NAME, OracleCandidate(judge.problem), dtype="float64")
+    with pytest.raises(ParityError, match="float32"):
+        assert_parity(NAME, right(judge), dtype="float64")
+
+
+def test_a_worker_in_any_language_is_a_candidate():
+    assert assert_parity(NAME, [*WORKER, "right"], steps=10)
+
+
+def test_initial_weights_can_be_asked_for(judge):
+    with pytest.raises(ParityError, match="weights"):
+        assert_parity(NAME, BUGS["weights not loaded"].candidate(judge.problem), weights="initial")
+    with pytest.raises(ConfigError, match="gradients"):
+        assert_parity("conv-deep-standard", right(judge), weights="initial", levels=("outputs",))
+
+
+def test_levels_can_be_chosen(judge):
+    frozen = BUGS["encoder frozen"].candidate(judge.problem)
+    assert len(assert_parity(NAME, frozen, levels=("shapes", "outputs", "loss"))) == 3
+    with pytest.raises(ParityError):
+        assert_parity(NAME, frozen, levels=("gradients",))
+
+
+def test_tolerances_can_be_given(judge):
+    doubled = BUGS["rate doubled"].candidate(judge.problem)
+    assert assert_parity(NAME, doubled, tolerance={"one update": 2, "trajectory": 9, "losses": 9})
+
+
+def test_two_traces_are_compared_without_a_judge(judge):
+    problem = judge.problem.first(10)
+    mine, theirs = (record_trace(OracleCandidate(problem, dtype=dtype), problem) for dtype in ("float32", "float64"))
+    assert all(check.passed for check in compare_traces(mine, theirs))
+    mine["update/encoder.0.weight@1"] *= 2
+    assert compare_traces(mine, theirs)[-1].check == "one update"
+
+
+# ---- What is said -------------------------------------------------------------------------------------------------
+
+
+def test_the_message_tells_where_how_much_and_why(judge):
+    with pytest.raises(ParityError) as caught:
+        assert_parity(NAME, BUGS["momentum after the rate"].candidate(judge.problem), steps=100)
+    first, second, *findings = str(caught.value).splitlines()
+    assert "disagrees at the level trajectory" in first
+    assert "update@100" in second
+    assert "allowed" in second
+    assert any("learning rate is inside the velocity" in line for line in findings)
+
+
+def test_the_values_that_are_farthest_apart_are_shown(judge):
+    class OnePixel(OracleCandidate):
+        def activations(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
+            found = super().activations(inputs)
+            found["output"] = found["output"].copy()
+            found["output"][3, 4] = 7
+            return found
+
+    with pytest.raises(ParityError, match=r"output@1\[3, 4\]: found 7, expected 0"):
+        assert_parity(NAME, OnePixel(judge.problem, dtype="float32"))
+
+
+# ---- Bad input ----------------------------------------------------------------------------------------------------
+
+
+class Bad(OracleCandidate):
+    """Spoils what a method returns."""
+
+    def __init__(self, judge: Judge, method: str, spoil: object) -> None:
+        super().__init__(judge.problem, dtype="float32")
+        setattr(self, method, lambda *arguments: spoil(getattr(OracleCandidate, method)(self, *arguments)))
+
+
+def without(name: str):
+    return lambda arrays: {key: value for key, value in arrays.items() if key != name}
+
+
+def renamed(arrays: dict) -> dict:
+    return {key.replace("encoder", "Encoder"): value for key, value in arrays.items()}
+
+
+BAD = {
+    "a missing tensor": ("weights", without("decoder.0.bias"), "shapes"),
+    "a misnamed tensor": ("weights", renamed, "shapes"),
+    "an extra tensor": ("weights", lambda w: w | {"x": np.ones(3)}, "shapes"),
+    "a wrong shape": ("weights", lambda w: w | {"decoder.0.bias": np.ones((1, 49), np.float32)}, "shapes"),
+    "an object array": ("weights", lambda w: w | {"decoder.0.bias": np.array([None, 1])}, "holds object"),
+    "text": ("weights", lambda w: w | {"decoder.0.bias": np.array(["a"])}, "expected real numbers"),
+    "a ragged list": ("weights", lambda w: w | {"decoder.0.bias": [[1], [1, 2]]}, "is not an array"),
+    "complex numbers": ("weights", lambda w: w | {"decoder.0.bias": np.ones(49, complex)}, "expected real"),
+    "no dictionary": ("weights", lambda w: list(w.values()), "expected a dictionary"),
+    "nothing": ("activations", lambda a: None, "expected a dictionary"),
+    "no output": ("activations", without("output"), "outputs"),
+    "a NaN in the output": ("activations", lambda a: a | {"output": a["output"] * np.nan}, "outputs"),
+    "an image too many": ("activations", lambda a: a | {"output": np.ones((13, 49))}, "outputs"),
+    "a NaN loss": ("step", lambda loss: float("nan"), "loss"),
+    "no loss": ("step", lambda loss: None, "loss@1: holds object"),
+    "a loss for each image": ("step", lambda loss: np.ones(12), "loss"),
+    "a missing gradient": ("loss_and_gradients", lambda r: (r[0], without("encoder.0.bias")(r[1])), "gradients"),
+    "a NaN gradient": ("loss_and_gradients", lambda r: (r[0], {k: v * np.nan for k, v in r[1].items()}), "gradients"),
+    "an extra gradient": ("loss_and_gradients", lambda r: (r[0], r[1] | {"x": np.ones(2)}), "gradients"),
+    "a gradient misshapen": (
+        "loss_and_gradients",
+        lambda r: (r[0], r[1] | {"encoder.0.bias": np.ones((8, 1))}),
+        "gradients",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_bad_answer_is_named(judge, what):
+    method, spoil, expected = BAD[what]
+    with pytest.raises(ParityError, match=expected):
+        assert_parity(NAME, Bad(judge, method, spoil))
+
+
+def test_a_candidate_that_raises_is_named_with_its_reason(judge):
+    class Raising(OracleCandidate):
+        def step(self, inputs: np.ndarray, targets: np.ndarray) -> float:
+            raise RuntimeError("out of memory")
+
+    with pytest.raises(ParityError, match="RuntimeError: out of memory"):
+        assert_parity(NAME, Raising(judge.problem))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"reference": "shallow"}, "golden: found 'shallow'"),
+        ({"levels": ("gradient",)}, "did you mean gradients"),
+        ({"steps": 7}, "steps: found 7, allowed: 1, 10, 100"),
+        ({"dtype": "float16"}, "dtype: found 'float16'"),
+        ({"candidate": "keras-tensorflw"}, "did you mean keras-tensorflow"),
+        ({"weights": "random"}, "weights: found 'random'"),
+    ],
+)
+def test_a_wrong_argument_is_named(judge, options, expected):
+    arguments = {"reference": NAME, "candidate": right(judge)} | options
+    with pytest.raises(ConfigError, match=expected):
+        assert_parity(arguments.pop("reference"), arguments.pop("candidate"), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        ("dies", "the process died .exit code 3"),
+        ("garbage", "answered 'garbage'"),
+        ("a list", r"answered '\[1\]'"),
+        ("truncates", "not a safetensors file"),
+        ("misnumbers", "answered the number 'much'"),
+        ("refuses", "not today"),
+    ],
+)
+def test_a_misbehaving_worker_is_named(mode, expected):
+    with pytest.raises(ParityError, match=expected):
+        assert_parity(NAME, [*WORKER, mode], timeout=60)
+
+
+def test_a_hanging_worker_is_ended_with_its_children():
+    before = sleepers()
+    started = time.monotonic()
+    with pytest.raises(ParityError, match="no answer within 2 s"):
+        assert_parity(NAME, [*WORKER, "hangs"], timeout=2)
+    assert time.monotonic() - started < 60
+    assert sleepers() == before
+
+
+def sleepers() -> int:
+    return subprocess.run(["pgrep", "-fc", "^sleep 1000$"], capture_output=True, text=True).stdout.count("\n") and int(
+        subprocess.run(["pgrep", "-fc", "^sleep 1000$"], capture_output=True, text=True).stdout
+    )
+
+
+def test_a_command_that_is_not_there_is_named():
+    with pytest.raises(ParityError, match="cannot be started"):
+        assert_parity(NAME, ["/no/such/port"])
+
+
+def test_the_bug_free_candidate_is_right(judge):
+    assert assert_parity(judge, Bug("").candidate(judge.problem), steps=100)

@@ -1,0 +1,123 @@
+"""The golden traces: made by one command, whole, alive, and off every kink."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.parity.distance import distances, relative_distance
+from benchmarks.parity.golden import FOLDER, GOLDEN, golden, slim_judges, write_goldens
+from benchmarks.parity.judge import Judge, agree
+from benchmarks.parity.oracle_candidate import OracleCandidate
+from benchmarks.parity.problem import distance_to_kinks
+from benchmarks.parity.trace import record_trace
+from core_torch.contract.errors import ConfigError, DataFormatError
+from core_torch.contract.oracle import Oracle
+
+ROUNDING = 1e-9  # relative; float64 on another machine, over 100 steps
+MOST_BYTES = 1_000_000
+
+
+def test_there_are_six_architectures_trained_three_ways():
+    assert len(GOLDEN) == 18
+    assert {path.stem for path in FOLDER.glob("*.npz")} == set(GOLDEN)
+    assert sum(path.stat().st_size for path in FOLDER.glob("*.npz")) < MOST_BYTES
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_stored_truth_is_what_the_oracle_computes(name):
+    stored = golden(name)
+    fresh = record_trace(OracleCandidate(stored.problem), stored.problem, dtype="float64")
+    assert all(found.value <= ROUNDING for found in distances(fresh, stored.truth).values())
+
+
+@pytest.fixture(scope="module")
+def remade(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("goldens")
+    write_goldens(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_script_makes_the_committed_files(remade, name):
+    stored, fresh = golden(name), golden(name, folder=remade)
+    assert relative_distance(fresh.problem.weights, stored.problem.weights) < 1e-6
+    assert all(np.array_equal(*pair) for pair in zip(fresh.problem.batches, stored.problem.batches))
+    assert distances(fresh.truth, stored.truth)["trajectory"].value < 1e-4
+
+
+def test_other_digits_would_make_other_files():
+    other = slim_judges(seed=1).judge(GOLDEN["shallow-standard"])
+    assert relative_distance(other.problem.weights, golden("shallow-standard").problem.weights) > 0.1
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_every_parameter_takes_part(name):
+    truth = golden(name).truth
+    assert all(np.any(value != 0) for key, value in truth.items() if key.startswith(("gradient/", "update/")))
+
+
+@pytest.mark.parametrize("name", ["deep-standard", "conv-deep-denoising"])
+def test_the_first_batch_is_farther_from_kinks_than_the_images_it_was_chosen_from(name):
+    problem = golden(name).problem
+    oracle = Oracle(problem.architecture, problem.weights)
+    chosen = distance_to_kinks(oracle, problem.inputs[problem.batches[0]])
+    assert chosen.min() > np.quantile(distance_to_kinks(oracle, problem.inputs), 0.5)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_float32_stays_close_for_a_hundred_steps(name):
+    judge = golden(name)
+    assert agree(judge.check(OracleCandidate(judge.problem, dtype="float32"), ""))
+
+
+def test_a_batch_at_a_kink_would_not():
+    """The twin: with one image moved onto a ReLU's zero, float32 and float64 take different sides."""
+    judge = golden("deep-standard")
+    problem = judge.problem
+    weights = {name: value.copy() for name, value in problem.weights.items()}
+    image = problem.inputs[problem.batches[0][0]].astype(np.float64)
+    margin = weights["encoder.0.weight"].astype(np.float64) @ image
+    weights["encoder.0.bias"] = (-margin + 1e-9).astype(np.float32)
+    oracle = Oracle(problem.architecture, weights)
+    assert distance_to_kinks(oracle, problem.inputs[problem.batches[0]]).min() < 1e-6
+
+
+def test_an_unknown_name_is_answered_with_a_suggestion():
+    with pytest.raises(ConfigError, match="did you mean shallow-standard"):
+        golden("shallow-standart")
+
+
+def damaged(path: Path, kind: str) -> bytes:
+    content = path.read_bytes()
+    return {
+        "truncated": content[: len(content) // 2],
+        "empty": b"",
+        "one bit": content[:900] + bytes([content[900] ^ 1]) + content[901:],
+        "foreign": (FOLDER / "deep-standard.npz").read_bytes(),
+        "text": b"not a trace\n",
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["truncated", "empty", "one bit", "foreign", "text"])
+def test_a_damaged_file_is_refused(tmp_path, kind):
+    path = tmp_path / "shallow-standard.npz"
+    path.write_bytes(damaged(FOLDER / path.name, kind))
+    with pytest.raises(DataFormatError, match=r"shallow-standard\.npz"):
+        golden("shallow-standard", folder=tmp_path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataFormatError, match="cannot be read"):
+        golden("shallow-standard", folder=tmp_path)
+
+
+def test_pickled_objects_are_refused(tmp_path):
+    np.savez(tmp_path / "shallow-standard.npz", weights=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(DataFormatError):
+        golden("shallow-standard", folder=tmp_path)
+
+
+def test_a_judge_carries_its_budget():
+    assert isinstance(golden("shallow-standard"), Judge)
+    assert golden("shallow-standard").budget["gradients"] > 0
