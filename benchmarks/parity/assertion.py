@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from benchmarks.cases import FRAMEWORKS
 from benchmarks.parity.diagnosis import explain
 from benchmarks.parity.distance import distances
-from benchmarks.parity.golden import GOLDEN, golden, slim_judges
+from benchmarks.parity.golden import golden, golden_cell, golden_judges
 from benchmarks.parity.judge import Check, Judge, compare_traces
 from benchmarks.parity.oracle_candidate import OracleCandidate
 from benchmarks.parity.problem import Problem
@@ -79,8 +78,7 @@ def _judge(reference: Reference, *, weights: str, levels: tuple[str, ...]) -> Ju
     check_choice("weights", weights, ("trained", "initial"))
     if weights == "trained":
         return golden(reference)
-    check_choice("reference", reference, GOLDEN)
-    judge = slim_judges().judge(replace(GOLDEN[reference], weights="initial"))
+    judge = golden_judges().judge(golden_cell(reference, weights="initial"))
     if isinstance(judge.problem.architecture, Convolutional) and "gradients" not in levels:
         raise ConfigError("weights: found initial without the level gradients, allowed: trained, on which outputs tell")
     return judge

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.parity.bugs import BUGS
-from benchmarks.parity.distance import distances, relative_distance
+from benchmarks.parity.distance import INPUT, distances, relative_distance
 from benchmarks.parity.judge import Check, Judge
 from benchmarks.parity.oracle_candidate import OracleCandidate
 from benchmarks.parity.tolerances import LEVEL_NAMES, tolerances
@@ -120,6 +120,8 @@ def _known_bugs(judge: Judge, found: Trace, check: Check, dtype: str) -> Iterato
             left += 1
             continue
         buggy = record_trace(bug.candidate(problem, dtype=dtype), problem, dtype=dtype)
+        if INPUT not in found:  # the judge could not see it, so it may be wrong there
+            del buggy[INPUT]
         wrong = distances(buggy, judge.truth)
         if any(wrong[level].value > limits[level] for level in before) or wrong[check.check].value <= check.tolerance:
             continue

@@ -10,7 +10,7 @@ from benchmarks.parity.trace import Trace
 # A gradient of less than a twentieth of the whole's norm counts relative to that: a single bias's passes through zero,
 # where its relative error has no bound.
 SMALLEST_SHARE = 0.05
-OUTPUT = "activation/output@1"
+INPUT, OUTPUT = "activation/input@1", "activation/output@1"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def distances(found: Trace, truth: Trace) -> dict[str, Distance]:
     least = SMALLEST_SHARE * _norm(gradients)
     levels = {
         "shapes": {"weight": float(len(altered_weights(found, truth)))},
-        "inputs": {key: altered_values(found[key], truth[key]) for key in ("activation/input@1",) if key in found},
+        "inputs": {INPUT: altered_values(found[INPUT], truth[INPUT])} if INPUT in found.keys() & truth.keys() else {},
         "outputs": {OUTPUT: worst_image_distance(found.get(OUTPUT), truth[OUTPUT])},
         "loss": {"loss@1": relative_difference(found, truth, step=1)},
         "gradients": {

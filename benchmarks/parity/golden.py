@@ -1,27 +1,33 @@
-"""Golden traces: slim models of all six architectures, each trained three ways, on real digits, 100 steps in float64.
+"""Golden traces: all six architectures, each trained three ways, on real digits, in float64.
 
-They need nothing but NumPy and are small enough to be committed. `python -m benchmarks golden` makes them anew.
+Of slim models, 100 steps: these need nothing but NumPy and are small enough to be committed. Of the full-size ones, 10
+steps, made where they are wanted. `python -m benchmarks golden` makes either.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from benchmarks.parity.judge import Judge
 from benchmarks.parity.matrix import EIGHTEEN, Cell, Judges, rates_of, recipe_of
 from benchmarks.parity.problem import Problem
-from benchmarks.parity.trace import KEPT_STEPS, Trace, load_trace, save_trace
+from benchmarks.parity.trace import Trace, load_trace, save_trace
 from benchmarks.trial import Arrays
-from core_torch.contract.architecture import Architecture, Convolutional, FullyConnected, parameter_shapes
+from core_torch.contract.architecture import (
+    ARCHITECTURES,
+    Architecture,
+    Convolutional,
+    FullyConnected,
+    parameter_shapes,
+)
 from core_torch.contract.errors import DataFormatError, check_choice
 from core_torch.contract.pixels import load_split, to_unit_range
 
 FOLDER = Path(__file__).with_name("traces")
-STEPS = 100
-POOL = 192  # images from which batches are chosen
-BATCH = 12  # images
 # The output of the randomized models is linear, and a square weight hides a transposition from every check of shapes.
 SLIM: dict[str, Architecture] = {
     "shallow": FullyConnected(widths=(49, 8)),
@@ -31,39 +37,66 @@ SLIM: dict[str, Architecture] = {
     "conv-shallow": Convolutional(side=12, filters=(2,), kernel_sizes=(3,), code_width=5),
     "conv-deep": Convolutional(side=12, filters=(2, 3), kernel_sizes=(3, 3), code_width=5),
 }
-GOLDEN = {f"{cell.model}-{cell.objective}": Cell(**{**vars(cell), "steps": STEPS}) for cell in EIGHTEEN}
-STACKED = ("loss", "batch/rows")  # one number or row a step
 
 
-def slim_judges(*, seed: int = 0) -> Judges:
-    """Of slim models on the embedded digits. Trained in float64, whose rounding a float32 weight does not show."""
-    images = to_unit_range(load_split("digits").images[:POOL]).reshape(POOL, -1)
-    return Judges(images, architectures=SLIM, seed=seed, batch=BATCH, training_dtype=np.float64)
+class Size(NamedTuple):
+    """Of the models, and of what they are given."""
+
+    architectures: Mapping[str, Architecture]
+    images: int  # from which batches are chosen
+    batch: int  # images
+    steps: int
 
 
-def golden(name: str, *, folder: Path = FOLDER) -> Judge:
-    """The committed problem, trace and budget of that name.
+SIZES = {
+    "slim": Size(SLIM, images=192, batch=12, steps=100),
+    "full": Size(ARCHITECTURES, images=1024, batch=32, steps=10),
+}
+GOLDEN = {f"{cell.model}-{cell.objective}": cell for cell in EIGHTEEN}
+
+
+def golden_judges(size: str = "slim", *, seed: int = 0) -> Judges:
+    """On the embedded digits. Trained in float64, whose rounding a float32 weight does not show."""
+    check_choice("size", size, SIZES)
+    images = to_unit_range(load_split("digits").images[: SIZES[size].images])
+    return Judges(
+        images.reshape(len(images), -1),
+        architectures=SIZES[size].architectures,
+        seed=seed,
+        batch=SIZES[size].batch,
+        training_dtype=np.float64,
+    )
+
+
+def golden_cell(name: str, size: str = "slim", *, weights: str = "trained") -> Cell:
+    """The cell of the matrix behind a name."""
+    check_choice("golden", name, GOLDEN)
+    return replace(GOLDEN[name], steps=SIZES[size].steps, weights=weights)
+
+
+def golden(name: str, *, size: str = "slim", folder: Path = FOLDER) -> Judge:
+    """The problem, trace and budget of that name: committed, or of a folder that `write_goldens` has filled.
 
     Raises:
         ConfigError: there is none.
-        DataFormatError: its file is damaged.
+        DataFormatError: its file is not the one that was written.
     """
-    check_choice("golden", name, GOLDEN)
-    cell, path = GOLDEN[name], folder / f"{name}.npz"
+    check_choice("size", size, SIZES)
+    cell, path = golden_cell(name, size), folder / f"{name}.npz"
     stored = load_trace(path)
     try:
-        return _unpacked(name, cell, stored)
+        return _unpacked(f"golden {name}", cell, stored, size)
     except (KeyError, ValueError, TypeError) as error:
-        raise DataFormatError(f"{path}: is not a golden trace ({type(error).__name__}: {error})") from error
+        raise DataFormatError(f"{path}: is not a golden trace of size {size} ({error})") from error
 
 
-def write_goldens(folder: Path) -> list[Path]:
-    """Make all eighteen, deterministically."""
-    judges, paths = slim_judges(), []
-    for name, cell in GOLDEN.items():
-        paths.append(folder / f"{name}.npz")
-        save_trace(paths[-1], _packed(judges.judge(cell)))
-    return paths
+def write_goldens(folder: Path, *, size: str = "slim") -> Iterator[Path]:
+    """Make all eighteen, deterministically; each path as its file is there."""
+    judges = golden_judges(size)
+    for name in GOLDEN:
+        path = folder / f"{name}.npz"
+        save_trace(path, _packed(judges.judge(golden_cell(name, size))))
+        yield path
 
 
 def _packed(judge: Judge) -> Trace:
@@ -73,33 +106,42 @@ def _packed(judge: Judge) -> Trace:
         "weights": _flat(problem.weights).astype(np.float32),
         "gradient": _flat({name: truth[f"gradient/{name}@1"] for name in problem.weights}),
         "output": truth["activation/output@1"],
-        "loss": np.array([float(truth[f"loss@{step}"]) for step in range(1, STEPS + 1)]),
-        "rows": np.concatenate(problem.batches).astype(np.uint8),
-        "lengths": np.array([len(rows) for rows in problem.batches], np.uint8),
-        "inputs": np.rint(problem.inputs * 255).astype(np.uint8) if problem.recipe.objective == "denoising" else None,
+        "loss": np.array([float(truth[f"loss@{step}"]) for step in range(1, len(problem.batches) + 1)]),
+        "rows": np.concatenate(problem.batches).astype(np.uint16),
+        "lengths": np.array([len(rows) for rows in problem.batches], np.uint16),
         "budget": np.array(json.dumps(judge.budget)),
     }
-    for step in KEPT_STEPS:
-        packed[f"update@{step}"] = _flat({name: truth[f"update/{name}@{step}"] for name in problem.weights})
-    return {key: value for key, value in packed.items() if value is not None}
+    if problem.recipe.objective == "denoising":
+        packed["inputs"] = np.rint(problem.inputs * 255).astype(np.uint8)
+    return packed | {key: _flat(values) for key, values in _updates(truth).items()}
 
 
-def _unpacked(name: str, cell: Cell, stored: Trace) -> Judge:
-    architecture = SLIM[cell.model]
-    targets = slim_judges().images_for(cell.model)
+def _updates(truth: Trace) -> dict[str, Trace]:
+    """{"update@10": {entry: update}} for every step whose update is kept."""
+    steps = {key.rpartition("@")[2] for key in truth if key.startswith("update/")}
+    return {
+        f"update@{step}": {key: truth[key] for key in truth if key.startswith("update/") and key.endswith(f"@{step}")}
+        for step in sorted(steps, key=int)
+    }
+
+
+def _unpacked(name: str, cell: Cell, stored: Trace, size: str) -> Judge:
+    judges = golden_judges(size)
+    architecture = judges.architectures[cell.model]
+    targets = judges.images_for(cell.model)
     inputs = to_unit_range(stored["inputs"]) if "inputs" in stored else targets
     batches = np.split(stored["rows"].astype(np.int64), np.cumsum(stored["lengths"][:-1], dtype=np.int64))
     weights = _named(stored["weights"], architecture)
     recipe = recipe_of(cell, architecture, seed=0)
-    rates = rates_of(cell, recipe)
-    problem = Problem(f"golden {name}", architecture, recipe, weights, inputs, targets, batches, rates)
+    problem = Problem(name, architecture, recipe, weights, inputs, targets, batches, rates_of(cell, recipe))
     truth = {f"weight/{key}@0": value for key, value in weights.items()}
     truth |= {"activation/input@1": inputs[batches[0]], "activation/output@1": stored["output"]}
     truth |= {f"gradient/{key}@1": value for key, value in _named(stored["gradient"], architecture).items()}
-    for step, (rows, loss) in enumerate(zip(batches, stored["loss"]), 1):
-        truth |= {f"batch/rows@{step}": rows, f"loss@{step}": loss}
-    for step in KEPT_STEPS:
-        named = _named(stored[f"update@{step}"], architecture)
+    for number, (rows, loss) in enumerate(zip(batches, stored["loss"]), 1):
+        truth |= {f"batch/rows@{number}": rows, f"loss@{number}": loss}
+    for kept in (key for key in stored if key.startswith("update@")):
+        step = kept.partition("@")[2]
+        named = _named(stored[kept], architecture)
         truth |= {f"update/{key}@{step}": value for key, value in named.items()}
     return Judge(problem, truth, json.loads(str(stored["budget"])))
 

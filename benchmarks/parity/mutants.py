@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from benchmarks.parity.bugs import BUGS, Bug
-from benchmarks.parity.golden import SLIM, slim_judges
+from benchmarks.parity.golden import SLIM, golden_judges
 from benchmarks.parity.judge import Judge, agree
 from benchmarks.parity.matrix import Cell, Judges
 from core_torch.contract.recipe import OBJECTIVES
@@ -20,7 +20,7 @@ def cells_of(model: str) -> list[Cell]:
 
 def mutation_table(judges: Judges | None = None) -> Iterator[tuple[str, dict[str, str]]]:
     """(bug, {model: the first level that rejects it, or `SURVIVES`, or `NOWHERE`})."""
-    judges = judges or slim_judges()
+    judges = judges or golden_judges()
     for name, bug in BUGS.items():
         yield name, {model: verdict(bug, [judges.judge(cell) for cell in cells_of(model)]) for model in SLIM}
 

@@ -31,7 +31,7 @@ def contractive_penalty(
     squares, bends = 0.0, {name: np.zeros_like(record[name]) for name, layer in encoder if _is_curved(layer)}
     for part in np.split(rows, range(ROWS, len(rows), ROWS)):
         stack = JacobianRows(oracle, encoder, record, part)
-        squares += float(np.sum(stack.rows**2, dtype=np.float64))
+        squares += float(np.sum(stack.rows**2))
         if gradients is not None:
             stack.add_gradients(oracle.dtype(2 * weight / count), gradients, bends)
     if gradients is not None:

@@ -82,10 +82,29 @@ def test_the_tree_names_files_that_exist() -> None:
     assert names <= present, names - present
 
 
-def test_the_result_tables_are_what_the_stored_run_prints() -> None:
-    marked = re.search(r"<!-- results: python -m (.+?) -->\n(.*?)<!-- end of results -->", README, re.DOTALL)
+@pytest.mark.parametrize("name", ["results", "mutants"])
+def test_a_table_is_what_its_command_prints(name: str) -> None:
+    marked = re.search(rf"<!-- {name}: python -m (.+?) -->\n(.*?)<!-- end of {name} -->", README, re.DOTALL)
     assert marked
     printed = subprocess.run(
         [sys.executable, "-m", *marked[1].split()], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert printed.stdout.strip() == marked[2].strip()
+
+
+def test_the_failure_shown_is_what_a_port_with_that_bug_is_told(folder: Path) -> None:
+    block = next(block for kind, block in BLOCKS if kind == "python" and "class Port" in block)
+    broken = block.replace("self.w[name] - self.rate *", "self.w[name] - 2 * self.rate *")
+    assert broken != block
+    told = subprocess.run(
+        [sys.executable, "-c", broken],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    shown = next(block for kind, block in BLOCKS if not kind and "disagrees at the level" in block)
+    # The allowance is a multiple of what rounding does, which differs between machines.
+    assert shown.splitlines()[3] in told.stderr
+    assert re.sub(r"[\d.e-]+$", "", shown.splitlines()[1]) in told.stderr

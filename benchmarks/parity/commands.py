@@ -1,0 +1,65 @@
+"""The commands about agreement: python -m benchmarks mutants | golden | parity."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from core_torch.contract.command_line import prepare_output
+from core_torch.contract.errors import ParityError
+
+
+def add_commands(commands: Any) -> None:
+    """To a parser's subcommands."""
+    commands.add_parser("mutants", help="the mutation table: every known bug on every architecture")
+    goldens = commands.add_parser("golden", help="make the golden traces")
+    goldens.add_argument("--output", metavar="DIR", required=True, help="for eighteen .npz files")
+    goldens.add_argument("--size", default="slim", metavar="SIZE", help="slim (default) or full: 1 GB, an hour")
+    parity = commands.add_parser("parity", help="hold a worker, in any language, against a golden trace")
+    parity.add_argument("golden", metavar="NAME", help="such as conv-deep-contractive")
+    parity.add_argument("worker", nargs=argparse.REMAINDER, metavar="COMMAND", help="a framework's name, or a command")
+    parity.add_argument("--steps", type=int, default=10, metavar="N", help="1, 10 (default) or 100")
+    parity.add_argument("--dtype", default="float32", metavar="TYPE", help="float32 (default) or float64")
+
+
+def mutants(options: argparse.Namespace) -> int:
+    """Print the table; 1 if a bug survives."""
+    from benchmarks.parity.mutants import SURVIVES, markdown, mutation_table
+
+    rows = dict(mutation_table())
+    print(markdown(rows), end="")
+    return int(any(SURVIVES in row.values() for row in rows.values()))
+
+
+def golden(options: argparse.Namespace) -> None:
+    """Write the golden traces."""
+    from benchmarks.parity.golden import write_goldens
+
+    for path in write_goldens(prepare_output(options.output), size=options.size):
+        print(path)
+
+
+def parity(options: argparse.Namespace) -> int:
+    """Print the levels, or what is wrong; 1 if the worker disagrees."""
+    from benchmarks.cases import FRAMEWORKS
+    from benchmarks.parity import assert_parity
+    from core_torch.contract.errors import ConfigError
+
+    if not options.worker:
+        raise ConfigError(f"worker: found none, allowed: a command, or one of {', '.join(FRAMEWORKS)}")
+    is_framework = len(options.worker) == 1 and options.worker[0] in FRAMEWORKS
+    candidate = options.worker[0] if is_framework else options.worker
+    try:
+        checks = assert_parity(options.golden, candidate, steps=options.steps, dtype=options.dtype)
+    except ParityError as error:
+        print(error)
+        return 1
+    for check in checks:
+        print(f"{check.check:12} {check.value:9.1e}  allowed {check.tolerance:.1e}")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
+    "mutants": mutants,
+    "golden": golden,
+    "parity": parity,
+}
