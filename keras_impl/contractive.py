@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+UNITS = 16  # of the code, whose Jacobians go back together: all at once, oneDNN sums a kernel's gradient less exactly
 SLOPES = {
     "relu": lambda a: ops.cast(a > 0, a.dtype),
     "sigmoid": lambda a: ops.sigmoid(a) * ops.sigmoid(-a),
@@ -43,10 +44,13 @@ def jacobian_norm_squared(encoder: keras.Model, inputs: Any) -> Any:
     *stages, (code, _, slope) = _stages(encoder, inputs)
     if not stages:
         return ops.sum(ops.square(slope) * ops.sum(ops.square(code.kernel), axis=0), axis=1)
-    rows = slope[:, :, None] * ops.transpose(code.kernel)  # (N, code units, inputs of the code layer)
-    for layer, x, slope in reversed(stages):
-        rows = _pull_back(layer, x, slope, rows)
-    return ops.sum(ops.square(rows), axis=tuple(range(1, len(rows.shape))))
+    total, jacobian = 0.0, slope[:, :, None] * ops.transpose(code.kernel)  # (N, code units, inputs of the code layer)
+    for start in range(0, jacobian.shape[1], UNITS):
+        rows = jacobian[:, start : start + UNITS]
+        for layer, x, slope in reversed(stages):
+            rows = _pull_back(layer, x, slope, rows)
+        total = total + ops.sum(ops.square(rows), axis=tuple(range(1, len(rows.shape))))
+    return total
 
 
 def _stages(encoder: keras.Model, x: Any) -> list[tuple[keras.Layer, Any, Any]]:
@@ -57,7 +61,7 @@ def _stages(encoder: keras.Model, x: Any) -> list[tuple[keras.Layer, Any, Any]]:
             product = ops.matmul if isinstance(layer, layers.Dense) else layer.convolution_op
             a = product(x, layer.kernel)
             a = a + layer.bias if layer.use_bias else a
-            stages.append((layer, x, SLOPES[keras.activations.serialize(layer.activation)](a)))
+            stages.append((layer, x, SLOPES[layer.activation.__name__](a)))
             x = layer.activation(a)
         elif isinstance(layer, (layers.MaxPooling2D, layers.ZeroPadding2D, layers.Flatten)):
             stages.append((layer, x, None))

@@ -14,7 +14,8 @@ from keras_impl.contractive import ContractiveAutoencoder
 
 def objective(model: keras.Model, inputs: Any, targets: Any) -> Any:
     """The loss of a training step: the mean squared error over images and pixels, and a contractive model's penalty."""
-    error = ops.mean(ops.square(model(inputs, training=True) - targets))
+    errors = ops.mean(ops.square(model(inputs, training=True) - targets), axis=1)
+    error = ops.mean(errors)  # as in Keras's own: XLA on a CPU sums one number after another, and loses digits
     return error + model.penalty(inputs) if isinstance(model, ContractiveAutoencoder) else error
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.parity.bugs import BUGS, Bug
 from benchmarks.parity.diagnosis import explain
-from benchmarks.parity.golden import SLIM, slim_judges
+from benchmarks.parity.golden import SLIM, golden_judges
 from benchmarks.parity.judge import Judge, agree
 from benchmarks.parity.matrix import Cell, Judges
 from benchmarks.parity.mutants import NOWHERE, SURVIVES, cells_of, mutation_table, verdict
@@ -23,7 +23,7 @@ LEAST_BUGS = 25  # that every architecture is tried with
 
 @cache
 def judges(seed: int = 0) -> Judges:
-    return slim_judges(seed=seed)
+    return golden_judges(seed=seed)
 
 
 def judge_for(bug: Bug, model: str) -> Judge | None:
@@ -133,7 +133,7 @@ def test_a_right_port_passes_whatever_the_seed(model, seed):
 def test_a_right_port_passes_a_thousand_times(hundred):
     for seed in range(100 * hundred, 100 * (hundred + 1)):
         model = list(SLIM)[seed % len(SLIM)]
-        judge = slim_judges(seed=seed).judge(Cell(model=model))
+        judge = golden_judges(seed=seed).judge(Cell(model=model))
         checks = judge.check(OtherSummationOrder(judge.problem, dtype="float32"), "")
         assert agree(checks), (seed, model, checks[-1])
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.parity.distance import distances, relative_distance
-from benchmarks.parity.golden import FOLDER, GOLDEN, golden, slim_judges, write_goldens
+from benchmarks.parity.golden import FOLDER, GOLDEN, golden, golden_cell, golden_judges, write_goldens
 from benchmarks.parity.judge import Judge, agree
 from benchmarks.parity.oracle_candidate import OracleCandidate
 from benchmarks.parity.problem import distance_to_kinks
@@ -34,7 +34,7 @@ def test_the_stored_truth_is_what_the_oracle_computes(name):
 @pytest.fixture(scope="module")
 def remade(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("goldens")
-    write_goldens(folder)
+    assert len(list(write_goldens(folder))) == len(GOLDEN)
     return folder
 
 
@@ -47,7 +47,7 @@ def test_the_script_makes_the_committed_files(remade, name):
 
 
 def test_other_digits_would_make_other_files():
-    other = slim_judges(seed=1).judge(GOLDEN["shallow-standard"])
+    other = golden_judges(seed=1).judge(golden_cell("shallow-standard"))
     assert relative_distance(other.problem.weights, golden("shallow-standard").problem.weights) > 0.1
 
 
@@ -116,6 +116,19 @@ def test_pickled_objects_are_refused(tmp_path):
     np.savez(tmp_path / "shallow-standard.npz", weights=np.array([{"a": 1}], dtype=object))
     with pytest.raises(DataFormatError):
         golden("shallow-standard", folder=tmp_path)
+
+
+def test_a_slim_file_is_not_taken_for_a_full_size_one():
+    with pytest.raises(DataFormatError, match="size full"):
+        golden("shallow-standard", size="full")
+
+
+@pytest.mark.slow
+def test_full_size_traces_are_made_on_demand(tmp_path):
+    path = next(write_goldens(tmp_path, size="full"))
+    judge = golden(path.stem, size="full", folder=tmp_path)
+    assert judge.problem.weights["encoder.0.weight"].shape == (200, 784)
+    assert agree(judge.check(OracleCandidate(judge.problem, dtype="float32"), ""))
 
 
 def test_a_judge_carries_its_budget():

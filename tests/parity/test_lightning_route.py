@@ -1,4 +1,7 @@
-"""The benchmark's two Lightning routes against core_torch's: the same weights, bit for bit, on the CPU."""
+"""The benchmark's two Lightning routes against core_torch's: the same weights, bit for bit, on the CPU.
+
+In float64 both are the oracle's to rounding: every layer, loss, gradient, step and state.
+"""
 
 import os
 from collections.abc import Callable
@@ -13,10 +16,13 @@ from benchmarks import route_core_torch, route_lightning
 from benchmarks.cases import RECIPE
 from benchmarks.per_image import PerImageDataset
 from benchmarks.trial import Arrays, Case
-from core_torch.contract.architecture import ARCHITECTURES
+from core_torch.contract.architecture import ARCHITECTURES, Architecture, Convolutional, FullyConnected, describe
 from core_torch.contract.errors import ConfigError
 from core_torch.contract.initial_weights import initial_weights
+from core_torch.contract.oracle import Oracle
+from core_torch.contract.oracle_optimizer import OracleOptimizer
 from core_torch.contract.pixels import load_split, to_unit_range
+from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import ResidentDataset
 
 SPLIT = load_split("digits").take(np.arange(500))
@@ -62,7 +68,7 @@ def test_an_epoch_of_another_number_leaves_other_weights() -> None:
 @pytest.mark.parametrize("model", ["shallow", "deep", "conv-shallow"])
 def test_steps_agree_one_by_one(model: str) -> None:
     one, other = lightning(model=model), core(model=model)
-    assert np.array_equal(one.predict(FIRST), other.predict(FIRST))
+    assert equal(one.activations(FIRST), other.activations(FIRST))
     for batch in (FIRST, SECOND):
         losses, gradients = zip(*(trial.loss_and_gradients(batch, batch) for trial in (one, other)))
         assert losses[0] == losses[1]
@@ -101,6 +107,96 @@ def test_load_forgets_the_momentum(again: Callable, same: bool) -> None:
     again(trial)
     trial.step(FIRST, FIRST)
     assert equal(trial.weights(), once) is same
+
+
+DENSE = FullyConnected(widths=(784, 12, 5), hidden_activation="tanh", code_activation="sigmoid")
+SMOOTH = {"hidden_activation": "tanh", "code_activation": "silu"}
+POOLED = Convolutional(filters=(2, 3), kernel_sizes=(3, 2), code_width=4, **SMOOTH)
+RECIPES = {
+    "sgd": RECIPE.with_changes(momentum=0.0),
+    "nesterov": RECIPE.with_changes(nesterov=True),
+    "adam": Recipe(optimizer="adam", learning_rate=0.01, epsilon=1e-3),
+    "adamw": Recipe(optimizer="adamw", learning_rate=0.01, epsilon=1e-3, weight_decay=0.1),
+    "contractive": RECIPE.with_changes(objective="contractive", contraction=0.5),
+}
+PREPARE = {"core_torch": route_core_torch.prepare, "lightning": route_lightning.prepare}
+ROUNDING = 1e-11  # relative, of a float64 model after three steps
+
+
+def exact_trial(framework: str, architecture: Architecture, recipe: Recipe):
+    """In float64, of an architecture that has no name."""
+    described = Case(framework=framework, model=describe(architecture), batch_size=8, dtype="float64")
+    return PREPARE[framework](described, SPLIT, recipe)
+
+
+def oracle_trial(architecture: Architecture, recipe: Recipe) -> OracleOptimizer:
+    return OracleOptimizer(Oracle(architecture, initial_weights(architecture, seed=recipe.seed)), recipe)
+
+
+def distance(one: Arrays, other: Arrays) -> float:
+    """The largest relative distance; both must hold the same names."""
+    assert one.keys() == other.keys()
+    return max(
+        (float(np.linalg.norm(one[name].ravel() - other[name].ravel()) / np.linalg.norm(other[name])) for name in one),
+        default=0.0,
+    )
+
+
+@pytest.mark.parametrize("architecture", [DENSE, POOLED], ids=["dense", "pooled"])
+@pytest.mark.parametrize("framework", PREPARE)
+def test_activations_are_the_oracle_s_layer_by_layer(framework: str, architecture: Architecture) -> None:
+    trial, oracle = exact_trial(framework, architecture, RECIPE), oracle_trial(architecture, RECIPE).oracle
+    found, expected = trial.activations(FIRST), oracle.activations(FIRST)
+    assert distance(found, expected) < ROUNDING
+    assert {array.dtype for array in found.values()} == {np.dtype(np.float64)}
+    assert all(found[name].shape == expected[name].shape for name in found if name != "input")
+    assert distance(trial.activations(FIRST[::-1].copy()), expected) > 1e-3
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("framework", PREPARE)
+def test_three_steps_with_a_new_rate_are_the_oracle_s(framework: str, name: str) -> None:
+    recipe = RECIPES[name]
+    trial, expected, unchanged = exact_trial(framework, POOLED, recipe), *(oracle_trial(POOLED, recipe) for _ in "ab")
+    for number in range(3):
+        if number == 1:
+            trial.set_learning_rate(recipe.learning_rate / 4)
+            expected.learning_rate = recipe.learning_rate / 4
+        batch = ROWS[8 * number : 8 * number + 8]
+        loss, gradients = trial.loss_and_gradients(batch, batch)
+        assert loss == pytest.approx(expected.oracle.loss(batch, batch, contraction=expected.contraction), rel=ROUNDING)
+        assert distance(gradients, expected.gradients(batch, batch)[1]) < ROUNDING
+        assert trial.step(batch, batch) == loss
+        expected.step(batch, batch)
+        unchanged.step(batch, batch)
+    assert distance(trial.weights(), expected.oracle.weights) < ROUNDING
+    assert distance(trial.weights(), unchanged.oracle.weights) > 1e-4
+    assert distance(trial.optimizer_state(), expected.state) < ROUNDING
+
+
+@pytest.mark.parametrize("framework", PREPARE)
+def test_a_contractive_trial_has_the_whole_penalty(framework: str) -> None:
+    trial, oracle = exact_trial(framework, DENSE, RECIPES["contractive"]), oracle_trial(DENSE, RECIPE).oracle
+    inputs, targets = SECOND, SECOND[::-1].copy()
+    loss, gradients = trial.loss_and_gradients(inputs, targets)
+    for contraction, same in ((0.5, True), (0.0, False)):
+        expected = oracle.gradients(inputs, targets, contraction=contraction)
+        assert (loss == pytest.approx(expected[0], rel=ROUNDING)) is same
+        assert (distance(gradients, expected[1]) < ROUNDING) is same
+
+
+@pytest.mark.parametrize("framework", PREPARE)
+def test_load_puts_the_learning_rate_and_the_state_back(framework: str) -> None:
+    trial = exact_trial(framework, DENSE, RECIPES["adam"])
+    assert trial.optimizer_state() == {}
+    start = trial.weights()
+    trial.step(FIRST, FIRST)
+    once = trial.weights()
+    trial.set_learning_rate(1.0)
+    trial.load(start)
+    assert trial.optimizer_state() == {}
+    trial.step(FIRST, FIRST)
+    assert equal(trial.weights(), once)
 
 
 def test_an_epoch_prints_and_leaves_nothing(tmp_path, monkeypatch, capfd) -> None:

@@ -70,13 +70,33 @@ def test_an_epoch_leaves_the_same_weights(model: str, objective: str) -> None:
     assert not equal(fresh(model).state_dict(), expected)
 
 
+OPTIMIZERS = [
+    {"nesterov": True},
+    {"optimizer": "adam", "momentum": 0.0, "epsilon": 1e-2},
+    {"optimizer": "adamw", "momentum": 0.0, "weight_decay": 0.1},
+]
+
+
+@pytest.mark.parametrize("change", OPTIMIZERS, ids=str)
+def test_every_optimizer_leaves_the_same_weights(change: dict[str, Any]) -> None:
+    recipe = RECIPE.with_changes(**change)
+    assert equal(after_lightning("shallow", recipe), after_core("shallow", recipe))
+
+
 def test_two_epochs_follow_two_orders() -> None:
     assert equal(after_lightning("shallow", RECIPE, epochs=2), after_core("shallow", RECIPE, epochs=2))
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"learning_rate": 1.0}, {"momentum": 0.8}, {"seed": 4}, {"batch_size": 127}, {"objective": "denoising"}],
+    [
+        {"learning_rate": 1.0},
+        {"momentum": 0.8},
+        {"nesterov": True},
+        {"seed": 4},
+        {"batch_size": 127},
+        {"objective": "denoising"},
+    ],
     ids=str,
 )
 def test_a_loop_that_differs_in_one_number_leaves_other_weights(change: dict[str, Any]) -> None:
@@ -166,6 +186,9 @@ def test_hyperparameters_are_the_plain_arguments() -> None:
         "optimizer": "adam",
         "learning_rate": 0.01,
         "momentum": 0.0,
+        "nesterov": False,
+        "epsilon": 1e-8,
+        "weight_decay": 0.0,
         "schedule": "constant",
         "corruption": "gaussian",
         "corruption_level": 0.2,
