@@ -1,16 +1,20 @@
-"""python -m benchmarks [run] | compare OLD NEW | markdown RESULTS
+"""python -m benchmarks [run] | compare OLD NEW | verify RESULTS | markdown RESULTS | doctor
 
-Exit 0: all agree. 1: a disagreement, a refused case, or a ratio lost. 2: the arguments are wrong.
+Exit 0: all agree. 1: a disagreement, a refused case, a ratio lost or not confirmed. 2: the arguments are wrong.
 """
 
 import argparse
 import json
 import re
+import signal
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from benchmarks.cases import FRAMEWORKS
+from benchmarks.parity import commands as parity_commands
 from benchmarks.suites import SUITES
 from core_torch.contract.command_line import (
     Parser,
@@ -39,6 +43,7 @@ def build_parser() -> Parser:
     """The commands and their options."""
     parser = Parser(prog="python -m benchmarks", description="Prove that the frameworks agree, then time them.")
     commands = parser.add_subparsers(dest="command", required=True)
+    parity_commands.add_commands(commands)
     runner = commands.add_parser("run", help="the default")
     runner.add_argument("--suite", default="quick", help=f"one of {', '.join(SUITES)} (default quick)")
     listed = f"comma-separated, of {','.join(FRAMEWORKS)} (default all)"
@@ -50,10 +55,16 @@ def build_parser() -> Parser:
     comparison = commands.add_parser("compare", help="two results files side by side")
     comparison.add_argument("old", metavar="OLD.json")
     comparison.add_argument("new", metavar="NEW.json")
-    comparison.add_argument("--threshold", type=float, default=0.1, help="share of a ratio to lose (default 0.1)")
+    repetition = commands.add_parser("verify", help="run a results file's command again: does it confirm the ratios?")
+    repetition.add_argument("results", metavar="RESULTS.json")
+    repetition.add_argument("--data-root", metavar="DIR", help="of the dataset, as for run")
+    repetition.add_argument("--output", metavar="DIR", default="out", help="for what the repetition writes")
+    for command in (comparison, repetition):
+        command.add_argument("--threshold", type=float, default=0.1, help="share of a ratio to lose (default 0.1)")
     table = commands.add_parser("markdown", help="the tables of a results file, for a README")
     table.add_argument("results", metavar="RESULTS.json")
-    for command in (runner, comparison):
+    examination = commands.add_parser("doctor", help="what would make measurements on this machine unreliable")
+    for command in (runner, comparison, repetition, examination):
         command.add_argument("--json", metavar="FILE", help="also write the printed values there")
     return parser
 
@@ -75,6 +86,12 @@ def run_suite(options: argparse.Namespace) -> int:
 
     environment = describe_environment(seed=options.seed, device=device)
     results = Results(["python", "-m", "benchmarks", *without_folders(sys.argv[1:])], environment, options.dataset)
+
+    def save() -> None:
+        results.write(output / "results.json")
+        write_report(results, output / "report.html")
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was found is kept then, too
     runner = Runner(
         results,
         split,
@@ -82,13 +99,13 @@ def run_suite(options: argparse.Namespace) -> int:
         device=device,
         seed=options.seed,
         say=lambda line: print(line, file=sys.stderr, flush=True),
-        save=lambda: results.write(output / "results.json"),
+        save=save,
     )
     try:
         runner.run(SUITES[options.suite])
     finally:
-        runner.save()
-    write_report(results, plot_ratios(results, output), output / "report.html")
+        save()
+    plot_ratios(results, output)
     print_table(results)
     if options.json:
         results.write(Path(options.json))
@@ -131,12 +148,68 @@ def run_comparison(options: argparse.Namespace) -> int:
     check_number("threshold", options.threshold, minimum=0)
     check_results(options)
     rows, kept = compare(Path(options.old), Path(options.new), threshold=options.threshold)
+    _print_rows(rows, options.json)
+    return 0 if kept else 1
+
+
+def _print_rows(rows: list[dict[str, Any]], json_file: str | None) -> None:
     for row in rows:
         said = "LOST" if row["lost"] else "moved" if row["distinguishable"] else "not distinguishable"
-        print(f"{row['case']}: {row['contender']} ({row['clock']})  {row['old']:.2f} -> {row['new']:.2f}  {said}")
+        old, new = (
+            f"{row[name]:.2f} [{row[f'{name}_interval'][0]:.2f}, {row[f'{name}_interval'][1]:.2f}]"
+            for name in ("old", "new")
+        )
+        print(f"{row['case']}: {row['contender']} ({row['clock']})  {old} -> {new}  {said}")
+    if json_file:
+        write_atomically(Path(json_file), (json.dumps(rows, indent=1) + "\n").encode())
+
+
+def run_verification(options: argparse.Namespace) -> int:
+    """Run the command of a results file again; 1 if a ratio is not confirmed, or the run itself fails."""
+    from benchmarks.compare import compare, rejected
+    from benchmarks.results_file import Results, read_results
+
+    check_number("threshold", options.threshold, minimum=0)
+    check_results(options)
+    stored = Results.from_content(read_results(Path(options.results)))
+    repeated = _stored_options(stored.command)
+    for name in ("data_root", "output"):
+        setattr(repeated, name, getattr(options, name))
+    repeated.json = None
+    code = run_suite(repeated)
+    path = Path(options.output) / "results.json"
+    rows, _ = compare(Path(options.results), path, threshold=options.threshold)
+    _print_rows([row for row in rows if row["clock"] == stored.clock], options.json)
+    refuted = rejected(rows, clock=stored.clock, threshold=options.threshold)
+    for row in refuted:
+        print(f"not confirmed: {row['case']}: {row['contender']}")
+    print("REJECTED" if code or refuted else "confirmed")
+    return 1 if code or refuted else 0
+
+
+def _stored_options(command: list[str]) -> argparse.Namespace:
+    """Of the command of a results file; `ConfigError` if it is not a run."""
+    given = command[3:]  # after python -m benchmarks
+    given = given if given[:1] == ["run"] else ["run", *given]
+    if "-h" in given or "--help" in given:
+        raise ConfigError("command: found a call for help, allowed: a run")
+    return build_parser().parse_args(given)
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    """Print what was found; 1 if something should be done about it first."""
+    from benchmarks.doctor import findings
+
+    check_results(options)
+    found = findings()
+    for finding in found:
+        print(f"{'ADVICE' if finding.advice else 'ok':6} {finding.name:14} {finding.found}")
+        if finding.advice:
+            print(f"{'':22}{finding.advice}")
     if options.json:
+        rows = [asdict(finding) for finding in found]
         write_atomically(Path(options.json), (json.dumps(rows, indent=1) + "\n").encode())
-    return 0 if kept else 1
+    return 1 if any(finding.advice for finding in found) else 0
 
 
 def print_markdown(options: argparse.Namespace) -> None:
@@ -148,9 +221,12 @@ def print_markdown(options: argparse.Namespace) -> None:
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
+    **parity_commands.COMMANDS,
     "run": run_suite,
     "compare": run_comparison,
+    "verify": run_verification,
     "markdown": print_markdown,
+    "doctor": run_doctor,
 }
 
 

@@ -1,5 +1,9 @@
-"""The benchmark's matrix: which frameworks, by which data routes, on which models. The one table."""
+"""The benchmark's matrix: which frameworks, by which data routes, with which optimizer. The one table of training.
 
+The contenders of loading are in `loading.py`, the floors in `floors.py`, what a suite runs in `suites.py`.
+"""
+
+import shutil
 from dataclasses import dataclass, field
 
 from core_torch.contract.recipe import Recipe
@@ -7,6 +11,7 @@ from core_torch.contract.recipe import Recipe
 # SGD, because every framework's is the same formula; with momentum, because its forms differ. At a rate of 1 a
 # step is large beside the rounding of a float32 weight, which at 0.1 would hide what an update check is after.
 RECIPE = Recipe(optimizer="sgd", learning_rate=1.0, momentum=0.9, batch_size=512, validation_fraction=0)
+RECIPES = {"sgd": RECIPE, "adam": RECIPE.with_changes(optimizer="adam", learning_rate=1e-3, momentum=0.0)}
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ FRAMEWORKS = {
         {
             "lean": "FastMNIST on the device, the readable loop",
             "tutorial": "DataLoader(MNIST, ToTensor), 0 workers, the readable loop",
+            "fused": "as lean, with PyTorch's fused optimizer",
+            "compiled": "as lean, the model through torch.compile",
         },
     ),
     "lightning": Framework(
@@ -41,6 +48,8 @@ FRAMEWORKS = {
         {
             "lean": "Trainer(barebones=True) over FastMNIST batches",
             "default": "Trainer at its defaults over DataLoader(MNIST, ToTensor), 0 workers",
+            "no-extras": "the same without progress bar, summary, logger and checkpoints",
+            "barebones": "the same with Trainer(barebones=True)",
         },
     ),
     "keras-tensorflow": _keras("tensorflow", **{"tf.data": "model.fit on tf.data: shuffle, batch, prefetch"}),
@@ -48,3 +57,12 @@ FRAMEWORKS = {
     "keras-torch": _keras("torch"),
 }
 BASELINE = ("core_torch", "lean")
+ONE_SHUFFLE = frozenset({"lean", "fused", "compiled"})  # routes in the contract's order, comparable weight by weight
+EXTRA = frozenset({"fused", "compiled", "no-extras", "barebones"})  # routes that only a suite with extras times
+
+
+def routes_of(framework: str, *, extras: bool) -> list[str]:
+    """Those to time; torch.compile needs a C++ compiler for a processor, and is left out where there is none."""
+    routes = [route for route in FRAMEWORKS[framework].routes if extras or route not in EXTRA]
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    return [route for route in routes if route != "compiled" or compiler]

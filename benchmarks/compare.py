@@ -27,6 +27,14 @@ def compare(old_path: Path, new_path: Path, *, threshold: float = THRESHOLD) -> 
     return rows, not any(row["lost"] for row in rows)
 
 
+def rejected(rows: list[dict[str, Any]], *, clock: str, threshold: float = THRESHOLD) -> list[dict[str, Any]]:
+    """The rows of `compare`, by that clock, that a repetition does not confirm: intervals apart, and by more than
+    `threshold` of the ratio, in either direction.
+    """
+    apart = [row for row in rows if row["clock"] == clock and row["distinguishable"]]
+    return [row for row in apart if abs(row["change"]) > threshold]
+
+
 def _key(row: dict[str, Any]) -> tuple[str, ...]:
     return row["case"], row["contender"], row["baseline"], row["clock"]
 
@@ -40,6 +48,8 @@ def _row(key: tuple[str, ...], old: dict[str, Any], new: dict[str, Any], *, thre
         "clock": key[3],
         "old": old["median"],
         "new": new["median"],
+        "old_interval": [old["low"], old["high"]],
+        "new_interval": [new["low"], new["high"]],
         "change": change,
         "distinguishable": apart,
         "lost": apart and change < -threshold,

@@ -63,14 +63,15 @@ def _memory_bytes() -> int | None:
 
 
 def _gpu_name() -> str | None:
-    return _output(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"])
+    return output_of(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"])
 
 
 def _commit() -> str | None:
-    return _output(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"])
+    return output_of(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"])
 
 
-def _output(command: list[str]) -> str | None:
+def output_of(command: list[str]) -> str | None:
+    """What a command prints; None if it cannot be run or fails."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):

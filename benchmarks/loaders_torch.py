@@ -9,6 +9,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, T
 from benchmarks.loading import LoadingTrial
 from benchmarks.per_image import PerImageDataset
 from benchmarks.trial import Case
+from core_torch.contract.batch_order import epoch_order
 from core_torch.contract.pixels import Split, to_unit_range
 from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import ResidentDataset
@@ -67,6 +68,24 @@ def resident(split: Split, batch_size: int, *, residency: str, device: str, seed
     return lambda epoch: (inputs for inputs, _ in dataset.batches(batch_size, seed=seed, epoch=epoch))
 
 
+def resident_one_by_one(split: Split, batch_size: int) -> Loader:
+    """The resident dataset where a tutorial has torchvision's: collated from single images."""
+    loader: DataLoader = DataLoader(ResidentDataset(split), batch_size=batch_size, shuffle=True)
+    return lambda epoch: (images for images, _ in loader)
+
+
+def permuted(split: Split, batch_size: int, *, device: str, seed: int) -> Loader:
+    """One gather an epoch; a batch is a view, valid until the next epoch."""
+    images = _floats(split).to(device)
+    buffer = torch.empty_like(images)
+
+    def batches(epoch: int) -> Iterable[torch.Tensor]:
+        order = torch.from_numpy(epoch_order(len(images), seed=seed, epoch=epoch)).to(device)
+        return torch.index_select(images, 0, order, out=buffer).split(batch_size)
+
+    return batches
+
+
 def _floats(split: Split) -> torch.Tensor:
     return torch.from_numpy(to_unit_range(split.images)).unsqueeze(1)
 
@@ -85,6 +104,10 @@ def build_loader(case: Case, split: Split, recipe: Recipe) -> Loader:
             return getitems(split, size)
         case "batch-sampler":
             return batch_sampler(split, size)
+        case "fast-mnist-dataloader":
+            return resident_one_by_one(split, size)
+        case "permuted":
+            return permuted(split, size, device=case.device, seed=recipe.seed)
         case _:
             residency = case.route.removeprefix("fast-mnist-")
             return resident(split, size, residency=residency, device=case.device, seed=recipe.seed)

@@ -2,7 +2,7 @@
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,14 +18,26 @@ _TORCH = Framework(
         "tensor-dataset": "DataLoader(TensorDataset)",
         "getitems": "DataLoader over a dataset with __getitems__",
         "batch-sampler": "DataLoader(sampler=BatchSampler, batch_size=None)",
+        "fast-mnist-dataloader": "FastMNIST inside a DataLoader, one image at a time",
         "fast-mnist-float32": "FastMNIST, float32 residency",
         "fast-mnist-uint8": "FastMNIST, uint8 residency, converted per batch",
+        "permuted": "the whole split gathered once an epoch into one buffer, batches are slices of it",
     },
 )
-_TENSORFLOW = Framework("benchmarks.loaders_tensorflow", {"tf.data": "shuffle, batch, prefetch"})
+_TENSORFLOW = Framework(
+    "benchmarks.loaders_tensorflow",
+    {"tf.data": "shuffle, batch, prefetch", "tf.data-cache": "uint8 converted by map, cached, then as tf.data"},
+)
 LOADERS = dict.fromkeys(_TORCH.routes, _TORCH) | dict.fromkeys(_TENSORFLOW.routes, _TENSORFLOW)
 BASELINE = "dataloader"
+EXTRA = frozenset({"fast-mnist-dataloader", "permuted", "tf.data-cache"})  # only a suite with extras times them
 UNPINNED = frozenset({"dataloader-2-workers"})  # needs the other core for its workers
+
+
+def routes_of(frameworks: Collection[str], *, extras: bool) -> list[str]:
+    """The loaders to time beside these frameworks; tf.data only where TensorFlow is asked for."""
+    named = [route for route in LOADERS if extras or route not in EXTRA]
+    return [route for route in named if route not in _TENSORFLOW.routes or "keras-tensorflow" in frameworks]
 
 
 @dataclass

@@ -36,6 +36,7 @@ from core_torch.contract.pixels import Split
 from core_torch.contract.recipe import Recipe
 
 TIMEOUT_SECONDS = 300  # for one request; the longest, a tutorial epoch of 60,000 images, takes a few
+PROFILED_STEPS = 30
 EXIT_SECONDS = 5  # for a process that has closed its output to end by itself
 SINGLE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -79,6 +80,7 @@ class Worker:
         timeout: float = TIMEOUT_SECONDS,
     ) -> None:
         self.name, self.module, self.timeout = name, module, timeout
+        self.first: Sample | None = None  # the first epoch since `prepare`, compilation included
         self.folder = tempfile.TemporaryDirectory(prefix="benchmark-")
         hidden = {} if device.startswith("cuda") else {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
         core = [str(min(os.sched_getaffinity(0)))] if pinned and hasattr(os, "sched_getaffinity") else []
@@ -145,6 +147,7 @@ class Worker:
 
     def prepare(self, case: Case, split: Split, recipe: Recipe) -> dict[str, Any]:
         """Send the data; the worker imports its framework and builds the trial, in place of an earlier one."""
+        self.first = None
         write_arrays(Path(self.folder.name) / "split.safetensors", {"images": split.images, "labels": split.labels})
         return self.ask(
             do="prepare", case=asdict(case), module=self.module, name=split.name, recipe=recipe.to_dict()
@@ -197,7 +200,21 @@ class Worker:
 
     def time(self, epoch: int) -> Sample:
         """One epoch, by the worker's own clocks."""
-        return Sample(**self.ask(do="time", epoch=epoch))
+        sample = Sample(**self.ask(do="time", epoch=epoch))
+        self.first = self.first or sample
+        return sample
+
+    def profile(self, *, batch_size: int) -> dict[str, Any]:
+        """What the worker says of itself, for the `profiles` of results.json; it trains on while it is asked.
+
+        {"step", "data"}: seconds by the clocks of a step alone, on a batch at hand, and of the delivery alone of an
+        epoch's batches, where the route can tell.
+        """
+        row = self.ask(do="profile", batch_size=batch_size, steps=PROFILED_STEPS)
+        walls = row.pop("step_walls", None)
+        if walls:
+            row["step_seconds_p50"], row["step_seconds_p95"] = map(float, np.quantile(walls, [0.5, 0.95]))
+        return row | ({"first_epoch_seconds": self.first.wall} if self.first else {})
 
     def checksums(self, epoch: int) -> np.ndarray:
         """See `LoadingTrial`."""

@@ -1,37 +1,51 @@
-"""results.json: what is in it, how it is written, and a reader that refuses anything else."""
+"""results.json: what is in it, how it is written, and a reader that refuses anything else.
 
+What a reader may rely on is in results/results.schema.json. Beyond that, no time without a proof: a measurement names
+the passed checks of its contender, and a digest of what it computed.
+"""
+
+import hashlib
 import json
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.parity.judge import Check
+from benchmarks.schema import faults
 from benchmarks.timing import Interval, Sample, interval
 from core_torch.contract.errors import DataFormatError
 from core_torch.contract.weights_file import write_atomically
 
-SCHEMA = 1
-# What a reader may rely on; a float is above 0 and finite.
-HEAD = {"created": str, "command": list, "environment": dict, "dataset": str}
-ENVIRONMENT = {"cpu": str, "versions": dict}
-TABLES: dict[str, dict[str, type]] = {
-    "agreement": {"case": str, "framework": str, "check": str, "passed": bool},
-    "measurements": {"case": str, "contender": str, "unit": str, "samples": list, "median": float},
-    "ratios": {
-        "case": str,
-        "contender": str,
-        "baseline": str,
-        "clock": str,
-        "median": float,
-        "low": float,
-        "high": float,
-    },
-    "floors": {},
-    "refused": {"case": str, "reason": str},
-}
+SCHEMA = 2  # 1, which had no proofs beside its measurements, is still read
+SCHEMA_FILE = Path(__file__).parent / "results" / "results.schema.json"
+CLOCKS = ("cpu", "wall")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a contender did before it was timed: ids of the checks it passed, and a digest of what it computed."""
+
+    agreement: list[str]
+    digest: str
+
+
+def digest_of(arrays: Iterable[np.ndarray]) -> str:
+    """Of the bytes of arrays, one after another: 16 hexadecimal digits of their SHA-256."""
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()[:16]
+
+
+def row_id(row: Mapping[str, Any]) -> str:
+    """Of a row of the agreement table: 16 hexadecimal digits of the SHA-256 of everything else in it."""
+    content = json.dumps({name: value for name, value in row.items() if name != "id"}, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 @dataclass
@@ -39,40 +53,65 @@ class Results:
     """A run, as it grows."""
 
     command: list[str]
-    environment: dict[str, object]
+    environment: dict[str, Any]
     dataset: str
     agreement: list[dict[str, Any]] = field(default_factory=list)
     measurements: list[dict[str, Any]] = field(default_factory=list)
     ratios: list[dict[str, Any]] = field(default_factory=list)
     floors: list[dict[str, Any]] = field(default_factory=list)
+    profiles: list[dict[str, Any]] = field(default_factory=list)
     refused: list[dict[str, Any]] = field(default_factory=list)
 
-    def add_checks(self, checks: list[Check]) -> None:
-        """Agreement rows."""
-        self.agreement += [asdict(check) for check in checks]
+    @classmethod
+    def from_content(cls, content: Mapping[str, Any]) -> "Results":
+        """Of what `read_results` returns."""
+        known = cls.__dataclass_fields__
+        return cls(**{name: value for name, value in content.items() if name in known})
 
-    def add_measurement(self, case: str, contender: str, samples: list[Sample], *, clock: str) -> None:
+    def add_checks(self, checks: list[Check]) -> list[str]:
+        """Agreement rows; their ids."""
+        rows = [_finite(asdict(check)) for check in checks]
+        self.agreement += [row | {"id": row_id(row)} for row in rows]
+        return [row_id(row) for row in rows]
+
+    def add_measurement(self, case: str, contender: str, samples: list[Sample], *, clock: str, work: Work) -> None:
         """Raw samples and their median, in seconds an image by the `cpu` or the `wall` clock."""
-        values = [sample.per_image(clock) for sample in samples]
-        self.measurements.append(
-            {
-                "case": case,
-                "contender": contender,
-                "unit": f"{clock} seconds per image",
-                "samples": values,
-                **asdict(interval(values)),
-                "n": len(values),
-            }
-        )
+        row = {"case": case, "contender": contender} | _samples(samples, clock=clock)
+        self.measurements.append(row | asdict(work))
 
     def add_ratio(self, case: str, contender: str, *, baseline: str, ratio: Interval, pairs: int, clock: str) -> None:
         """How many times faster than the baseline."""
         row = {"case": case, "contender": contender, "baseline": baseline, "clock": clock, "pairs": pairs}
         self.ratios.append(row | asdict(ratio))
 
+    def add_floor(
+        self,
+        case: str,
+        floor: str,
+        samples: list[Sample],
+        *,
+        clock: str,
+        times: Mapping[str, Interval],
+        operations: float = 0.0,
+    ) -> None:
+        """What the hardware needs at least, and how many times that each contender takes.
+
+        Args:
+            operations: multiplications and additions an image; 0 where they are not what is counted.
+        """
+        row = {"case": case, "floor": floor} | _samples(samples, clock=clock)
+        rate = operations / row["median"] / 1e9 if operations else None
+        table = [{"contender": contender} | asdict(ratio) for contender, ratio in times.items()]
+        self.floors.append(row | {"gigaflops": rate, "times": table})
+
     def refuse(self, case: str, reason: str) -> None:
         """A case that is not timed, and why."""
         self.refused.append({"case": case, "reason": reason})
+
+    @property
+    def clock(self) -> str:
+        """The one to judge by: processor time, but wall time where an accelerator works beside the processor."""
+        return "wall" if str(self.environment.get("device", "cpu")).startswith("cuda") else "cpu"
 
     @property
     def passed(self) -> bool:
@@ -85,6 +124,11 @@ class Results:
         write_atomically(path, (json.dumps(_finite(content), indent=1) + "\n").encode())
 
 
+def _samples(samples: list[Sample], *, clock: str) -> dict[str, Any]:
+    values = [sample.per_image(clock) for sample in samples]
+    return {"unit": f"{clock} seconds per image", "samples": values, **asdict(interval(values)), "n": len(values)}
+
+
 def _finite(value: Any) -> Any:
     """Infinity and NaN, which JSON does not have, as strings."""
     if isinstance(value, float) and value - value != 0:
@@ -94,8 +138,13 @@ def _finite(value: Any) -> Any:
     return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
+@cache
+def _schema() -> dict[str, Any]:
+    return json.loads(SCHEMA_FILE.read_bytes())
+
+
 def read_results(path: Path) -> dict[str, Any]:
-    """A results file that is whole and of this schema.
+    """A results file that is whole, of this schema, and proves what it timed.
 
     Raises:
         DataFormatError: anything else.
@@ -103,37 +152,27 @@ def read_results(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
         json.dumps(content, ensure_ascii=False).encode()  # refuses an escape that is half a character
+        fault = next(faults(content, _schema()), None)
     except OSError as error:
         raise DataFormatError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise DataFormatError(f"{path}: is not JSON ({error})") from error
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise DataFormatError(f"{path}: is not a results file of schema {SCHEMA}")
-    _check_fields(content, HEAD, where=f"{path}: the file")
-    _check_fields(content["environment"], ENVIRONMENT, where=f"{path}: environment")
-    for table, columns in TABLES.items():
-        if not isinstance(content.get(table), list):
-            raise DataFormatError(f"{path}: {table} is not a list of rows")
-        for number, row in enumerate(content[table]):
-            _check_fields(row, columns, where=f"{path}: {table}[{number}]")
-    measured = {(row["case"], row["contender"], row["unit"].split(" ")[0]) for row in content["measurements"]}
-    for number, row in enumerate(content["ratios"]):
-        if (row["case"], row["contender"], row["clock"]) not in measured:
-            raise DataFormatError(f"{path}: ratios[{number}] has no measurement")
+    fault = fault or next(_unfounded(content), None)
+    if fault:
+        raise DataFormatError(f"{path}: {fault}")
     return content
 
 
-def _check_fields(found: object, expected: Mapping[str, type], *, where: str) -> None:
-    if not isinstance(found, dict):
-        raise DataFormatError(f"{where} is not a table")
-    for name, kind in expected.items():
-        value = found.get(name)
-        if kind is float:
-            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            # The largest float, because a whole number in JSON may be larger.
-            right = is_number and 0 < value <= sys.float_info.max  # type: ignore[operator]
-        else:
-            right = isinstance(value, kind)
-        if not right:
-            wanted = "a number above 0" if kind is float else f"a {kind.__name__}"
-            raise DataFormatError(f"{where} has no {name} that is {wanted}")
+def _unfounded(content: dict[str, Any]) -> Iterator[str]:
+    """Ratios without times; times without a passed check of that contender in that case."""
+    measured = {(row["case"], row["contender"], row["unit"].split(" ")[0]) for row in content["measurements"]}
+    for number, row in enumerate(content["ratios"]):
+        if (row["case"], row["contender"], row["clock"]) not in measured:
+            yield f"ratios[{number}] has no measurement"
+    if content["schema"] == 1:
+        return
+    passed = {row["id"]: row for row in content["agreement"] if row["passed"] and row["id"] == row_id(row)}
+    for number, row in enumerate(content["measurements"]):
+        own = {(proof["case"], proof["framework"]) for name in row["agreement"] if (proof := passed.get(name))}
+        if not set(row["agreement"]) <= passed.keys() or (row["case"], row["contender"]) not in own:
+            yield f"measurements[{number}] has no passed check of its contender"

@@ -1,6 +1,7 @@
 """core_torch's side of the benchmark: the readable loop over a resident dataset, or over the tutorial's DataLoader."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,26 +17,38 @@ from core_torch.models.autoencoder import Autoencoder, build_autoencoder, load_r
 from core_torch.objectives.contractive import ContractiveLoss
 from core_torch.training.loop import Criterion, build_criterion, build_optimizer, train_epoch
 
+FUSED_SETTINGS = ("lr", "momentum", "nesterov", "betas", "eps", "weight_decay")
+
 
 class TorchTrial:
     """See `benchmarks.trial.Trial`."""
 
     def __init__(self, case: Case, split: Split, recipe: Recipe) -> None:
-        check_choice("route", case.route, ("lean", "tutorial"))
-        self.case, self.recipe = case, recipe
+        check_choice("route", case.route, ("lean", "tutorial", "fused", "compiled"))
+        self.case, self.recipe, self.count = case, recipe, len(split)
         self.dtype = getattr(torch, case.dtype)
         self.model = build_autoencoder(case.architecture, seed=recipe.seed).to(case.device, self.dtype)
+        self.trained: Any = torch.compile(self.model) if case.route == "compiled" else self.model
         self.criterion = exact(build_criterion(self.model, recipe))
-        self.optimizer = build_optimizer(self.model, recipe)
-        if case.route == "lean":
-            self.dataset = ResidentDataset(split, device=case.device)
+        self.optimizer = self._new_optimizer()
+        self.loader: DataLoader | None = None
+        if case.route == "tutorial":
+            self.loader = DataLoader(PerImageDataset(split), batch_size=case.batch_size, shuffle=True)
         else:
-            self.loader: DataLoader = DataLoader(PerImageDataset(split), batch_size=case.batch_size, shuffle=True)
+            self.dataset = ResidentDataset(split, device=case.device)
 
     def load(self, weights: Arrays) -> None:
         """Set every weight; forget the momentum."""
         load_reference_weights(self.model, weights)
-        self.optimizer = build_optimizer(self.model, self.recipe)
+        self.optimizer = self._new_optimizer()
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        optimizer = build_optimizer(self.model, self.recipe)
+        if self.case.route == "fused":
+            settings = {name: value for name, value in optimizer.defaults.items() if name in FUSED_SETTINGS}
+            kind: Any = type(optimizer)
+            return kind(self.model.parameters(), **settings, fused=True)
+        return optimizer
 
     def weights(self) -> Arrays:
         """The current weights."""
@@ -64,15 +77,18 @@ class TorchTrial:
 
     def epoch(self, epoch: int) -> int:
         """One pass by the case's route."""
-        if self.case.route == "lean":
-            self._run(self.dataset.batches(self.case.batch_size, seed=self.recipe.seed, epoch=epoch))
-            return len(self.dataset)
-        batches = ((images.to(self.case.device), images.to(self.case.device).flatten(1)) for images, _ in self.loader)
-        self._run(batches)
-        return len(self.loader.dataset)  # type: ignore[arg-type]
+        self._run(self.batches(epoch))
+        return self.count
+
+    def batches(self, epoch: int) -> Iterable[Batch]:
+        """What it trains on, on the device."""
+        if self.loader is None:
+            return self.dataset.batches(self.case.batch_size, seed=self.recipe.seed, epoch=epoch)
+        device = self.case.device
+        return ((images.to(device), images.to(device).flatten(1)) for images, _ in self.loader)
 
     def _run(self, batches: Iterable[Batch]) -> float:
-        return train_epoch(self.model, batches, criterion=self.criterion, optimizer=self.optimizer)
+        return train_epoch(self.trained, batches, criterion=self.criterion, optimizer=self.optimizer)
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array).to(self.case.device, self.dtype)

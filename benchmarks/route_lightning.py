@@ -24,6 +24,18 @@ from core_torch.models.autoencoder import build_autoencoder, load_reference_weig
 from lightning_impl.datamodule import EpochOrder, ResidentBatches, with_targets
 from lightning_impl.module import LitAutoencoder
 
+BAREBONES = {"barebones": True}
+TRAINERS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "no-extras": {
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+        "logger": False,
+    },
+    "barebones": BAREBONES,
+}
+
 
 class KeptOptimizer(LitAutoencoder):
     """Keeps its momentum from one `fit` to the next."""
@@ -40,7 +52,7 @@ class LightningTrial:
     """See `benchmarks.trial.Trial`."""
 
     def __init__(self, case: Case, split: Split, recipe: Recipe) -> None:
-        check_choice("route", case.route, ("lean", "default"))
+        check_choice("route", case.route, ("lean", *TRAINERS))
         self.case, self.recipe, self.device = case, recipe, torch.device(case.device)
         self.dtype = getattr(torch, case.dtype)
         self.lit = KeptOptimizer.wrap(build_autoencoder(case.architecture, seed=recipe.seed), recipe).to(self.dtype)
@@ -96,13 +108,16 @@ class LightningTrial:
     def epoch(self, epoch: int) -> int:
         """One `fit` of one epoch, the start and end of its Trainer included."""
         with quiet(), tempfile.TemporaryDirectory() as folder:
-            if self.case.route == "lean":
-                order = EpochOrder(self.count, seed=self.recipe.seed, first_epoch=epoch)
-                batches = ResidentBatches(self.dataset, self.case.batch_size, sampler=order)
-                self._trainer(barebones=True).fit(self.lit, batches)
-            else:
-                self._trainer(default_root_dir=folder).fit(self.lit, self.loader)
+            options = TRAINERS.get(self.case.route, BAREBONES)
+            self._trainer(default_root_dir=folder, **options).fit(self.lit, self.batches(epoch))
         return self.count
+
+    def batches(self, epoch: int) -> ResidentBatches | DataLoader:
+        """What the Trainer is given."""
+        if self.case.route != "lean":
+            return self.loader
+        order = EpochOrder(self.count, seed=self.recipe.seed, first_epoch=epoch)
+        return ResidentBatches(self.dataset, self.case.batch_size, sampler=order)
 
     def _trainer(self, **options: Any) -> L.Trainer:
         accelerator = "gpu" if self.device.type == "cuda" else self.device.type
@@ -113,8 +128,8 @@ class LightningTrial:
         self.lit.to(self.device)
         if self.lit.kept:
             self.lit.kept.load_state_dict(self.lit.kept.state_dict())
-        inputs, targets = (torch.from_numpy(array).to(self.device, self.dtype) for array in (inputs, targets))
-        return inputs, targets
+        on_device = [torch.from_numpy(array).to(self.device, self.dtype) for array in (inputs, targets)]
+        return on_device[0], on_device[1]
 
 
 @contextmanager

@@ -3,20 +3,23 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks import cases, loading
+from benchmarks import cases, floors, loading
+from benchmarks.contest import Contender, Contest
 from benchmarks.epoch_agreement import EpochJudge, rows
 from benchmarks.parity.judge import Check, agree
 from benchmarks.parity.matrix import Cell, Judges
 from benchmarks.parity.tolerances import SAME_IMAGES
 from benchmarks.process import Worker, WorkerError
-from benchmarks.results_file import Results
-from benchmarks.suites import LOADING_SIZE, TRAINING_SIZE, Suite
-from benchmarks.timing import Sample, in_turns, speed_ratio, warm_up
+from benchmarks.progress import Progress
+from benchmarks.results_file import Results, Work, digest_of
+from benchmarks.suites import Loading, Suite, Training
 from benchmarks.trial import Case
+from core_torch.contract.architecture import architecture_named
 from core_torch.contract.pixels import Split
 
 JUDGED_IMAGES = 2000  # from which agreement's batches are taken
@@ -30,7 +33,7 @@ class Runner:
 
     Args:
         results: filled as the run goes on.
-        split: the images. Agreement uses them as they are; timing repeats them to MNIST's size.
+        split: the images. Agreement uses them as they are; timing repeats or cuts them to the suite's sizes.
         frameworks: names in `cases.FRAMEWORKS`.
         save: called after every stage, so that an interrupted run leaves what it found.
     """
@@ -39,28 +42,35 @@ class Runner:
         self, results: Results, split: Split, *, frameworks: list[str], device: str, seed: int, say: Say, save: Save
     ) -> None:
         self.results, self.split, self.frameworks, self.device = results, split, frameworks, device
-        self.recipe = replace(cases.RECIPE, seed=seed)
-        self.say, self.save = say, save
+        self.seed, self.say, self.save = seed, say, save
         self.workers = ExitStack()
         self.lean: dict[str, Worker] = {}
         self.judges = Judges(rows(split.take(np.arange(min(len(split), JUDGED_IMAGES)))), seed=seed)
         self.disagreeing: set[tuple[str, str]] = set()  # (framework, model): not timed
+        self.proofs: dict[tuple[str, Cell], list[str]] = {}  # of lean routes: ids of the checks passed
 
     def run(self, suite: Suite) -> None:
         """Agreement first; nothing that disagrees is timed."""
         if suite.training and cases.BASELINE[0] not in self.frameworks:
             # What every ratio is taken to is proved as well.
             self.frameworks = [cases.BASELINE[0], *self.frameworks]
+        kinds = [*("prove" for _ in suite.cells), *("train" for _ in suite.training), *("load" for _ in suite.loading)]
+        progress = Progress(kinds, self.say)
+        self.say = progress.say
         # One thread: two of OpenBLAS's on two busy cores made the oracle eighteen times slower.
         with threadpool_limits(1), self.workers:
             for cell in suite.cells:
-                self.prove(cell)
+                with progress.stage():
+                    self.prove(cell)
                 self.save()
-            for model, batch_size in suite.training:
-                self.time_training(model, batch_size, blocks=suite.blocks)
+            self.workers.close()  # what is timed starts afresh
+            for training in suite.training:
+                with progress.stage():
+                    self.time_training(training, suite)
                 self.save()
-        for batch_size in suite.loading_batches:
-            self.time_loading(batch_size, blocks=suite.blocks)
+        for load in suite.loading:
+            with progress.stage():
+                self.time_loading(load, suite)
             self.save()
 
     def prove(self, cell: Cell) -> None:
@@ -78,122 +88,137 @@ class Runner:
                 self._refuse(f"{cell}, {framework}", str(error))
                 self.disagreeing.add((framework, cell.model))
                 continue
-            self._record(checks)
+            self.proofs[framework, cell] = self._record(checks)
             if not agree(checks):
                 self._refuse(f"{cell}, {framework}", f"disagrees at: {checks[-1].check}")
                 self.disagreeing.add((framework, cell.model))
 
-    def time_training(self, model: str, batch_size: int, *, blocks: int) -> None:
+    def time_training(self, training: Training, suite: Suite) -> None:
         """One epoch of every route of the frameworks that agree, beside core_torch's lean route."""
-        frameworks = [name for name in self.frameworks if (name, model) not in self.disagreeing]
-        split = self.split.at_least(TRAINING_SIZE)
-        name = f"training {model}, batch {batch_size}, {split.name}"
-        recipe = self.recipe.with_changes(batch_size=batch_size)
-        contenders: dict[str, Worker] = {}
+        model, size = training.model, training.batch_size
+        split = of_size(self.split, training.images)
+        kind = "" if training.optimizer == "sgd" else f" by {training.optimizer}"
+        name = f"training {model}{kind}, batch {size}, {split.name}"
+        recipe = cases.RECIPES[training.optimizer].with_changes(batch_size=size, seed=self.seed)
         judge = EpochJudge(name, model, split, recipe)
-        steps = self.judges.judge(Cell(model=model))
-        with ExitStack() as others:
+        cell = Cell(model=model, optimizer="momentum" if training.optimizer == "sgd" else training.optimizer)
+        frameworks = [framework for framework in self.frameworks if (framework, model) not in self.disagreeing]
+        contenders: dict[str, Contender] = {}
+        with ExitStack() as stack:
             for framework in sorted(frameworks, key=lambda framework: framework != cases.BASELINE[0]):
-                for route in cases.FRAMEWORKS[framework].routes:
-                    case = Case(
-                        framework=framework, route=route, model=model, batch_size=batch_size, device=self.device
-                    )
+                for route in cases.routes_of(framework, extras=suite.extras):
+                    case = Case(framework=framework, route=route, model=model, batch_size=size, device=self.device)
                     label = f"{framework}/{route}"
                     try:
-                        worker = self._lean_worker(framework) if route == "lean" else self._start(case, others)
-                        checks = []
-                        if route != "lean":  # a program of its own, which has to pass the levels too
-                            worker.prepare(case, split.take(np.arange(1)), steps.problem.recipe)
-                            checks = steps.check(worker, label)
-                        if route == "lean" or agree(checks):
-                            worker.prepare(case, split, recipe)
-                            checks = [*checks, *judge.check(worker, case)]
+                        worker = self._start(label, cases.FRAMEWORKS[framework], stack)
+                        proofs = self.proofs.get((framework, cell), []) if route == "lean" else []
+                        if not proofs:  # a program of its own, which has to pass the levels too
+                            proofs = self._check_steps(worker, case, cell, label)
+                        worker.prepare(case, split, recipe)
+                        proofs = proofs + self._require(judge.check(worker, case))
+                        digest = digest_of(array for _, array in sorted(worker.weights().items()))
+                        own = (floors.OWN_GEMM[framework], "gemm numpy")
+                        contenders[label] = Contender(worker, Work(proofs, digest), own)
                     except WorkerError as error:
                         self._refuse(f"{name}, {label}", str(error))
-                        continue
-                    self._record(checks)
-                    if agree(checks):
-                        contenders[label] = worker
-                    else:
-                        self._refuse(f"{name}, {label}", f"disagrees at: {checks[-1].check}")
-            self._time(name, contenders, baseline="/".join(cases.BASELINE), blocks=blocks)
+            operations = floors.operations_per_image(architecture_named(model), size)
+            target = judge.images_to_target
+            case = Case(framework="floor", model=model, batch_size=size, device=self.device)
+            baseline = "/".join(cases.BASELINE)
+            self._time(name, contenders, baseline, case, split, suite, operations=operations, images_to_target=target)
 
-    def time_loading(self, batch_size: int, *, blocks: int) -> None:
+    def time_loading(self, load: Loading, suite: Suite) -> None:
         """One epoch of every loader that delivers the right images, beside the tutorial's."""
-        split = self.split.at_least(LOADING_SIZE)
-        name = f"loading, batch {batch_size}, {split.name}"
-        recipe = self.recipe.with_changes(batch_size=batch_size)
-        contenders: dict[str, Worker] = {}
+        split, size = of_size(self.split, load.images), load.batch_size
+        name = f"loading, batch {size}, {split.name}"
+        recipe = cases.RECIPE.with_changes(seed=self.seed, batch_size=size)
+        contenders: dict[str, Contender] = {}
         with ExitStack() as stack:
-            for route, framework in loading.LOADERS.items():
-                if framework.module == "benchmarks.loaders_tensorflow" and "keras-tensorflow" not in self.frameworks:
-                    continue
-                case = Case(framework="loading", route=route, batch_size=batch_size, device=self.device)
-                pinned = route not in loading.UNPINNED
+            for route in loading.routes_of(self.frameworks, extras=suite.extras):
+                case = Case(framework="loading", route=route, batch_size=size, device=self.device)
                 try:
-                    worker = stack.enter_context(
-                        Worker(route, module=framework.module, device=self.device, pinned=pinned)
-                    )
+                    worker = self._start(route, loading.LOADERS[route], stack, pinned=route not in loading.UNPINNED)
                     worker.prepare(case, split, recipe)
-                    wrong = loading.wrong_images(worker.checksums(0), split)
+                    delivered = worker.checksums(0)
+                    wrong = loading.wrong_images(delivered, split)
+                    check = Check(name, route, SAME_IMAGES.name, float(wrong), 0.0, wrong == 0)
+                    proofs = self._require([check], reason=f"{wrong:,} images were wrong")
+                    work = Work(proofs, digest_of([np.sort(delivered)]))  # in whatever order
+                    contenders[route] = Contender(worker, work, tuple(floors.DATA))
                 except WorkerError as error:
                     self._refuse(f"{name}, {route}", str(error))
-                    continue
-                check = Check(name, route, SAME_IMAGES.name, float(wrong), 0.0, wrong == 0)
-                self._record([check])
-                if check.passed:
-                    contenders[route] = worker
-                else:
-                    self._refuse(f"{name}, {route}", f"{wrong:,} images were wrong")
-            self._time(name, contenders, baseline=loading.BASELINE, blocks=blocks)
+            self._time(name, contenders, loading.BASELINE, Case(framework="floor", batch_size=size), split, suite)
 
-    def _time(self, name: str, contenders: dict[str, Worker], *, baseline: str, blocks: int) -> None:
-        """Warm up, run in turns, store raw samples and ratios to the baseline by both clocks."""
+    def _time(
+        self,
+        name: str,
+        contenders: dict[str, Contender],
+        baseline: str,
+        floor_case: Case,
+        split: Split,
+        suite: Suite,
+        **facts: Any,
+    ) -> None:
+        """Start the floors that anyone is held to, then hold the contest."""
         if baseline not in contenders:
             self._refuse(name, f"its baseline {baseline} is not there")
             return
-        samples: dict[str, list[Sample]] = {label: [] for label in contenders}
-        runs = {label: worker.time for label, worker in contenders.items()}
-        try:
-            first_epochs = {label: warm_up(run) for label, run in runs.items()}
-            turns = in_turns(runs, blocks=blocks, first_epochs=first_epochs, seed=self.recipe.seed)
-            for block, label, sample in turns:
-                samples[label].append(sample)
-                self.say(f"{name}: block {block + 1} of {blocks}, {label}")
-        except WorkerError as error:
-            self._refuse(name, str(error))
-            return
-        for clock in ("cpu", "wall"):
-            for label, taken in samples.items():
-                self.results.add_measurement(name, label, taken, clock=clock)
-                ratio = speed_ratio(samples[baseline], taken, clock=clock)
-                self.results.add_ratio(
-                    name, label, baseline=baseline, ratio=ratio, pairs=len(taken), clock=clock
+        with ExitStack() as stack:
+            try:
+                workers = {}
+                for floor in dict.fromkeys(floor for each in contenders.values() for floor in each.floors):
+                    workers[floor] = self._start(floor, floors.FLOORS[floor], stack)
+                    workers[floor].prepare(replace(floor_case, route=floor), split, cases.RECIPE)
+                contest = Contest(
+                    name=name,
+                    contenders=contenders,
+                    floors=workers,
+                    baseline=baseline,
+                    images=len(split),
+                    batch_size=floor_case.batch_size,
+                    **facts,
                 )
+                contest.run(self.results, blocks=suite.blocks, seed=self.seed, say=self.say)
+            except WorkerError as error:
+                self._refuse(name, str(error))
+
+    def _check_steps(self, worker: Worker, case: Case, cell: Cell, label: str) -> list[str]:
+        """The levels of a cell, on the very route."""
+        judge = self.judges.judge(cell)
+        worker.prepare(case, self.split.take(np.arange(1)), judge.problem.recipe)
+        return self._require(judge.check(worker, label))
+
+    def _require(self, checks: list[Check], *, reason: str = "") -> list[str]:
+        """Record; the ids of the checks. `WorkerError` if one failed."""
+        proofs = self._record(checks)
+        if not agree(checks):
+            raise WorkerError(reason or f"disagrees at: {checks[-1].check}")
+        return proofs
 
     def _lean_worker(self, framework: str) -> Worker:
-        """One process per framework for agreement and for the lean route, which are the same program."""
+        """One process per framework for all of agreement."""
         if framework not in self.lean or not self.lean[framework].is_alive:
-            case = Case(framework=framework, route="lean", device=self.device)
-            self.lean[framework] = self._start(case, self.workers)
+            self.lean[framework] = self._start(f"{framework}/lean", cases.FRAMEWORKS[framework], self.workers)
         return self.lean[framework]
 
-    def _start(self, case: Case, stack: ExitStack) -> Worker:
-        framework = cases.FRAMEWORKS[case.framework]
-        self.say(f"starting {case.framework}/{case.route}")
-        worker = Worker(
-            f"{case.framework}/{case.route}",
-            module=framework.module,
-            device=self.device,
-            environment=framework.environment,
-        )
+    def _start(self, label: str, framework: cases.Framework, stack: ExitStack, *, pinned: bool = True) -> Worker:
+        self.say(f"starting {label}")
+        environment, module = framework.environment, framework.module
+        worker = Worker(label, module=module, device=self.device, environment=environment, pinned=pinned)
         return stack.enter_context(worker)
 
-    def _record(self, checks: list[Check]) -> None:
-        self.results.add_checks(checks)
+    def _record(self, checks: list[Check]) -> list[str]:
         outcome = "agrees" if agree(checks) else f"DISAGREES at {checks[-1].check}: {checks[-1].value:.1e}"
         self.say(f"{checks[-1].case}: {checks[-1].framework} {outcome}")
+        return self.results.add_checks(checks)
 
     def _refuse(self, case: str, reason: str) -> None:
         self.results.refuse(case, reason)
         self.say(f"refused: {case}: {reason}")
+
+
+def of_size(split: Split, count: int) -> Split:
+    """Repeated or cut to `count` images; the name says so."""
+    if len(split) <= count:
+        return split.at_least(count)
+    return replace(split.take(np.arange(count)), name=f"{split.name} cut to {count:,}")

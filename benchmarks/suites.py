@@ -6,8 +6,26 @@ from benchmarks.parity.matrix import DOUBLE, EIGHTEEN, EVERY_OPTIMIZER, FRESH, L
 
 # Images; a smaller dataset is repeated up to these sizes, and the table says so. A step costs the same whatever
 # the image, so training needs no more of them than make an epoch long beside its start.
-LOADING_SIZE = 60_000
+MNIST_SIZE = 60_000
 TRAINING_SIZE = 20_000
+
+
+@dataclass(frozen=True)
+class Training:
+    """A model, images per batch, an optimizer of `cases.RECIPES`, images per epoch."""
+
+    model: str
+    batch_size: int = 512
+    optimizer: str = "sgd"
+    images: int = TRAINING_SIZE
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Images per batch, images per epoch."""
+
+    batch_size: int = 512
+    images: int = MNIST_SIZE
 
 
 @dataclass(frozen=True)
@@ -15,9 +33,10 @@ class Suite:
     """Which parts run."""
 
     cells: tuple[Cell, ...] = ()  # proved
-    loading_batches: tuple[int, ...] = ()  # images
-    training: tuple[tuple[str, int], ...] = ()  # (model, images per batch)
+    training: tuple[Training, ...] = ()
+    loading: tuple[Loading, ...] = ()
     blocks: int = 10  # pairs of every ratio
+    extras: bool = False  # every route and loader of the tables
 
 
 TIMED = ("shallow", "deep")
@@ -25,13 +44,23 @@ PROVED = tuple(cell for cell in (*FRESH, *STANDARD) if cell.model in TIMED)
 
 SUITES = {
     "agreement": Suite(cells=(*EIGHTEEN, *FRESH, *DOUBLE, *EVERY_OPTIMIZER, *LONG)),
-    "loading": Suite(loading_batches=(32, 512, 1000)),
-    "training": Suite(cells=PROVED, training=(("shallow", 512), ("deep", 512))),
-    "quick": Suite(cells=PROVED, loading_batches=(512,), training=(("shallow", 512),), blocks=6),
+    "loading": Suite(loading=(Loading(32), Loading(512), Loading(1000)), extras=True),
+    "training": Suite(cells=PROVED, training=(Training("shallow"), Training("deep"))),
+    "quick": Suite(cells=PROVED, training=(Training("shallow", images=12_800),), loading=(Loading(images=20_000),)),
     "full": Suite(
         cells=(*EIGHTEEN, *FRESH),
-        loading_batches=(32, 512, 1000),
-        training=(("shallow", 32), ("shallow", 512), ("shallow", 1000), ("deep", 512)),
-        blocks=15,
+        training=(
+            *(Training("shallow", batch_size) for batch_size in (32, 500, 512, 1000)),
+            Training("shallow", optimizer="adam"),
+            Training("deep", 32),
+            Training("deep"),
+            Training("conv-shallow", images=2_000),
+            Training("conv-deep", images=2_000),
+        ),
+        loading=(
+            *(Loading(batch_size) for batch_size in (32, 500, 512, 1000)),
+            *(Loading(images=images) for images in (1_000, 6_000)),
+        ),
+        extras=True,
     ),
 }

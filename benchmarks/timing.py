@@ -1,9 +1,10 @@
 """How long, and how sure. Knows no framework: a contender is a function that runs once and tells its seconds.
 
 Contenders run in turns, each once per block in random order, so that a busy machine slows both sides of a pair;
-a ratio is the median over blocks of the two times within a block, with a bootstrap interval.
+a ratio is the median over blocks of the two times within a block, with the exact interval of its order statistics.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,6 @@ import numpy as np
 
 WARM_UPS = (1, 4)  # epochs before the first that counts: at least, at most
 STEADY = 0.05  # two epochs in a row this close, relatively, end the warm-up
-RESAMPLES = 10_000  # of the bootstrap
 CONFIDENCE = 0.95
 
 
@@ -30,7 +30,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Interval:
-    """A median and its 95 % bootstrap interval."""
+    """A median and its interval."""
 
     median: float
     low: float
@@ -68,14 +68,19 @@ def in_turns(
             yield block, name, contenders[name](first_epochs[name] + block)
 
 
-def interval(values: Sequence[float], *, seed: int = 0) -> Interval:
-    """Median of `values` and its percentile-bootstrap interval (Efron 1979)."""
-    generator = np.random.default_rng(seed)
-    draws = generator.integers(0, len(values), (RESAMPLES, len(values)))
-    medians = np.median(np.asarray(values)[draws], axis=1)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(medians, [tail, 1 - tail])
-    return Interval(float(np.median(values)), float(low), float(high))
+def interval(values: Sequence[float]) -> Interval:
+    """Median of `values`, and the innermost pair of them that holds the true median with 95 % or more.
+
+    The true median lies below the k-th smallest of n values with probability sum_{i<k} C(n, i) / 2^n, whatever their
+    distribution (Thompson 1936; it is the sign test inverted). Of 10 values the second smallest and the second
+    largest hold it with 97.9 %; fewer than 6 cannot reach 95 %, and their whole range is returned.
+    """
+    ordered, cut = sorted(map(float, values)), 0  # so many are left out at each end
+    orders = 2 ** len(ordered)
+    outside = 2 / orders
+    while (outside := outside + 2 * math.comb(len(ordered), cut + 1) / orders) <= 1 - CONFIDENCE:
+        cut += 1
+    return Interval(float(np.median(ordered)), ordered[cut], ordered[-1 - cut])
 
 
 def speed_ratio(baseline: list[Sample], contender: list[Sample], *, clock: str) -> Interval:

@@ -9,10 +9,13 @@ import importlib
 import json
 import os
 import platform
+import resource
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any, TextIO
 
 import numpy as np
@@ -20,8 +23,11 @@ import numpy as np
 from benchmarks.arrays_file import read_arrays, write_arrays
 from benchmarks.environment import PACKAGES, package_version
 from benchmarks.trial import Case
-from core_torch.contract.pixels import Split
+from core_torch.contract.pixels import Split, to_unit_range
 from core_torch.contract.recipe import Recipe
+
+PROFILED_IMAGES = 1000  # the largest batch
+VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "XLA_FLAGS", "KERAS_BACKEND", "NVIDIA_TF32_OVERRIDE")
 
 
 class Server:
@@ -30,10 +36,13 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.trial: Any = None
+        self.images = np.empty((0, 0), np.float32)  # (N, pixels) in [0, 1]: what a single step is timed on
 
     def prepare(self, request: dict[str, Any]) -> dict[str, Any]:
         """Import the framework and build the trial; the time that takes is reported, never compared."""
         split = Split(**read_arrays(self.folder / "split.safetensors"), name=request["name"])
+        few = split.take(np.arange(min(len(split), PROFILED_IMAGES)))
+        self.images = to_unit_range(few.images).reshape(len(few), -1)
         started = time.perf_counter()
         module = importlib.import_module(request["module"])
         self.trial = module.prepare(Case(**request["case"]), split, Recipe().with_changes(**request["recipe"]))
@@ -63,21 +72,65 @@ class Server:
 
     def time(self, request: dict[str, Any]) -> dict[str, Any]:
         """One epoch: wall seconds, processor seconds of this process and its children, images seen."""
-        wall, processor = time.perf_counter(), _processor_seconds()
-        images = self.trial.epoch(request["epoch"])
-        return {
-            "wall": time.perf_counter() - wall,
-            "cpu": _processor_seconds() - processor,
-            "images": images,
-        }
+        images: list[int] = []
+        return _clocked(lambda: images.append(self.trial.epoch(request["epoch"]))) | {"images": images[0]}
+
+    def profile(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Where an epoch's time goes, and what it takes: see `Worker.profile`."""
+        found: dict[str, Any] = {"peak_host_bytes": _peak_host_bytes(), "peak_device_bytes": _peak_device_bytes()}
+        images = self.images[: request["batch_size"]]
+        if hasattr(self.trial, "step"):
+            steps = [_clocked(lambda: self.trial.step(images, images)) for _ in range(request["steps"])]
+            found["step_walls"] = [step["wall"] for step in steps]
+            found["step"] = {clock: median(step[clock] for step in steps) for clock in ("wall", "cpu")}
+        if hasattr(self.trial, "batches"):
+            found["data"] = _clocked(lambda: deque(self.trial.batches(0), maxlen=0))
+        return found | {"settings": self.describe(request)["settings"]}
 
     def describe(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Versions of whatever is imported here, and the threads it may use."""
-        return {
-            "python": platform.python_version(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-            "versions": {name: package_version(name) for name in PACKAGES if name in sys.modules},
-        }
+        """Versions of whatever is imported here, and the settings that decide its speed."""
+        settings: dict[str, Any] = {"cores": _cores(), "variables": {name: os.environ.get(name) for name in VARIABLES}}
+        if torch := sys.modules.get("torch"):
+            settings["torch threads"] = torch.get_num_threads()
+            settings["torch float32 matmul precision"] = torch.get_float32_matmul_precision()
+            settings["torch cuDNN TF32"] = torch.backends.cudnn.allow_tf32
+        if tensorflow := sys.modules.get("tensorflow"):
+            settings["tensorflow TF32"] = tensorflow.config.experimental.tensor_float_32_execution_enabled()
+        if jax := sys.modules.get("jax"):
+            settings["jax matmul precision"] = jax.config.jax_default_matmul_precision
+        for name in ("jit_compile", "run_eagerly", "steps_per_execution"):
+            if isinstance(value := getattr(getattr(self.trial, "trained", None), name, None), (bool, int, str)):
+                settings[f"keras {name}"] = value
+        versions = {name: package_version(name) for name in PACKAGES if name in sys.modules}
+        return {"python": platform.python_version(), "cores": _cores(), "versions": versions, "settings": settings}
+
+
+def _clocked(run: Callable[[], object]) -> dict[str, float]:
+    wall, processor = time.perf_counter(), _processor_seconds()
+    run()
+    return {"wall": time.perf_counter() - wall, "cpu": _processor_seconds() - processor}
+
+
+def _cores() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _peak_host_bytes() -> int:
+    """Of this process since its start, and of the largest child it has waited for."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes; Linux counts by KiB
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(resource.getrusage(kind).ru_maxrss for kind in kinds) * unit
+
+
+def _peak_device_bytes() -> int | None:
+    """As the framework's own allocator counts; None without an accelerator."""
+    torch, tensorflow, jax = (sys.modules.get(name) for name in ("torch", "tensorflow", "jax"))
+    if torch and torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated()
+    if tensorflow and tensorflow.config.list_physical_devices("GPU"):
+        return tensorflow.config.experimental.get_memory_info("GPU:0")["peak"]
+    statistics = jax.local_devices()[0].memory_stats() if jax else None
+    return statistics["peak_bytes_in_use"] if statistics else None
 
 
 def _processor_seconds() -> float:

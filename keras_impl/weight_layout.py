@@ -1,63 +1,18 @@
 """The bridge between Keras variables and the reference's names and layout, both ways and exact."""
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import keras
 import numpy as np
 
-from core_torch.contract.architecture import Architecture, Convolutional, parameter_shapes
+from core_torch.contract.architecture import Architecture, parameter_shapes
+from core_torch.contract.channels_last import layout
 from core_torch.contract.errors import CheckpointError
-from core_torch.contract.layers import Flatten, Unflatten
 from core_torch.contract.weights_file import check_names_and_shapes
 
 Arrays = dict[str, np.ndarray]
-Shape = tuple[int, ...]
 
 KERAS_NAMES = {"weight": "kernel", "bias": "bias"}
-# (out, in) -> (in, out), (out, in, k, k) -> (k, k, in, out); of transposed convolutions with out and in exchanged.
-AXES = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}
-
-
-@dataclass(frozen=True)
-class Turn:
-    """How one array changes layout: view it as `grouped`, transpose by `axes`, view it in the Keras shape.
-
-    The Keras shape is the reference's reversed, for every parameter.
-    """
-
-    shape: Shape  # the reference's
-    grouped: Shape
-    axes: Shape
-
-    def to_keras(self, array: np.ndarray) -> np.ndarray:
-        """A new contiguous array in Keras's layout."""
-        turned = np.asarray(array).reshape(self.grouped).transpose(self.axes)
-        return np.array(turned, order="C").reshape(self.shape[::-1])
-
-    def to_reference(self, array: np.ndarray) -> np.ndarray:
-        """A new contiguous array in the reference's layout."""
-        turned = array.reshape([self.grouped[axis] for axis in self.axes]).transpose(np.argsort(self.axes))
-        return np.array(turned, order="C").reshape(self.shape)
-
-
-def layout(architecture: Architecture) -> dict[str, Turn]:
-    """{reference name: turn} for every parameter, in the reference's order."""
-    turns = {name: Turn(shape, shape, AXES[len(shape)]) for name, shape in parameter_shapes(architecture).items()}
-    return turns | seams(architecture) if isinstance(architecture, Convolutional) else turns
-
-
-def seams(architecture: Convolutional) -> dict[str, Turn]:
-    """Of the dense layers beside images, which Keras flattens as (H, W, C) and the reference as (C, H, W)."""
-    encoder, decoder = architecture.encoder_layers(), architecture.decoder_layers()
-    image = next((layer.channels, layer.side, layer.side) for layer in decoder if isinstance(layer, Unflatten))
-    pixels, code = math.prod(image), architecture.code_width
-    return {
-        f"encoder.{encoder.index(Flatten()) + 1}.weight": Turn((code, pixels), (code, *image), (2, 3, 1, 0)),
-        "decoder.0.weight": Turn((pixels, code), (*image, code), (3, 1, 2, 0)),
-        "decoder.0.bias": Turn((pixels,), image, (1, 2, 0)),
-    }
 
 
 def load_reference_weights(
@@ -72,7 +27,7 @@ def load_reference_weights(
     check_names_and_shapes(weights, parameter_shapes(architecture), where="weights")
     variables = _variables(model, architecture)
     for name, turn in layout(architecture).items():
-        variables[name].assign(turn.to_keras(weights[name]))
+        variables[name].assign(turn.to_channels_last(weights[name]))
 
 
 def to_reference_weights(model: keras.Model, architecture: Architecture) -> Arrays:

@@ -10,6 +10,8 @@ from benchmarks.parity.judge import Check, Judge, agree, compare_traces
 from benchmarks.parity.problem import Problem
 from benchmarks.parity.trace import Trace, load_trace, record_trace, save_trace
 from benchmarks.trial import Candidate
+from core_torch.contract.channels_last import from_channels_last as to_canonical
+from core_torch.contract.channels_last import to_channels_last as from_canonical
 
 __all__ = [
     "GOLDEN",
@@ -22,9 +24,11 @@ __all__ = [
     "assert_parity",
     "compare_traces",
     "explain",
+    "from_canonical",
     "golden",
     "load_trace",
     "opened",
     "record_trace",
     "save_trace",
+    "to_canonical",
 ]

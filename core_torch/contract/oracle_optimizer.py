@@ -1,4 +1,4 @@
-"""The oracle's optimizers, each in the form of its paper's or PyTorch's update: SGD, momentum, Nesterov, Adam, AdamW."""
+"""The oracle's optimizers, each in the form of its paper or of PyTorch: SGD, momentum, Nesterov, Adam, AdamW."""
 
 from collections.abc import Iterable
 

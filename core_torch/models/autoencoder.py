@@ -73,6 +73,6 @@ def load_reference_weights(model: Autoencoder, weights: Mapping[str, np.ndarray]
 
 
 def to_reference_weights(model: Autoencoder) -> dict[str, np.ndarray]:
-    """{name: float32 array}, copied to the host, in the contract's order."""
+    """{name: array of the model's type}, copied to the host, in the contract's order."""
     parameters = dict(model.named_parameters())
     return {name: parameters[name].detach().cpu().numpy().copy() for name in parameter_shapes(model.architecture)}

@@ -11,15 +11,19 @@ from core_torch.contract.architecture import Convolutional, FullyConnected
 from core_torch.contract.batch_order import batch_order
 from core_torch.contract.initial_weights import initial_weights
 from core_torch.contract.layers import ACTIVATIONS, Convolution, TransposedConvolution
-from core_torch.contract.oracle import ACTIVATION_DERIVATIVES, ACTIVATION_FUNCTIONS, Oracle, sigmoid
+from core_torch.contract.oracle import Oracle
+from core_torch.contract.oracle_activations import CURVATURES, SLOPES, VALUES, sigmoid
 from core_torch.contract.oracle_convolution import (
     convolution,
     convolution_gradients,
     max_pooling,
     max_pooling_gradient,
+    pooled_where_largest,
     transposed_convolution,
     transposed_convolution_gradients,
 )
+from core_torch.contract.oracle_optimizer import OracleOptimizer
+from core_torch.contract.recipe import Recipe
 
 STEP = 1e-5  # of the central differences; truncation ~ STEP^2, rounding ~ 1e-16 / STEP
 AGREEMENT = 1e-7  # relative distance below which two gradients are the same one
@@ -132,11 +136,9 @@ class Scaled(Oracle):
 class TiedForgotten(Oracle):
     """Lets the tied decoder add nothing to the encoder's gradient."""
 
-    def _backward(self, name, layer, x, upstream):
-        down, own = super()._backward(name, layer, x, upstream)
-        return down, {key: value for key, value in own.items() if key.startswith(name)} or dict.fromkeys(
-            own, 0
-        )
+    def backward(self, name, layer, x, upstream):
+        down, own = super().backward(name, layer, x, upstream)
+        return down, {key: value for key, value in own.items() if key.startswith(name)}
 
 
 @pytest.mark.parametrize(
@@ -155,7 +157,7 @@ def test_a_broken_oracle_fails_the_same_check(broken, model, parameter):
 
 @pytest.mark.parametrize("name", ["sigmoid", "tanh", "silu", "relu"])
 def test_a_wrong_derivative_fails_the_same_check(monkeypatch, name):
-    monkeypatch.setitem(ACTIVATION_DERIVATIVES, name, np.ones_like)
+    monkeypatch.setitem(SLOPES, name, np.ones_like)
     distances = gradient_distances(*prepared(replace(DENSE, hidden_activation=name)))
     assert distances["encoder.0.weight"] > BROKEN
 
@@ -187,14 +189,29 @@ FORMULAS = {
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_an_activation_is_its_formula_even_far_out(name):
     with np.errstate(all="raise", under="ignore"):
-        found = ACTIVATION_FUNCTIONS[name](Z)
+        found = VALUES[name](Z)
     np.testing.assert_allclose(found, [FORMULAS[name](z) for z in Z], rtol=1e-14, atol=1e-13)
-    assert ACTIVATION_FUNCTIONS[name](Z.astype(np.float32)).dtype == np.float32
-    assert ACTIVATION_DERIVATIVES[name](Z.astype(np.float32)).dtype == np.float32
+    assert VALUES[name](Z.astype(np.float32)).dtype == np.float32
+    assert SLOPES[name](Z.astype(np.float32)).dtype == np.float32
+    if name in CURVATURES:
+        assert CURVATURES[name](Z.astype(np.float32)).dtype == np.float32
+
+
+SMOOTH_Z = np.array([-9.0, -1.5, -0.2, 0.0, 0.5, 2.0, 9.0])
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "silu", "linear"])
+def test_a_slope_and_a_curvature_are_central_differences(name):
+    curvature = CURVATURES.get(name, np.zeros_like)
+    for function, derivative in ((VALUES[name], SLOPES[name]), (SLOPES[name], curvature)):
+        expected = (function(SMOOTH_Z + STEP) - function(SMOOTH_Z - STEP)) / (2 * STEP)
+        np.testing.assert_allclose(derivative(SMOOTH_Z), expected, rtol=0, atol=1e-10)
+        if name != "linear":
+            assert np.max(np.abs(-derivative(SMOOTH_Z) - expected)) > BROKEN
 
 
 def test_the_derivative_of_relu_is_0_at_0():
-    assert ACTIVATION_DERIVATIVES["relu"](np.array([-1.0, 0.0, -0.0, 1.0])).tolist() == [0, 0, 0, 1]
+    assert SLOPES["relu"](np.array([-1.0, 0.0, -0.0, 1.0])).tolist() == [0, 0, 0, 1]
 
 
 def looped_convolution(x, weight, bias, layer):
@@ -289,6 +306,13 @@ def test_poolings_gradient_goes_to_the_first_maximum_alone():
     ]
 
 
+def test_pooling_by_another_image_takes_its_value_at_the_first_maximum():
+    x = np.array([[1.0, 1, 0, 2], [1, 1, 2, 2], [0, 0, 3, 1], [0, 5, 1, 3]])[None, None]
+    values = np.arange(16.0).reshape(1, 1, 4, 4)
+    assert pooled_where_largest(x, values, 2).tolist() == [[[[0, 3], [13, 10]]]]
+    np.testing.assert_array_equal(pooled_where_largest(x, x, 2), max_pooling(x, 2))
+
+
 def test_the_forward_pass_is_the_one_written_by_hand():
     oracle, inputs, targets = prepared(DENSE)
     w = oracle.weights
@@ -319,59 +343,6 @@ def test_images_may_come_flat_or_with_their_sides():
     assert flat.shape == (3, 2 * 7 * 7)
 
 
-def scalar_oracle() -> Oracle:
-    """y = d e x with one weight e in the encoder and one weight d in the decoder."""
-    linear = dict.fromkeys(("code_activation", "output_activation"), "linear")
-    weights = {"encoder.0.weight": np.array([[0.5]]), "decoder.0.weight": np.array([[1.0]])}
-    return Oracle(FullyConnected(widths=(1, 1), bias=False, **linear), weights)
-
-
-def two_steps(oracle: Oracle, **options: float) -> list[float]:
-    """Both losses, then e and d."""
-    one = np.array([[1.0]])
-    losses = [oracle.step(one, one, **options) for _ in range(2)]
-    return [*losses, *(float(value[0, 0]) for value in oracle.weights.values())]
-
-
-def test_two_steps_with_momentum_are_those_worked_out_by_hand():
-    """x = t = 1, e = 0.5, d = 1, learning rate 0.1, momentum 0.5; the gradients are 2 (y - t) (d, e).
-
-    Step 1: y = 0.5,  gradients (-1, -0.5),      velocities (-1, -0.5),      e = 0.6,    d = 1.05.
-    Step 2: y = 0.63, gradients (-0.777, -0.444), velocities (-1.277, -0.694), e = 0.7277, d = 1.1194.
-    """
-    found = two_steps(scalar_oracle(), learning_rate=0.1, momentum=0.5)
-    assert found == pytest.approx([0.25, 0.1369, 0.7277, 1.1194], rel=1e-14)
-
-
-def test_without_momentum_or_with_nesterovs_the_second_step_differs():
-    plain = two_steps(scalar_oracle(), learning_rate=0.1)
-    assert plain == pytest.approx([0.25, 0.1369, 0.6777, 1.0944], rel=1e-14)
-    nesterov = [0.7277 + 0.1 * 0.5 * 1.277, 1.1194 + 0.1 * 0.5 * 0.694]
-    found = two_steps(scalar_oracle(), learning_rate=0.1, momentum=0.5)[2:]
-    assert found != pytest.approx(nesterov, rel=1e-3)
-
-
-def test_training_is_a_step_for_each_batch_in_order():
-    model = FullyConnected(widths=(6, 4))
-    images = np.random.default_rng(2).random((10, 6))
-    batches = list(batch_order(10, 4, seed=1))
-    trained, stepped = (Oracle(model, initial_weights(model)) for _ in range(2))
-    losses = trained.train(images, batches, learning_rate=0.5, momentum=0.9)
-    expected = [stepped.step(images[b], images[b], learning_rate=0.5, momentum=0.9) for b in batches]
-    assert losses == expected
-    assert len(losses) == 3
-    for name in trained.weights:
-        np.testing.assert_array_equal(trained.weights[name], stepped.weights[name])
-
-
-def test_training_lowers_the_error():
-    model = FullyConnected(widths=(6, 4))
-    images = np.random.default_rng(2).random((20, 6))
-    batches = [batch for epoch in range(100) for batch in batch_order(20, 5, epoch=epoch)]
-    losses = Oracle(model, initial_weights(model)).train(images, batches, learning_rate=1.0, momentum=0.5)
-    assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:4])
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_callers_weights_are_copied(dtype):
     model = FullyConnected(widths=(6, 4))
@@ -380,7 +351,7 @@ def test_the_callers_weights_are_copied(dtype):
     images = np.random.default_rng(2).random((3, 6))
     oracle = Oracle(model, weights, dtype=dtype)
     loss = oracle.loss(images, images)
-    oracle.step(images, images, learning_rate=1)
+    OracleOptimizer(oracle, Recipe(optimizer="sgd", learning_rate=1)).step(images, images)
     assert all(np.array_equal(weights[name], before[name]) for name in weights)
     untouched = Oracle(model, weights, dtype=dtype)
     for value in weights.values():
@@ -397,8 +368,9 @@ def test_a_float32_oracle_differs_by_rounding_only(name):
     weights = initial_weights(model)
     images = np.random.default_rng(4).random((8, math.prod(model.input_shape))).astype(np.float32)
     exact, rounded = Oracle(model, weights), Oracle(model, weights, dtype=np.float32)
+    recipe = Recipe(optimizer="sgd", learning_rate=0.125, momentum=0.5)
     for oracle in (exact, rounded):
-        oracle.train(images, batch_order(8, 3), learning_rate=0.125, momentum=0.5)
+        OracleOptimizer(oracle, recipe).train(images, batch_order(8, 3))
     for key in weights:
         assert rounded.weights[key].dtype == np.float32
         assert exact.weights[key].dtype == np.float64

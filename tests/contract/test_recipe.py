@@ -68,7 +68,7 @@ def test_a_misspelt_choice_gets_a_suggestion(name, typed, meant):
 def test_a_choice_like_no_other_gets_no_suggestion():
     with pytest.raises(ConfigError) as caught:
         Recipe(optimizer="zzz")
-    assert str(caught.value) == "optimizer: found 'zzz', allowed: sgd, adam"
+    assert str(caught.value) == "optimizer: found 'zzz', allowed: sgd, adam, adamw"
 
 
 def test_momentum_belongs_to_sgd():
@@ -77,6 +77,20 @@ def test_momentum_belongs_to_sgd():
         Recipe(momentum=0.9)
     with pytest.raises(ConfigError, match="^momentum: found 1, allowed: >= 0 and < 1"):
         Recipe(optimizer="sgd", momentum=1.0)
+
+
+def test_nesterov_belongs_to_momentum():
+    assert Recipe(optimizer="sgd", momentum=0.9, nesterov=True).nesterov is True
+    for other in ({"optimizer": "sgd"}, {"optimizer": "adam"}, {"optimizer": "adamw"}):
+        with pytest.raises(ConfigError, match="^nesterov: found True, allowed: only with momentum > 0$"):
+            Recipe(nesterov=True, **other)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_weight_decay_belongs_to_adamw(optimizer):
+    assert Recipe(optimizer="adamw", weight_decay=0.5).weight_decay == 0.5
+    with pytest.raises(ConfigError, match=f"^weight_decay: found 0.5 with {optimizer}, allowed: 0$"):
+        Recipe(optimizer=optimizer, weight_decay=0.5)
 
 
 def test_patience_needs_a_validation_split():
@@ -109,7 +123,9 @@ def test_a_recipe_is_a_frozen_value():
 
 
 def test_a_recipe_survives_its_plain_values():
-    recipe = Recipe(optimizer="sgd", momentum=0.5, epochs=2)
+    recipe = Recipe(optimizer="sgd", momentum=0.5, nesterov=True, epochs=2)
+    assert Recipe(**recipe.to_dict()) == recipe
+    recipe = Recipe(optimizer="adamw", weight_decay=0.1, epsilon=1e-3)
     assert Recipe(**recipe.to_dict()) == recipe
     assert list(recipe.to_dict()) == list(RANGES)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks.compare import compare
-from benchmarks.results_file import Results
+from benchmarks.compare import compare, rejected
+from benchmarks.parity.judge import Check
+from benchmarks.results_file import Results, Work
 from benchmarks.timing import Interval, Sample
 from core_torch.contract.errors import DataFormatError
 
@@ -27,7 +28,9 @@ def write(tmp_path: Path) -> Write:
     def write(name: str, **ratios: tuple[float, float, float]) -> Path:
         results = Results([], {"cpu": "a cpu", "versions": {}}, "digits")
         for contender, ratio in ratios.items():
-            results.add_measurement("loading", contender, [Sample(1.0, 1.0, 10)], clock="cpu")
+            proof = results.add_checks([Check("loading", contender, "same images", 0.0, 0.0, True)])
+            work = Work(proof, "0")
+            results.add_measurement("loading", contender, [Sample(1.0, 1.0, 10)], clock="cpu", work=work)
             results.add_ratio(
                 "loading", contender, baseline="slow", ratio=Interval(*ratio), pairs=10, clock="cpu"
             )
@@ -84,6 +87,29 @@ def test_a_contender_gone_from_a_case_that_ran_again_is_lost(write):
     assert not kept
 
 
+@pytest.mark.parametrize(
+    ("new", "confirmed"),
+    [
+        (OLD, True),
+        ((5.0, 4.0, 6.0), False),
+        ((20.0, 19.0, 21.0), False),
+        ((20.0, 10.9, 30.0), True),
+        ((11.05, 11.01, 11.1), False),
+        ((8.99, 8.98, 8.995), False),
+        ((9.001, 8.9, 8.99), True),
+    ],
+)
+def test_a_repetition_is_rejected_if_it_is_apart_and_far_in_either_direction(write, new, confirmed):
+    rows, _ = compare(write("old", fast=OLD), write("new", fast=new))
+    assert (rejected(rows, clock="cpu") == []) == confirmed
+    assert rejected(rows, clock="wall") == []
+
+
+def test_a_contender_that_a_repetition_lacks_is_rejected(write):
+    rows, _ = compare(write("old", a=OLD, b=OLD), write("new", b=OLD))
+    assert [row["contender"] for row in rejected(rows, clock="cpu")] == ["a"]
+
+
 def test_clocks_are_not_mixed(results, tmp_path, write):
     results.write(tmp_path / "both.json")
     rows, _ = compare(tmp_path / "both.json", tmp_path / "both.json")
@@ -115,10 +141,10 @@ def test_the_command_exits_with_0_1_and_2(write, tmp_path):
     old, same, lost = write("old", fast=OLD), write("same", fast=OLD), write("lost", fast=(5.0, 4.9, 5.1))
     kept = python(old, same)
     assert (kept.returncode, kept.stderr) == (0, "")
-    assert kept.stdout == "loading: fast (cpu)  10.00 -> 10.00  not distinguishable\n"
+    assert kept.stdout == "loading: fast (cpu)  10.00 [9.00, 11.00] -> 10.00 [9.00, 11.00]  not distinguishable\n"
     fallen = python(old, lost)
     assert (fallen.returncode, fallen.stderr) == (1, "")
-    assert fallen.stdout == "loading: fast (cpu)  10.00 -> 5.00  LOST\n"
+    assert fallen.stdout == "loading: fast (cpu)  10.00 [9.00, 11.00] -> 5.00 [4.90, 5.10]  LOST\n"
     refused = python(old, tmp_path / "none.json")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert len(refused.stderr.splitlines()) == 1

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import process
 from benchmarks.process import SINGLE_THREAD, Worker, WorkerError
 from benchmarks.trial import Case
 from core_torch.contract.pixels import Split
@@ -32,8 +31,14 @@ ROUTE = """
         def weights(self):
             return self.kept
 
-        def predict(self, inputs):
-            return inputs * 2
+        def activations(self, inputs):
+            return {"output": inputs * 2}
+
+        def set_learning_rate(self, learning_rate):
+            self.rate = learning_rate
+
+        def optimizer_state(self):
+            return {"rate": np.array([self.rate])}
 
         def loss_and_gradients(self, inputs, targets):
             return 0.25, {"encoder.0.weight": inputs, "encoder.0.bias": targets}
@@ -117,10 +122,12 @@ def test_every_method_of_a_trial_takes_and_returns_arrays(start):
     weights = {"encoder.0.weight": rows.T, "encoder.0.bias": rows[0], "a scalar": np.float32(3)}
     worker.load(weights)
     found = worker.weights()
-    assert list(found) == list(weights)
+    assert set(found) == set(weights)
     assert all(np.array_equal(found[name], weights[name]) for name in weights)
     assert all(array.dtype == np.float32 for array in found.values())
-    assert np.array_equal(worker.predict(rows), 2 * rows)
+    assert np.array_equal(worker.activations(rows)["output"], 2 * rows)
+    worker.set_learning_rate(0.125)
+    assert worker.optimizer_state()["rate"].tolist() == [0.125]
     loss, gradients = worker.loss_and_gradients(rows, rows + 1)
     assert loss == 0.25
     assert np.array_equal(gradients["encoder.0.weight"], rows)
@@ -132,7 +139,7 @@ def test_every_method_of_a_trial_takes_and_returns_arrays(start):
 
 def test_not_even_nan_is_lost_on_the_way(start):
     strange = np.array([[np.nan, np.inf, -np.inf, -0.0, 1e-45]], np.float32)
-    assert start().predict(strange).tobytes() == (strange * 2).tobytes()
+    assert start().activations(strange)["output"].tobytes() == (strange * 2).tobytes()
 
 
 def test_a_worker_can_be_prepared_anew(start):
@@ -193,18 +200,18 @@ def test_a_dead_worker_can_be_asked_and_closed(start):
     worker.close()
 
 
-def test_a_process_that_hangs_is_given_up_and_ended(start, monkeypatch):
+def test_a_process_that_hangs_is_given_up_and_ended(start):
     worker = start("hangs")
-    monkeypatch.setattr(process, "TIMEOUT_SECONDS", 0.2)
+    worker.timeout = 0.2
     with pytest.raises(WorkerError, match=r"^misbehaving/hangs: no answer within 0.2 s$"):
         worker.epoch(0)
     assert not worker.is_alive
     assert not is_running(worker.process.pid)
 
 
-def test_a_reply_that_comes_too_late_is_not_taken_for_the_next(start, monkeypatch):
+def test_a_reply_that_comes_too_late_is_not_taken_for_the_next(start):
     worker = start("is_late")
-    monkeypatch.setattr(process, "TIMEOUT_SECONDS", 0.1)
+    worker.timeout = 0.1
     with pytest.raises(WorkerError, match="no answer"):
         worker.epoch(1)
     time.sleep(0.7)

@@ -10,8 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.compare import compare
+from benchmarks.parity.judge import Check
 from benchmarks.report import markdown
-from benchmarks.results_file import SCHEMA, TABLES, Results, read_results
+from benchmarks.results_file import SCHEMA, SCHEMA_FILE, Results, read_results, row_id
+from benchmarks.schema import faults
 from core_torch.contract.errors import CheckpointError, DataFormatError
 
 
@@ -21,6 +23,9 @@ def path(results: Results, tmp_path: Path) -> Path:
     path = tmp_path / "results.json"
     results.write(path)
     return path
+
+
+TABLES = ("agreement", "measurements", "ratios", "floors", "profiles", "refused")
 
 
 def refusal(path: Path) -> str:
@@ -38,9 +43,8 @@ def test_what_is_written_is_read(results, path):
     assert content["schema"] == SCHEMA
     assert (content["command"], content["dataset"]) == (results.command, results.dataset)
     assert content["environment"] == results.environment
-    for table in ("measurements", "ratios", "floors", "refused"):
+    for table in TABLES:
         assert content[table] == getattr(results, table)
-    assert content["agreement"][0] == results.agreement[0]
 
 
 def test_raw_samples_and_their_median_are_in_seconds_an_image(path):
@@ -52,15 +56,15 @@ def test_raw_samples_and_their_median_are_in_seconds_an_image(path):
 
 @pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
 def test_what_json_has_no_number_for_is_written_as_a_string(results, path, value):
-    results.agreement[0]["value"] = value
+    results.add_checks([Check("case", "framework", "outputs", value, 0.0, False)])
     results.write(path)
 
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
     content = json.loads(path.read_text(), parse_constant=refuse)
-    assert content["agreement"][0]["value"] == str(value)
-    assert read_results(path)["agreement"][0]["value"] == str(value)
+    assert content["agreement"][-1]["value"] == str(value)
+    assert read_results(path)["agreement"][-1]["value"] == str(value)
 
 
 def test_a_run_that_has_only_begun_can_be_read(tmp_path):
@@ -85,7 +89,7 @@ def test_a_run_passes_only_if_all_agree_and_nothing_was_refused(results):
     assert not results.passed
     results.refused.clear()
     assert not results.passed
-    results.agreement.pop()
+    results.agreement = [row for row in results.agreement if row["passed"]]
     assert results.passed
     results.refuse("a case", "a reason")
     assert not results.passed
@@ -107,6 +111,13 @@ def with_value(value: object, *place: str | int) -> Callable[[dict[str, Any]], N
     return change
 
 
+def failing(content: dict[str, Any], number: int) -> None:
+    """An honest row of a check that failed, and a time that refers to it."""
+    row = content["agreement"][number]
+    row["passed"] = False
+    row["id"] = content["measurements"][0]["agreement"][0] = row_id(row)
+
+
 CHANGES = {
     "no schema": without("schema"),
     "another schema": with_value(SCHEMA + 1, "schema"),
@@ -121,6 +132,11 @@ CHANGES = {
     "a table that is a table of tables": with_value({}, "ratios"),
     "a table that is null": with_value(None, "agreement"),
     "a row that is a number": with_value([1], "floors"),
+    "a floor without times": with_value(None, "floors", 0, "times"),
+    "a floor of no time": with_value(0.0, "floors", 0, "median"),
+    "a profile that is of no time": with_value({"total": 0}, "profiles", 0, "microseconds_per_image"),
+    "a negative amount of memory": with_value(-1, "profiles", 0, "peak_host_bytes"),
+    "settings that are a string": with_value("TF32", "profiles", 0, "settings"),
     "a row that is null": with_value(None, "ratios", 0),
     "an empty row": with_value({}, "ratios", 0),
     "a ratio of no case": with_value(None, "ratios", 0, "case"),
@@ -134,6 +150,16 @@ CHANGES = {
     "an infinite ratio": with_value(float("inf"), "ratios", 0, "median"),
     "a ratio beyond any float": with_value(10**400, "ratios", 0, "median"),
     "a ratio without a measurement": with_value([], "measurements"),
+    "a time without a proof": with_value([], "measurements", 0, "agreement"),
+    "a time with no word of a proof": lambda content: content["measurements"][0].pop("agreement"),
+    "a time without a digest": lambda content: content["measurements"][0].pop("digest"),
+    "a time with a proof that is not there": with_value(["0" * 16], "measurements", 0, "agreement"),
+    "a proof that is not there beside one that is": lambda content: content["measurements"][0]["agreement"].append("0"),
+    "a time with the proof of another": lambda content: content["measurements"][0].update(
+        agreement=content["measurements"][-1]["agreement"]
+    ),
+    "a time with a proof that failed": lambda content: failing(content, 2),
+    "a proof that was edited": with_value(0.5, "agreement", 2, "value"),
     "a measurement without samples": with_value(None, "measurements", 0, "samples"),
     "a check that is neither passed nor not": with_value("yes", "agreement", 0, "passed"),
     "a name that is half a character": with_value("\ud800", "dataset"),
@@ -160,7 +186,7 @@ def test_a_file_changed_in_one_place_is_refused(path, change):
         b"[]",
         b"{}",
         b'"schema"',
-        b"{'schema': 1}",
+        b"{'schema': 2}",
         b'{"schema": 1} {"schema": 1}',
         b"[" * 1_000_000,
         b'{"schema":' * 100_000,
@@ -186,11 +212,29 @@ def test_a_file_that_is_not_there_and_a_folder_are_refused(tmp_path):
     assert "directory" in refusal(tmp_path)
 
 
+def test_a_run_of_schema_1_had_no_proofs_and_is_still_read(path):
+    content = json.loads(path.read_bytes())
+    for row in content["measurements"]:
+        row.pop("agreement")
+        row.pop("digest")
+    path.write_text(json.dumps(content | {"schema": 1}))
+    assert markdown(read_results(path))
+    path.write_text(json.dumps(content))
+    refusal(path)
+
+
+def test_the_schema_uses_no_keyword_that_the_reader_does_not_understand(path):
+    schema = json.loads(SCHEMA_FILE.read_bytes())
+    assert not any(faults(read_results(path), schema))
+    with pytest.raises(NotImplementedError, match="uniqueItems"):
+        list(faults(read_results(path), schema | {"uniqueItems": True}))
+
+
 def test_the_line_names_the_place(path):
     content = json.loads(path.read_bytes())
     content["ratios"][1]["low"] = 0
     path.write_text(json.dumps(content))
-    assert refusal(path) == f"{path}: ratios[1] has no low that is a number above 0"
+    assert refusal(path) == f"{path}: ratios[1].low is not a number above 0"
 
 
 FUZZ = settings(

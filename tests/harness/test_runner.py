@@ -16,48 +16,60 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import agreement, cases, loading, runner
+from benchmarks import cases, floors, loading
 from benchmarks.cases import Framework
 from benchmarks.compare import compare
+from benchmarks.parity import problem
+from benchmarks.parity.matrix import Cell
+from benchmarks.parity.tolerances import LEVELS
 from benchmarks.results_file import Results, read_results
 from benchmarks.runner import Runner
-from benchmarks.suites import Suite
-from benchmarks.tolerances import LEVELS
+from benchmarks.suites import Loading, Suite, Training
 from core_torch.contract.pixels import Split
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = 2
 BATCH_SIZE = 64
-PROVING = Suite(agreement_models=("shallow",))
-TRAINING = Suite(agreement_models=("shallow",), training=(("shallow", BATCH_SIZE),), blocks=BLOCKS)
-LOADING = Suite(agreement_models=(), loading_batches=(BATCH_SIZE,), blocks=BLOCKS)
-EVERYTHING = Suite(("shallow",), (BATCH_SIZE,), (("shallow", BATCH_SIZE),), BLOCKS)
+IMAGES = 600  # an epoch
+FRESH, TRAINED = Cell(model="shallow", weights="initial"), Cell(model="shallow")
+SHALLOW = Training("shallow", BATCH_SIZE, images=IMAGES)
+PROVING = Suite(cells=(FRESH,))
+TRAINING = Suite(cells=(FRESH, TRAINED), training=(SHALLOW,), blocks=BLOCKS)
+LOADING = Suite(loading=(Loading(BATCH_SIZE, IMAGES),), blocks=BLOCKS)
+EVERYTHING = Suite((FRESH, TRAINED), (SHALLOW,), (Loading(BATCH_SIZE, IMAGES),), BLOCKS)
 
 ORACLE_ROUTE = """
 import os
 import numpy as np
-from benchmarks.agreement import OracleTrial, Problem
 from benchmarks.epoch_agreement import rows
 from benchmarks.loading import LoadingTrial
-from core_torch.contract.architecture import architecture_named
+from benchmarks.parity.oracle_candidate import OracleCandidate
+from benchmarks.parity.problem import Problem
 from core_torch.contract.batch_order import batch_order
 from core_torch.contract.initial_weights import initial_weights
 
 FAULT = os.environ.get("FAULT")
 
-class Trial(OracleTrial):
+class Trial(OracleCandidate):
     def __init__(self, case, split, recipe):
-        architecture = architecture_named(case.model)
-        problem = Problem("", architecture, initial_weights(architecture), [], recipe)
-        super().__init__(problem, dtype=np.float32)
-        self.images, self.batch_size, self.epochs = rows(split), case.batch_size, 0
+        weights, self.images = initial_weights(case.architecture), rows(split)
+        problem = Problem("", case.architecture, recipe, weights, self.images, self.images)
+        super().__init__(problem, dtype="float32")
+        self.recipe, self.batch_size, self.epochs = recipe, case.batch_size, 0
+
+    def set_learning_rate(self, learning_rate):
+        super().set_learning_rate(learning_rate * (2 if FAULT == "learns twice as fast" else 1))
+
+    def batches(self, epoch):
+        order = batch_order(len(self.images), self.batch_size, seed=self.recipe.seed, epoch=epoch)
+        return (self.images[batch] for batch in order)
 
     def epoch(self, epoch):
         self.epochs += 1
         if FAULT == "dies" or FAULT == "dies when timed" and self.epochs > 2:
             os._exit(1)
-        for batch in batch_order(len(self.images), self.batch_size, seed=self.recipe.seed, epoch=epoch):
-            self.step(self.images[batch], self.images[batch])
+        for batch in self.batches(epoch):
+            self.step(batch, batch)
         return len(self.images) - (FAULT == "skips an image")
 
 def load(case, split):
@@ -82,11 +94,10 @@ def oracle(fault: str = "none") -> Framework:
 
 @pytest.fixture
 def small(write_route, monkeypatch) -> None:
-    """600 images stand for MNIST's 60,000, and a few steps for the 300 of training."""
+    """A few steps for the 300 of training, and no floor that imports a framework."""
     write_route("oracle_route", ORACLE_ROUTE)
-    monkeypatch.setattr(runner, "LOADING_SIZE", 600)
-    monkeypatch.setattr(runner, "TRAINING_SIZE", 600)
-    monkeypatch.setattr(agreement, "TRAINING_STEPS", 3)
+    monkeypatch.setattr(problem, "TRAINING_STEPS", 3)
+    monkeypatch.setattr(floors, "OWN_GEMM", dict.fromkeys(floors.OWN_GEMM, "gemm numpy"))
 
 
 def run_with(
@@ -133,7 +144,53 @@ def test_two_that_agree_are_timed(monkeypatch, digits, small):
         "one epoch, bit for bit",
     ]
     assert saved == sorted(saved)
-    assert len(set(saved)) == 2
+    assert len(set(saved)) == 3
+
+
+def test_a_time_names_the_checks_of_its_model_and_of_its_own_epoch_and_what_it_computed(monkeypatch, digits, small):
+    results = run_with(monkeypatch, digits, TRAINING, {"core_torch": oracle(), "lightning": oracle()})
+    checks = {row["id"]: (row["framework"], row["check"]) for row in results.agreement}
+    levels = [level.name for level in LEVELS]
+    for row in results.measurements:
+        framework = row["contender"].partition("/")[0]
+        proofs = [checks[proof] for proof in row["agreement"]]
+        assert proofs[: len(levels)] == [(framework, level) for level in levels]
+        assert (row["contender"], "one epoch") in proofs
+    assert len({row["digest"] for row in results.measurements}) == 1
+
+
+def test_a_model_that_no_cell_proved_is_proved_before_it_is_timed(monkeypatch, digits, small):
+    suite = Suite(training=(SHALLOW,), blocks=BLOCKS)
+    frameworks = {"core_torch": oracle(), "keras-jax": oracle("learns twice as fast")}
+    results = run_with(monkeypatch, digits, suite, frameworks)
+    assert timed(results) == {"core_torch/lean"}
+    assert refusals(results)[0].endswith("keras-jax/lean: disagrees at: one update")
+
+
+def test_the_floors_are_timed_in_the_same_blocks_and_every_contender_is_held_to_them(monkeypatch, digits, small):
+    results = run_with(monkeypatch, digits, TRAINING, {"core_torch": oracle()})
+    assert [(row["floor"], row["unit"].split()[0]) for row in results.floors] == [
+        ("gemm numpy", "cpu"), ("gemm numpy", "wall")
+    ]
+    (row,) = [row for row in results.floors if row["unit"].startswith("cpu")]
+    steps = next(row["samples"] for row in results.measurements if row["unit"].startswith("cpu"))
+    assert row["n"] == BLOCKS
+    assert row["gigaflops"] > 0
+    (times,) = row["times"]
+    assert times["contender"] == "core_torch/lean"
+    assert times["median"] == pytest.approx(median(step / floor for step, floor in zip(steps, row["samples"])))
+
+
+def test_every_contender_is_profiled(monkeypatch, digits, small):
+    results = run_with(monkeypatch, digits, TRAINING, {"core_torch": oracle()})
+    (row,) = results.profiles
+    assert (row["case"], row["contender"]) == (results.measurements[0]["case"], "core_torch/lean")
+    assert row["first_epoch_seconds"] > 0
+    assert 0 < row["step_seconds_p50"] <= row["step_seconds_p95"]
+    assert 0 < row["data_wait_fraction"] <= 1
+    assert set(row["microseconds_per_image"]) == {"total", "step", "gemm", "data"}
+    assert row["peak_host_bytes"] > 1e6
+    assert row["settings"]["variables"]["OMP_NUM_THREADS"] == "1"
 
 
 def test_a_port_that_disagrees_is_refused_and_the_others_are_timed(monkeypatch, digits, small):
@@ -142,7 +199,7 @@ def test_a_port_that_disagrees_is_refused_and_the_others_are_timed(monkeypatch, 
     )
     assert not results.passed
     assert timed(results) == {"core_torch/lean"}
-    assert refusals(results) == ["shallow, initial weights, keras-jax: disagrees at: one update"]
+    assert refusals(results) == ["shallow standard, initial, keras-jax: disagrees at: one update"]
 
 
 def test_nothing_is_timed_beside_a_baseline_that_disagrees(monkeypatch, digits, small):
@@ -185,7 +242,7 @@ def test_a_baseline_that_dies_does_not_end_the_run(monkeypatch, digits, small):
 
 
 def test_a_process_that_dies_while_it_is_timed_does_not_end_the_run(monkeypatch, digits, small):
-    suite = Suite(("shallow",), training=(("shallow", BATCH_SIZE), ("shallow", 32)), blocks=BLOCKS)
+    suite = Suite(training=(SHALLOW, Training("shallow", 32, images=IMAGES)), blocks=BLOCKS)
     results = run_with(
         monkeypatch, digits, suite, {"core_torch": oracle(), "keras-jax": oracle("dies when timed")}
     )
@@ -195,10 +252,10 @@ def test_a_process_that_dies_while_it_is_timed_does_not_end_the_run(monkeypatch,
 
 
 def test_a_process_that_died_on_one_model_is_started_anew_for_the_next(monkeypatch, digits, small):
-    suite = Suite(agreement_models=("shallow", "deep"))
+    suite = Suite(cells=(FRESH, TRAINED, Cell(model="deep", weights="initial")))
     results = run_with(monkeypatch, digits, suite, {"keras-jax": oracle("cannot do shallow")})
     assert len(results.refused) == 1
-    assert {row["case"] for row in results.agreement} == {"deep, initial weights", "deep, trained weights"}
+    assert {row["case"] for row in results.agreement} == {"deep standard, initial"}
     assert all(row["passed"] for row in results.agreement)
 
 
@@ -209,12 +266,12 @@ def test_a_loader_that_does_not_shuffle_is_refused(monkeypatch, digits, small):
     assert refusals(results) == [f"loading, batch {BATCH_SIZE}, digits, unshuffled: 600 images were wrong"]
 
 
-def test_small_data_are_repeated_for_timing_and_the_name_says_so(monkeypatch, digits, small):
-    monkeypatch.setattr(runner, "LOADING_SIZE", 1500)
-    monkeypatch.setattr(runner, "TRAINING_SIZE", 1500)
+def test_data_are_repeated_or_cut_for_timing_and_the_name_says_so(monkeypatch, digits, small):
     monkeypatch.setattr(loading, "LOADERS", {"dataloader": oracle()})
-    (row, _) = run_with(monkeypatch, digits, LOADING, {}).measurements
-    assert row["case"] == f"loading, batch {BATCH_SIZE}, digits repeated to 1,500"
+    for images, said in ((1500, "digits repeated to 1,500"), (IMAGES, "digits"), (300, "digits cut to 300")):
+        suite = Suite(loading=(Loading(BATCH_SIZE, images),), blocks=1)
+        (row, _) = run_with(monkeypatch, digits, suite, {}).measurements
+        assert row["case"] == f"loading, batch {BATCH_SIZE}, {said}"
 
 
 def run_command(patch: pytest.MonkeyPatch, digits: Split, *arguments: object) -> tuple[int, str]:
@@ -233,7 +290,8 @@ def test_the_command_exits_with_0_if_all_agree(monkeypatch, digits, small, tmp_p
     arguments = ("--frameworks", "core_torch,core_torch", "--output", tmp_path / "out")
     code, printed = run_command(monkeypatch, digits, *arguments, "--json", tmp_path / "copy.json")
     assert code == 0
-    assert printed.splitlines()[0] == "agreement  shallow, initial weights: 6 of 6 checks passed"
+    count = len(LEVELS)
+    assert printed.splitlines()[0] == f"agreement  shallow standard, initial: {count} of {count} checks passed"
     copy, original = (read_results(tmp_path / name) for name in ("copy.json", "out/results.json"))
     assert copy["agreement"] == original["agreement"]
 
@@ -286,11 +344,10 @@ def finished(tmp_path_factory, digits) -> Finished:
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (folder, ROOT))))
         patch.setitem(cases.FRAMEWORKS, "<broken>", oracle("learns twice as fast"))
         patch.setitem(command.REQUIRED_PACKAGES, "<broken>", "numpy")
+        patch.setattr(floors, "OWN_GEMM", {"core_torch": "gemm torch"})
         patch.setattr(loading, "LOADERS", loaders | {"unshuffled": oracle()})
         patch.setitem(command.SUITES, "quick", EVERYTHING)
-        patch.setattr(runner, "LOADING_SIZE", 600)
-        patch.setattr(runner, "TRAINING_SIZE", 600)
-        patch.setattr(agreement, "TRAINING_STEPS", 30)
+        patch.setattr(problem, "TRAINING_STEPS", 30)
         arguments = ("--frameworks", "core_torch,<broken>", "--device", "cpu", "--output", folder / "out")
         return Finished(*run_command(patch, digits, *arguments), folder / "out")
 
@@ -368,22 +425,22 @@ def test_a_run_is_as_fast_as_itself(finished):
 
 
 def test_the_table_names_what_passed_what_is_faster_and_what_was_refused(finished):
-    assert "agreement  shallow, initial weights: 10 of 11 checks passed" in finished.printed
-    assert "agreement  shallow, trained weights: 12 of 12 checks passed" in finished.printed
+    assert "agreement  shallow standard, initial: 13 of 14 checks passed" in finished.printed
+    assert "agreement  shallow standard: 16 of 16 checks passed" in finished.printed
     assert re.search(r"fast-mnist-uint8 +[\d.]+ us/image +[\d.]+x  \[", finished.printed)
-    assert "refused    shallow, initial weights, <broken>: disagrees at: one update" in finished.printed
+    assert "refused    shallow standard, initial, <broken>: disagrees at: one update" in finished.printed
 
 
 def test_the_page_loads_nothing_from_elsewhere(finished):
     page = finished.page
     assert re.findall(r"<(?:script|link|iframe|object|embed)|@import|url\(|https?://", page) == []
     sources = re.findall(r"(?:src|href)\s*=\s*['\"]?([^'\">]*)", page)
-    assert len(sources) == 2
-    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert sources == []
+    assert len(page) < 6e6
 
 
 def test_the_page_holds_the_refusals_escaped(finished):
-    case, reason = "shallow, initial weights, &lt;broken&gt;", "disagrees at: one update"
+    case, reason = "shallow standard, initial, &lt;broken&gt;", "disagrees at: one update"
     assert f"<td>{case}</td><td>{reason}</td>" in finished.page
     assert "<broken>" not in finished.page
     assert "<td class=no>NO</td>" in finished.page

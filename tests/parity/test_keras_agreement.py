@@ -171,12 +171,12 @@ def take_steps(trial: Any, run: Run, folder: Path, *, dtype: str = "float32") ->
 @contextmanager
 def patched(name: str, value: Any) -> Iterator[None]:
     """A name of the weight layout, replaced."""
-    from keras_impl import weight_layout
+    from core_torch.contract import channels_last
 
-    right = getattr(weight_layout, name)
-    setattr(weight_layout, name, value)
+    right = getattr(channels_last, name)
+    setattr(channels_last, name, value)
     yield
-    setattr(weight_layout, name, right)
+    setattr(channels_last, name, right)
 
 
 def write_stock_adam(folder: Path) -> None:

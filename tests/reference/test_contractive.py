@@ -10,11 +10,12 @@ from torch.func import functional_call
 from core_torch.contract.architecture import ARCHITECTURES, Architecture, Convolutional, FullyConnected
 from core_torch.contract.errors import ConfigError
 from core_torch.contract.layers import ACTIVATIONS
+from core_torch.contract.oracle import Oracle
 from core_torch.contract.pixels import load_split
 from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import ResidentDataset
 from core_torch.evaluation.jacobian import scale_free_norm
-from core_torch.models.autoencoder import Autoencoder, build_autoencoder
+from core_torch.models.autoencoder import Autoencoder, build_autoencoder, to_reference_weights
 from core_torch.objectives.contractive import ContractiveLoss
 from core_torch.objectives.jacobian import (
     dense_norm_squared,
@@ -150,6 +151,29 @@ def test_the_gradient_of_the_penalty_is_right_and_reaches_every_encoder_weight(n
     weights = tuple(value.detach().requires_grad_() for value in encoder.values())
     assert torch.autograd.gradcheck(of_weights, weights)
     assert all(gradient.abs().max() > 0 for gradient in torch.autograd.grad(of_weights(*weights), weights))
+
+
+@pytest.mark.parametrize("estimator", ["exact", "hutchinson"])
+@pytest.mark.parametrize("name", SMALL)
+def test_the_loss_and_its_gradient_are_the_oracle_s_where_the_estimator_is_exact(name, estimator):
+    model = build(replace(SMALL[name], hidden_activation="tanh", code_activation="silu"))
+    x = images(model, 3)
+    criterion = ContractiveLoss(model, weight=0.5, estimator=estimator)
+    loss = criterion(model(x), x.flatten(1).flip(0))
+    found = dict(zip(dict(model.named_parameters()), torch.autograd.grad(loss, tuple(model.parameters()))))
+    inputs = x.flatten(1).numpy()
+    oracle = Oracle(model.architecture, to_reference_weights(model))
+    expected_loss, expected = oracle.gradients(inputs, inputs[::-1], contraction=0.5)
+    distances = {
+        key: np.linalg.norm(found[key].numpy() - gradient) / np.linalg.norm(gradient)
+        for key, gradient in expected.items()
+    }
+    assert found.keys() == distances.keys()
+    if estimator == "exact":
+        assert loss.item() == pytest.approx(expected_loss, rel=1e-12)
+        assert max(distances.values()) < 1e-12
+    else:
+        assert max(distances.values()) > 1e-3
 
 
 @pytest.mark.parametrize("widths", [(9, 5), (9, 7, 4)])

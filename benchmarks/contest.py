@@ -1,0 +1,93 @@
+"""A contest: the contenders of one case and their floors, timed in turns, then each asked where its time goes."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+from benchmarks.process import Worker
+from benchmarks.progress import duration
+from benchmarks.results_file import CLOCKS, Results, Work
+from benchmarks.timing import Sample, in_turns, speed_ratio, warm_up
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A worker that did equal work, the proof, and the floors that it is held to, its own library's first."""
+
+    worker: Worker
+    work: Work
+    floors: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """One case.
+
+    Attributes:
+        images: in an epoch.
+        operations: multiplications and additions of matrix products, per image.
+        images_to_target: after so many is the error below the mean image's; None: not within an epoch.
+    """
+
+    name: str
+    contenders: dict[str, Contender]
+    floors: dict[str, Worker]
+    baseline: str
+    images: int
+    batch_size: int
+    operations: float = 0.0
+    images_to_target: int | None = None
+
+    def run(self, results: Results, *, blocks: int, seed: int, say: Callable[[str], None]) -> None:
+        """Time, then profile; everything goes to `results`, and nothing if a worker fails while it is timed.
+
+        Raises:
+            WorkerError: one did.
+        """
+        samples = self._samples(blocks=blocks, seed=seed, say=say)
+        rows = [self._profile(label, samples, clock=results.clock) for label in self.contenders]
+        for clock in CLOCKS:
+            for label, contender in self.contenders.items():
+                taken = samples[label]
+                results.add_measurement(self.name, label, taken, clock=clock, work=contender.work)
+                ratio = speed_ratio(samples[self.baseline], taken, clock=clock)
+                results.add_ratio(self.name, label, baseline=self.baseline, ratio=ratio, pairs=blocks, clock=clock)
+            for floor in self.floors:
+                held = [label for label, contender in self.contenders.items() if floor in contender.floors]
+                times = {label: speed_ratio(samples[label], samples[floor], clock=clock) for label in held}
+                taken = samples[floor]
+                results.add_floor(self.name, floor, taken, clock=clock, times=times, operations=self.operations)
+        results.profiles += rows
+
+    def _samples(self, *, blocks: int, seed: int, say: Callable[[str], None]) -> dict[str, list[Sample]]:
+        runs = {label: contender.worker.time for label, contender in self.contenders.items()}
+        runs |= {floor: worker.time for floor, worker in self.floors.items()}
+        say(f"{self.name}: warming up {len(self.contenders)} contenders and {len(self.floors)} floors")
+        first_epochs = {label: warm_up(run) for label, run in runs.items()}
+        samples: dict[str, list[Sample]] = {label: [] for label in runs}
+        started, done = time.monotonic(), 0
+        for block, label, sample in in_turns(runs, blocks=blocks, first_epochs=first_epochs, seed=seed):
+            if block > done:
+                done, left = block, (time.monotonic() - started) / block * (blocks - block)
+                say(f"{self.name}: {block} of {blocks} blocks, {duration(left)} to the last")
+            samples[label].append(sample)
+        return samples
+
+    def _profile(self, label: str, samples: dict[str, list[Sample]], *, clock: str) -> dict[str, object]:
+        """The contender's row of `profiles`; what a route cannot tell is left out."""
+        contender = self.contenders[label]
+        row = contender.worker.profile(batch_size=self.batch_size)
+        seconds = {name: median(sample.per_image(clock) for sample in taken) for name, taken in samples.items()}
+        parts = {"total": 1e6 * seconds[label]}
+        if step := row.pop("step", None):
+            parts["step"] = 1e6 * step[clock] / self.batch_size
+            own = contender.floors[0]
+            parts |= {"gemm": 1e6 * seconds[own]} if own in seconds else {}
+        if data := row.pop("data", None):
+            parts["data"] = 1e6 * data[clock] / self.images
+            epoch = median(sample.wall for sample in samples[label])
+            row["data_wait_fraction"] = min(1.0, data["wall"] / epoch)
+        if self.images_to_target:
+            row["seconds_to_target"] = self.images_to_target * seconds[label]
+        return {"case": self.name, "contender": label, "microseconds_per_image": parts} | row
