@@ -36,7 +36,7 @@ from core_torch.contract.pixels import Split
 from core_torch.contract.recipe import Recipe
 
 TIMEOUT_SECONDS = 300  # for one request; the longest, a tutorial epoch of 60,000 images, takes a few
-PROFILED_STEPS = 30
+PROFILED_STEPS = (5, 30, 2.0)  # at least; at most; no more after so many seconds
 EXIT_SECONDS = 5  # for a process that has closed its output to end by itself
 SINGLE_THREAD = {
     "OMP_NUM_THREADS": "1",

@@ -25,13 +25,14 @@ MOMENTUM = 0.9
 # the formula epsilon stands shows.
 EPSILON = 1e-6
 OPTIMIZERS: dict[str, dict[str, Any]] = {
-    "sgd": {"optimizer": "sgd"},
+    "sgd": {"optimizer": "sgd", "learning_rate": RATE},  # without momentum no step of it is too far
     "momentum": {"optimizer": "sgd", "momentum": MOMENTUM},
     "nesterov": {"optimizer": "sgd", "momentum": MOMENTUM, "nesterov": True},
     "adam": {"optimizer": "adam", "learning_rate": 1e-3, "epsilon": EPSILON},
     "adamw": {"optimizer": "adamw", "learning_rate": 1e-3, "epsilon": EPSILON, "weight_decay": 0.01},
 }
-CONTRACTION = 1e-3  # at which penalty and error are of one size
+CONTRACTION = 1e-3  # at which the penalty is a few times the error
+SMALLER_CONTRACTIONS = {"conv-deep": 1e-4}  # whose Jacobian is ten times the others'
 BATCH = 32  # images
 CONTRACTIVE_BATCH = 8  # an exact Jacobian costs as many backward passes as there are code units
 LONG_RUN = 500  # steps
@@ -76,7 +77,8 @@ LONG = (Cell(model="shallow", steps=LONG_RUN),)
 
 def recipe_of(cell: Cell, architecture: Architecture, *, seed: int) -> Recipe:
     """What the cell trains by; the fewer the pixels, the larger the gradient of an error averaged over them."""
-    recipe = Recipe(objective=cell.objective, contraction=CONTRACTION, seed=seed, validation_fraction=0)
+    contraction = SMALLER_CONTRACTIONS.get(cell.model, CONTRACTION)
+    recipe = Recipe(objective=cell.objective, contraction=contraction, seed=seed, validation_fraction=0)
     rate = SMALLER_RATES.get(cell.model, RATE) * math.sqrt(math.prod(architecture.input_shape) / PIXELS)
     return recipe.with_changes(**({"learning_rate": rate} | OPTIMIZERS[cell.optimizer]))
 

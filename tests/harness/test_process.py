@@ -155,6 +155,22 @@ def test_a_few_microseconds_of_work_are_seen_by_both_clocks(start):
     assert [sample.images for sample in samples] == [3, 4, 5, 6, 7]
 
 
+def test_a_worker_tells_where_its_time_goes_and_what_it_takes(start):
+    worker = start()
+    assert worker.profile(batch_size=2).get("first_epoch_seconds") is None
+    first = worker.time(0)
+    worker.time(1)
+    row = worker.profile(batch_size=2)
+    assert row["first_epoch_seconds"] == first.wall
+    assert 0 < row["step_seconds_p50"] <= row["step_seconds_p95"]
+    assert row["step"].keys() == {"wall", "cpu"}
+    assert "data" not in row
+    assert 1e6 < row["peak_host_bytes"] < 1e10
+    assert row["settings"]["variables"]["OMP_NUM_THREADS"] == "1"
+    worker.prepare(Case(framework="misbehaving", route="works"), SPLIT, Recipe())
+    assert worker.first is None
+
+
 def test_an_exception_is_named_and_the_worker_goes_on(start):
     worker = start("raises")
     with pytest.raises(WorkerError, match="^misbehaving/raises: RuntimeError: no epoch 4$"):

@@ -4,8 +4,11 @@ The frameworks are NumPy oracles with one fault each, but for one whole run of c
 """
 
 import io
+import json
 import os
 import re
+import signal
+import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -313,6 +316,73 @@ def test_an_interrupted_run_keeps_what_it_found(monkeypatch, digits, small, tmp_
     content = read_results(tmp_path / "out" / "results.json")
     assert len(content["agreement"]) == 2 * len(LEVELS)
     assert content["measurements"] == []
+
+
+KILLED = """
+import os, signal, sys
+from benchmarks import __main__ as command, cases
+from benchmarks.parity import problem
+from benchmarks.runner import Runner
+from tests_suite import SUITE, FRAMEWORK
+
+problem.TRAINING_STEPS = 3
+command.SUITES["quick"], cases.FRAMEWORKS["core_torch"] = SUITE, FRAMEWORK
+number = int(sys.argv.pop())
+Runner.time_training = lambda self, *rest: os.kill(os.getpid(), number)
+command.main()
+"""
+SUITE = """
+from benchmarks.cases import Framework
+from benchmarks.parity.matrix import Cell
+from benchmarks.suites import Suite, Training
+
+SUITE = Suite(cells=(Cell(model="shallow", weights="initial"),), training=(Training("shallow"),))
+FRAMEWORK = Framework("oracle_route", {"lean": "a NumPy oracle"})
+"""
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_a_run_that_is_killed_half_way_leaves_a_result_that_can_be_read(write_route, tmp_path, sent, code):
+    write_route("oracle_route", ORACLE_ROUTE)
+    write_route("tests_suite", SUITE)
+    command_line = ["run", "--frameworks", "core_torch", "--output", str(tmp_path / "out"), str(int(sent))]
+    finished = subprocess.run(
+        [sys.executable, "-c", KILLED, *command_line], capture_output=True, text=True, timeout=120
+    )
+    assert finished.returncode == code, finished.stderr
+    content = read_results(tmp_path / "out" / "results.json")
+    assert len(content["agreement"]) == len(LEVELS)
+    assert content["measurements"] == []
+    assert (tmp_path / "out" / "report.html").read_text().endswith("</html>")
+
+
+def test_a_run_is_verified_by_running_its_command_again(monkeypatch, digits, small, tmp_path):
+    monkeypatch.setitem(cases.FRAMEWORKS, "core_torch", oracle())
+    monkeypatch.setattr(loading, "LOADERS", {"dataloader": oracle()})
+    monkeypatch.setitem(command.SUITES, "loading", LOADING)
+    arguments = ("run", "--suite", "loading", "--frameworks", "core_torch", "--seed", "7", "--output", tmp_path / "a")
+    assert run_command(monkeypatch, digits, *arguments)[0] == 0
+    stored = tmp_path / "a" / "results.json"
+    code, printed = run_command(monkeypatch, digits, "verify", stored, "--output", tmp_path / "b")
+    assert (code, printed.splitlines()[-1]) == (0, "confirmed")
+    assert read_results(tmp_path / "b" / "results.json")["environment"]["seed"] == 7
+    claimed = json.loads(stored.read_text())
+    for row in claimed["ratios"]:
+        row |= {"low": 2.0, "median": 2.0, "high": 2.0}
+    stored.write_text(json.dumps(claimed))
+    code, printed = run_command(monkeypatch, digits, "verify", stored, "--output", tmp_path / "b")
+    assert (code, printed.splitlines()[-1]) == (1, "REJECTED")
+
+
+@pytest.mark.parametrize("stored", ["python -m benchmarks --help", "python -m benchmarks doctor", "rm -r / x"])
+def test_a_file_whose_command_is_no_run_cannot_be_verified(monkeypatch, digits, results, tmp_path, stored):
+    results.command = stored.split()
+    results.write(tmp_path / "results.json")
+    code, printed = run_command(monkeypatch, digits, "verify", tmp_path / "results.json", "--output", tmp_path / "b")
+    assert (code, printed) == (2, "")
+    assert not (tmp_path / "b").exists()
 
 
 # ---- One whole run of core_torch ---------------------------------------------------------------------------
