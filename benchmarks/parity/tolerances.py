@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 # Another order of summation, fused multiply-add or another exp moves a result by a small multiple of the same
-# rounding error: 0.3 to 3 times it was seen over five frameworks; 10 times in the convolutions of oneDNN and XLA on a CPU, which add up
-# 25,000 positions one after the other where NumPy's matrix product adds blocks.
+# rounding error: 0.3 to 3 times it was seen over five frameworks; 10 times in the convolutions of oneDNN and XLA on a
+# CPU, which add up 25,000 positions one after the other where NumPy's matrix product adds blocks.
 FACTOR = 16.0
 FLOOR_ROUNDINGS = 8
 ROUNDING = {name: float(np.finfo(name).eps) / 2 for name in ("float32", "float64")}  # relative error of one operation
