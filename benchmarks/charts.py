@@ -92,19 +92,21 @@ def line_chart(lines: Mapping[str, Sequence[tuple[float, float]]], *, across: st
     def at(x: float, y: float) -> tuple[float, float]:
         across_share = (math.log(x) - left) / (right - left or 1)
         up_share = (math.log(y) - low) / (high - low or 1)
-        return 45 + 305 * across_share, 190 - 170 * up_share
+        return 45 + 290 * across_share, 190 - 170 * up_share
 
     drawn = [f"<text x='0' y='10'>{html.escape(up)}</text>", f"<text x='150' y='225'>{html.escape(across)}</text>"]
     for x in sorted({point[0] for point in points}):
-        drawn.append(f"<text x='{at(x, math.exp(low))[0] - 8:.0f}' y='208'>{x:g}</text>")
+        drawn.append(f"<text x='{at(x, math.exp(low))[0]:.0f}' y='208' text-anchor='middle'>{x:g}</text>")
     for y in (math.exp(low), math.exp((low + high) / 2), math.exp(high)):
         place = at(math.exp(left), y)[1]
-        drawn.append(f"<text x='0' y='{place + 4:.0f}'>{y:.2g}</text>")
+        drawn.append(f"<text x='0' y='{place + 4:.0f}'>{y:.3g}</text>")
         drawn.append(_line(40, 355, round(place, 1), round(place, 1), "currentColor", 1, opacity=0.2))
     key = ""
-    for (name, line), colour in zip(lines.items(), cycle(LINES)):
+    for number, ((name, line), colour) in enumerate(zip(lines.items(), cycle(LINES))):
+        dashes, note = ("6 3", " (dashed)") if number >= len(LINES) else ("none", "")
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*point) for point in line))
-        drawn.append(f"<polyline points='{path}' fill='none' stroke='{colour}' stroke-width='2'/>")
-        key += f"<i style='background:{colour}'></i>{html.escape(name)}"
+        stroke = f"stroke='{colour}' stroke-width='2' stroke-dasharray='{dashes}'"
+        drawn.append(f"<polyline points='{path}' fill='none' {stroke}/>")
+        key += f"<i style='background:{colour}'></i>{html.escape(name)}{note}"
     picture = f"<svg class=lines viewBox='0 0 360 230' role=img>{''.join(drawn)}</svg>"
     return f"{picture}<p class=key>{key}</p>"
