@@ -8,8 +8,11 @@ input for each request, and answers each with a line of JSON on standard output,
 
 METHOD is one of `Candidate`'s. Arrays go there in FOLDER/request.safetensors and come back in
 FOLDER/reply.safetensors; `arrays` names those that were sent, or is null; `number` is the argument of
-`set_learning_rate`, and of a reply the loss, or null. A reply {"error": "what is wrong"} refuses. End of input
-means: end.
+`set_learning_rate`, and of a reply the loss, or null. Every method but `load` and `set_learning_rate` has to write
+reply.safetensors anew, be it empty. A reply {"error": "what is wrong"} refuses. End of input means: end.
+
+ARCHITECTURE is what `describe` of `core_torch.contract.architecture` makes, its "kind" FullyConnected or
+Convolutional; the recipe has the fields of `core_torch.contract.recipe.Recipe`. Activations are {"output": ...} at least.
 """
 
 import json
@@ -37,6 +40,9 @@ from core_torch.contract.recipe import Recipe
 
 TIMEOUT_SECONDS = 300  # for one request; the longest, a tutorial epoch of 60,000 images, takes a few
 PROFILED_STEPS = (5, 30, 2.0)  # at least; at most; no more after so many seconds
+LONGEST_LINE = 1_000_000  # characters of a reply
+LONGEST_REASON = 1_000  # characters of an error
+SILENT = ("load", "set_learning_rate")  # which need not answer with arrays
 EXIT_SECONDS = 5  # for a process that has closed its output to end by itself
 SINGLE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -106,8 +112,9 @@ class Worker:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        for line in self.process.stdout or ():
-            self.replies.put(line)
+        with self.process.stdout as stream:  # type: ignore[union-attr]
+            while line := stream.readline(LONGEST_LINE):
+                self.replies.put(line)
         self.replies.put("")
 
     def ask(self, **request: Any) -> dict[str, Any]:
@@ -137,13 +144,13 @@ class Worker:
             self._kill()
             raise WorkerError(f"{self.name}: answered {line[:80].strip()!r}, expected a JSON object")
         if "error" in reply:
-            raise WorkerError(f"{self.name}: {reply['error']}")
+            raise WorkerError(f"{self.name}: {str(reply['error'])[:LONGEST_REASON]}")
         return reply
 
     def _last_words(self) -> str:
         self.log.seek(0)
         lines = [line for line in self.log.read().splitlines() if line.strip()]
-        return f"exit code {self.process.poll()}" + (f", last words: {lines[-1].strip()}" if lines else "")
+        return f"exit code {self.process.poll()}" + (f", last words: {lines[-1].strip()[:LONGEST_REASON]}" if lines else "")
 
     def prepare(self, case: Case, split: Split, recipe: Recipe) -> dict[str, Any]:
         """Send the data; the worker imports its framework and builds the trial, in place of an earlier one."""
@@ -158,11 +165,13 @@ class Worker:
         if arrays is not None:
             write_arrays(folder / "request.safetensors", arrays)
         sent = None if arrays is None else list(arrays)
+        reply = folder / "reply.safetensors"
+        reply.unlink(missing_ok=True)  # or the last answer would pass for this one
         found = self.ask(do="call", method=method, arrays=sent, number=number).get("number")
         if found is not None and (isinstance(found, bool) or not isinstance(found, (int, float))):
             raise WorkerError(f"{self.name}: {method} answered the number {found!r}")
         try:
-            return found, read_arrays(folder / "reply.safetensors")
+            return found, read_arrays(reply) if reply.is_file() or method not in SILENT else {}
         except DataFormatError as error:
             raise WorkerError(f"{self.name}: {method}: {error}") from error
 
@@ -234,7 +243,7 @@ class Worker:
     def close(self) -> None:
         """End the process and everything it started, and remove its folder."""
         self._kill()
-        for stream in (self.process.stdin, self.process.stdout, self.log):
+        for stream in (self.process.stdin, self.log):  # the reader closes the output, at its end
             # What could not be sent to a dead process is still in the stream and cannot be flushed.
             with suppress(OSError):
                 if stream:

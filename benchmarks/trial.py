@@ -26,7 +26,7 @@ class Candidate(Protocol):
     def activations(self, inputs: np.ndarray) -> Arrays:
         """{"output": (N, pixels)}, and as many of "input" and the layers ("encoder.1": its output) as it likes to show.
 
-        What it shows is compared, and tells where a difference begins.
+        The input is compared bit for bit; the layers tell where a difference begins.
         """
 
     def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Arrays]:
@@ -39,7 +39,7 @@ class Candidate(Protocol):
         """From the next step on; asked only where a problem changes it."""
 
     def optimizer_state(self) -> Arrays:
-        """As `OracleOptimizer.state`; an empty dictionary if it keeps that to itself."""
+        """As `OracleOptimizer.state`, which it is compared with; an empty dictionary if it keeps that to itself."""
 
 
 class Trial(Candidate, Protocol):

@@ -1,5 +1,7 @@
 """assert_parity: hold a port, in any language, against the reference; for use in anybody's tests."""
 
+import shlex
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
@@ -9,16 +11,16 @@ import numpy as np
 from benchmarks.cases import FRAMEWORKS
 from benchmarks.parity.diagnosis import explain
 from benchmarks.parity.distance import distances
-from benchmarks.parity.golden import golden, golden_cell, golden_judges
-from benchmarks.parity.judge import Check, Judge, compare_traces
+from benchmarks.parity.golden_traces import golden, golden_cell, golden_judges
+from benchmarks.parity.judge import Check, Judge, checked_levels, compare_traces
 from benchmarks.parity.oracle_candidate import OracleCandidate
 from benchmarks.parity.problem import Problem
 from benchmarks.parity.tolerances import LEVEL_NAMES, ROUNDING, tolerances
-from benchmarks.parity.trace import KEPT_STEPS, Trace, record_trace
+from benchmarks.parity.trace import KEPT_STEPS, Trace, check_trace, record_trace
 from benchmarks.process import TIMEOUT_SECONDS, Worker, WorkerError
 from benchmarks.trial import Candidate, Case
 from core_torch.contract.architecture import Convolutional, describe
-from core_torch.contract.errors import ConfigError, ParityError, check_choice
+from core_torch.contract.errors import ConfigError, ParityError, check_choice, check_integer, check_number
 from core_torch.contract.pixels import IMAGE_SIDE, Split
 
 Reference = str | Judge | Problem
@@ -46,7 +48,7 @@ def assert_parity(
         levels: of `LEVEL_NAMES`; the first that fails ends the comparison.
         steps: of a golden trace 1, 10 or 100; of a problem up to as many as it has.
         dtype: float32 or float64, in which the candidate is given its arrays and held to account.
-        tolerance: {level: largest difference}, or from the float32 budget (see `tolerances`).
+        tolerance: from the float32 budget (see `tolerances`); {level: largest difference} overrides some of it.
         weights: of a golden problem, trained ones or those of the contract's start, where outputs show little.
         timeout: seconds that a process may take for one answer.
 
@@ -54,20 +56,37 @@ def assert_parity(
         ParityError: it does not; the message says where, by how much, and which known bug computes the same.
         ConfigError: the arguments do not fit together.
     """
-    wanted = tuple(levels)
-    for level in wanted:
-        check_choice("levels", level, LEVEL_NAMES)
+    wanted = checked_levels(levels)
     check_choice("dtype", dtype, ROUNDING)
-    judge = _cut(_judge(reference, weights=weights, levels=wanted), steps)
-    limits = tolerances(judge.budget, dtype=dtype) if tolerance == "auto" else tolerance
-    found = _trace(candidate, judge.problem, dtype=dtype, timeout=timeout)
-    name = candidate if isinstance(candidate, str) else type(candidate).__name__
-    checks = compare_traces(
-        found, judge.truth, tolerance=limits, levels=wanted, case=judge.problem.name, framework=name
-    )
-    if not checks[-1].passed:
-        raise ParityError(_message(judge, found, checks[-1], dtype=dtype))
+    check_choice("weights", weights, ("trained", "initial"))
+    check_integer("steps", steps, minimum=1)
+    with np.errstate(all="ignore"):  # what overflows is judged, whatever the warnings are set to
+        judge = _cut(_judge(reference, weights=weights, levels=wanted), steps)
+        limits = tolerances(judge.budget, dtype=dtype) | _checked(tolerance)
+        found = _trace(candidate, judge.problem, dtype=dtype, timeout=timeout)
+        case, name = judge.problem.name, label(candidate)
+        checks = compare_traces(found, judge.truth, tolerance=limits, levels=wanted, case=case, framework=name)
+        if not checks[-1].passed:
+            raise ParityError(_message(judge, found, checks[-1], dtype=dtype))
     return checks
+
+
+def label(candidate: Port) -> str:
+    """What messages call it."""
+    if isinstance(candidate, str):
+        return candidate
+    return shlex.join(map(str, candidate)) if isinstance(candidate, Sequence) else type(candidate).__name__
+
+
+def _checked(tolerance: Mapping[str, float] | str) -> dict[str, float]:
+    if tolerance == "auto":
+        return {}
+    if not isinstance(tolerance, Mapping) or not tolerance:
+        raise ConfigError(f"tolerance: found {tolerance!r}, allowed: auto, or a largest difference for some levels")
+    for level, limit in tolerance.items():
+        check_choice("tolerance", level, LEVEL_NAMES)
+        check_number(f"tolerance of {level}", limit, minimum=0)
+    return dict(tolerance)
 
 
 def _judge(reference: Reference, *, weights: str, levels: tuple[str, ...]) -> Judge:
@@ -75,7 +94,6 @@ def _judge(reference: Reference, *, weights: str, levels: tuple[str, ...]) -> Ju
         return reference
     if isinstance(reference, Problem):
         return Judge.of(reference)
-    check_choice("weights", weights, ("trained", "initial"))
     if weights == "trained":
         return golden(reference)
     judge = golden_judges().judge(golden_cell(reference, weights="initial"))
@@ -100,17 +118,19 @@ def _cut(judge: Judge, steps: int) -> Judge:
 
 def _trace(candidate: Port, problem: Problem, *, dtype: str, timeout: float) -> Trace:
     if isinstance(candidate, Mapping):
-        return dict(candidate)
+        return check_trace(candidate)
+    if candidate is None or (isinstance(candidate, (str, Sequence)) and not candidate):
+        raise ConfigError(f"candidate: found {candidate!r}, allowed: a port, a trace, a framework's name or a command")
     try:
         if isinstance(candidate, (str, Sequence)):
             with opened(candidate, problem, dtype=dtype, timeout=timeout) as worker:
                 return record_trace(worker, problem, dtype=dtype)
         return record_trace(candidate, problem, dtype=dtype)
-    except ConfigError:
+    except (ConfigError, ParityError):
         raise
     except WorkerError as error:
         raise ParityError(f"{problem.name}: {error}") from error
-    except (LookupError, ValueError, TypeError, RuntimeError) as error:
+    except Exception as error:  # whatever it is, the candidate is not the reference
         raise ParityError(f"{problem.name}: the candidate raised {type(error).__name__}: {error}") from error
 
 
@@ -124,7 +144,9 @@ def opened(
         framework = FRAMEWORKS[candidate]
         worker = Worker(candidate, module=framework.module, environment=framework.environment, timeout=timeout)
     else:
-        worker = Worker(candidate[0], command=candidate, timeout=timeout)
+        if shutil.which(candidate[0]) is None:
+            check_choice("candidate", candidate[0], FRAMEWORKS)  # which it is not: with a suggestion
+        worker = Worker(label(candidate), command=candidate, timeout=timeout)
     name = candidate if isinstance(candidate, str) else "command"
     nothing = Split(np.zeros((1, IMAGE_SIDE, IMAGE_SIDE), np.uint8), np.zeros(1, np.int64), "nothing")
     with worker:

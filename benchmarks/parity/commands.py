@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from core_torch.contract.command_line import prepare_output
-from core_torch.contract.errors import ParityError
+from core_torch.contract.errors import ConfigError, ParityError, check_choice
 
 
 def add_commands(commands: Any) -> None:
@@ -32,8 +32,11 @@ def mutants(options: argparse.Namespace) -> int:
 
 def golden(options: argparse.Namespace) -> None:
     """Write the golden traces."""
-    from benchmarks.parity.golden import write_goldens
+    from benchmarks.parity.golden_traces import SIZES, write_goldens
 
+    check_choice("size", options.size, SIZES)
+    if not options.output:
+        raise ConfigError("output: found an empty path, allowed: a folder")
     for path in write_goldens(prepare_output(options.output), size=options.size):
         print(path)
 
@@ -42,12 +45,12 @@ def parity(options: argparse.Namespace) -> int:
     """Print the levels, or what is wrong; 1 if the worker disagrees."""
     from benchmarks.cases import FRAMEWORKS
     from benchmarks.parity import assert_parity
-    from core_torch.contract.errors import ConfigError
-
     if not options.worker:
         raise ConfigError(f"worker: found none, allowed: a command, or one of {', '.join(FRAMEWORKS)}")
-    is_framework = len(options.worker) == 1 and options.worker[0] in FRAMEWORKS
-    candidate = options.worker[0] if is_framework else options.worker
+    first, *rest = options.worker
+    if first in FRAMEWORKS and rest:
+        raise ConfigError(f"worker: found {' '.join(rest)} after {first}, allowed: options stand before NAME")
+    candidate = first if first in FRAMEWORKS else options.worker
     try:
         checks = assert_parity(options.golden, candidate, steps=options.steps, dtype=options.dtype)
     except ParityError as error:

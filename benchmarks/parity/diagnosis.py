@@ -3,15 +3,18 @@
 import math
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 
 from benchmarks.parity.bugs import BUGS
-from benchmarks.parity.distance import INPUT, distances, relative_distance
+from benchmarks.parity.distance import INPUT, distances, relative_difference, relative_distance
 from benchmarks.parity.judge import Check, Judge
 from benchmarks.parity.oracle_candidate import OracleCandidate
 from benchmarks.parity.tolerances import LEVEL_NAMES, tolerances
 from benchmarks.parity.trace import Trace, record_trace
+from core_torch.contract.channels_last import from_channels_last
+from core_torch.contract.errors import CheckpointError
 
 SECONDS = 20  # for trying bugs; the rest is reported as not tried
 EXPLAINED = 0.02  # a bug that leaves this share of the difference explains it
@@ -23,7 +26,8 @@ WEIGHT_ORDERS = {"(2, 3, 1, 0)": (2, 3, 1, 0), "(3, 2, 0, 1)": (3, 2, 0, 1), "(1
 
 def explain(judge: Judge, found: Trace, check: Check, *, dtype: str = "float32") -> list[str]:
     """Findings about a check that failed, the most telling last; each was tried on the numbers."""
-    findings = [*_first_layer(judge, found), *_largest_error(judge.truth, found, check.where)]
+    findings = [*_first_layer(judge, found), *_first_step(judge, found, check, dtype)]
+    findings += _largest_error(judge.truth, found, check.where)
     findings += [*_multiples(judge, found, check), *_layouts(judge, found), *_rounding(judge, check, dtype)]
     return [*findings, *_known_bugs(judge, found, check, dtype)]
 
@@ -41,6 +45,26 @@ def _first_layer(judge: Judge, found: Trace) -> Iterator[str]:
         if not relative_distance({name: shown}, {name: expected}) <= DIFFERS:
             yield f"the first layer that differs is {name}"
             return
+
+
+def _first_step(judge: Judge, found: Trace, check: Check, dtype: str) -> Iterator[str]:
+    """Of a trajectory: the first step whose loss is not right, and the tensor that is farthest off at the end."""
+    if check.check not in LONG_LEVELS:
+        return
+    limit = tolerances(judge.budget, dtype=dtype)["losses"]
+    for step in range(1, len(judge.problem.batches) + 1):
+        if not relative_difference(found.get(f"loss@{step}"), judge.truth[f"loss@{step}"]) <= limit:
+            yield f"the first loss that differs is that before step {step}"
+            break
+    last = max(int(key.rpartition("@")[2]) for key in judge.truth if key.startswith("update/"))
+    apart = {
+        name: relative_distance({name: found[key]}, {name: judge.truth[key]})
+        for name in judge.problem.weights
+        if (key := f"update/{name}@{last}") in found
+    }
+    if apart:
+        worst = max(apart, key=lambda name: apart[name])
+        yield f"the update that differs most is that of {worst}: by {apart[worst]:.2g} of its own"
 
 
 def _largest_error(truth: Trace, found: Trace, where: str) -> Iterator[str]:
@@ -85,17 +109,30 @@ def _belongs(key: str, check: Check) -> bool:
 
 def _layouts(judge: Judge, found: Trace) -> Iterator[str]:
     """Parameters that come back in another order of axes."""
+    architecture, mine = judge.problem.architecture, _weights(found)
+    with suppress(CheckpointError):
+        if all(np.array_equal(*pair) for pair in _pairs(from_channels_last(mine, architecture), judge.problem.weights)):
+            yield "the parameters are in the layout of frameworks that keep channels last; see to_canonical"
     for name, right in judge.problem.weights.items():
-        mine = found.get(f"weight/{name}@0")
-        if mine is None or np.array_equal(mine, right):
+        if name not in mine or np.array_equal(mine[name], right):
             continue
-        if right.ndim == 2 and np.array_equal(mine, right.T):
+        if right.ndim == 2 and np.array_equal(mine[name], right.T):
             yield f"{name} is equal after transposing"
         for axes, order in WEIGHT_ORDERS.items():
-            if right.ndim == 4 and np.array_equal(mine, right.transpose(order)):
+            if right.ndim == 4 and np.array_equal(mine[name], right.transpose(order)):
                 yield f"{name} is the reference's after transpose{axes}"
-        if right.ndim == 4 and np.array_equal(mine, right[..., ::-1, ::-1]):
+        if right.ndim == 4 and np.array_equal(mine[name], right[..., ::-1, ::-1]):
             yield f"{name} is equal after flipping the kernel"
+
+
+def _weights(found: Trace) -> Trace:
+    """As handed back after loading."""
+    kept = {key: value for key, value in found.items() if key.startswith("weight/")}
+    return {key.removeprefix("weight/").removesuffix("@0"): value for key, value in kept.items()}
+
+
+def _pairs(mine: Trace, right: Trace) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    return ((mine[name], right[name]) for name in right)
 
 
 def _rounding(judge: Judge, check: Check, dtype: str) -> Iterator[str]:
@@ -121,7 +158,7 @@ def _known_bugs(judge: Judge, found: Trace, check: Check, dtype: str) -> Iterato
             continue
         buggy = record_trace(bug.candidate(problem, dtype=dtype), problem, dtype=dtype)
         if INPUT not in found:  # the judge could not see it, so it may be wrong there
-            del buggy[INPUT]
+            buggy.pop(INPUT, None)
         wrong = distances(buggy, judge.truth)
         if any(wrong[level].value > limits[level] for level in before) or wrong[check.check].value <= check.tolerance:
             continue

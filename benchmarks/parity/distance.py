@@ -24,35 +24,51 @@ class Distance:
 def distances(found: Trace, truth: Trace) -> dict[str, Distance]:
     """{level: distance}; infinite where an entry is missing, misshapen or NaN.
 
-    Inputs and optimizer state count only where both traces have them; trajectories at the last step both kept.
+    Inputs, and optimizer state at the last step for which both have it, count where `found` shows them.
     """
-    last = max(_steps("update", found) & _steps("update", truth), default=1)
-    state = {
-        kind: relative_distance(_entries(f"state/{kind}/", last, found), _entries(f"state/{kind}/", last, truth))
-        for kind in {key.split("/")[1] for key in truth.keys() & found.keys() if key.startswith("state/")}
-    }
+    last = max(_steps("update", truth), default=1)
     gradients = _entries("gradient/", 1, truth)
     least = SMALLEST_SHARE * _norm(gradients)
     levels = {
         "shapes": {"weight": float(len(altered_weights(found, truth)))},
-        "inputs": {INPUT: altered_values(found[INPUT], truth[INPUT])} if INPUT in found.keys() & truth.keys() else {},
-        "outputs": {OUTPUT: worst_image_distance(found.get(OUTPUT), truth[OUTPUT])},
-        "loss": {"loss@1": relative_difference(found, truth, step=1)},
+        "inputs": {
+            key: altered_values(found[key], truth[key])
+            for key in truth
+            if key in found and (key == INPUT or key.startswith("batch/"))
+        },
+        "outputs": {OUTPUT: worst_image_distance(found.get(OUTPUT), truth.get(OUTPUT))},
+        "loss": {key: relative_difference(found.get(key), truth.get(key)) for key in ("loss@1", "objective@1")},
         "gradients": {
             key: relative_distance({key: found[key]}, {key: truth[key]}, least=least) if key in found else np.inf
             for key in gradients
         },
         "one update": {"update@1": _update_distance(found, truth, step=1)},
         "trajectory": {f"update@{last}": _update_distance(found, truth, step=last)}
-        | {f"state/{kind}@{last}": value for kind, value in state.items()},
+        | _state_distances(found, truth),
         "losses": {
-            f"loss@{step}": relative_difference(found, truth, step=step)
-            for step in sorted(step for step in _steps("loss", truth) if step <= last)
+            f"loss@{step}": relative_difference(found.get(f"loss@{step}"), truth[f"loss@{step}"])
+            for step in sorted(_steps("loss", truth))
         },
     }
     if _entries("gradient/", 1, found).keys() != gradients.keys():
         levels["gradients"]["gradient"] = np.inf
-    return {level: _largest(values) for level, values in levels.items()}
+    nothing = {"": 0.0}  # shown; of anything else, having nothing to compare is no agreement
+    return {level: _largest(values or (nothing if level == "inputs" else {})) for level, values in levels.items()}
+
+
+def _state_distances(found: Trace, truth: Trace) -> dict[str, float]:
+    """Of each kind of optimizer state that both have."""
+    common = _steps("state", found) & _steps("state", truth)
+    if not common:
+        return {}
+    step = max(common)
+    mine, theirs = ({key.split("/")[1] for key in _entries("state/", step, trace)} for trace in (found, truth))
+    return {
+        f"state/{kind}@{step}": relative_distance(
+            _entries(f"state/{kind}/", step, found), _entries(f"state/{kind}/", step, truth)
+        )
+        for kind in sorted(mine & theirs)
+    }
 
 
 def altered_weights(found: Trace, truth: Trace) -> list[str]:
@@ -71,18 +87,19 @@ def altered_values(found: np.ndarray, truth: np.ndarray) -> float:
     return float(truth.size if flat is None else np.sum(flat != truth))
 
 
-def worst_image_distance(found: np.ndarray | None, truth: np.ndarray) -> float:
+def worst_image_distance(found: np.ndarray | None, truth: np.ndarray | None) -> float:
     """The largest ||found - truth|| / ||truth|| of an image, over arrays (N, pixels)."""
-    if found is None or found.shape != truth.shape:
+    if found is None or truth is None or found.shape != truth.shape:
         return np.inf
     difference = np.linalg.norm(found.astype(np.float64) - truth, axis=1)
     return float(np.max(difference / np.linalg.norm(truth, axis=1)))
 
 
-def relative_difference(found: Trace, truth: Trace, *, step: int) -> float:
-    """|found - truth| / truth of one step's loss."""
-    key = f"loss@{step}"
-    return abs(float(found[key]) - float(truth[key])) / float(truth[key]) if _is_scalar(found.get(key)) else np.inf
+def relative_difference(found: np.ndarray | None, truth: np.ndarray | None) -> float:
+    """|found - truth| / truth of two losses."""
+    if found is None or truth is None or np.size(found) != 1:
+        return np.inf
+    return abs(np.asarray(found).item() - np.asarray(truth).item()) / np.asarray(truth).item()
 
 
 def relative_distance(
@@ -101,6 +118,8 @@ def _norm(arrays: Mapping[str, np.ndarray]) -> float:
 
 
 def _update_distance(found: Trace, truth: Trace, *, step: int) -> float:
+    if not _entries("update/", step, truth):
+        return np.inf
     return relative_distance(_entries("update/", step, found), _entries("update/", step, truth))
 
 
@@ -112,12 +131,8 @@ def _steps(kind: str, trace: Trace) -> set[int]:
     return {int(key.rpartition("@")[2]) for key in trace if key.startswith((f"{kind}/", f"{kind}@"))}
 
 
-def _is_scalar(value: np.ndarray | None) -> bool:
-    return value is not None and value.size == 1
-
-
 def _largest(values: dict[str, float]) -> Distance:
     """NaN, which compares false with everything, counts as infinite."""
     worst = max(values, key=lambda key: np.inf if np.isnan(values[key]) else values[key], default="")
-    value = values.get(worst, 0.0)
+    value = values.get(worst, np.inf)
     return Distance(float("inf") if np.isnan(value) else float(value), worst)

@@ -8,9 +8,9 @@ from benchmarks.parity.distance import altered_weights, distances
 from benchmarks.parity.oracle_candidate import OracleCandidate
 from benchmarks.parity.problem import Problem, steps_off_kinks
 from benchmarks.parity.tolerances import LEVEL_NAMES, LEVELS, tolerances
-from benchmarks.parity.trace import Trace, record_trace
+from benchmarks.parity.trace import Trace, check_trace, record_trace
 from benchmarks.trial import Candidate
-from core_torch.contract.errors import ParityError
+from core_torch.contract.errors import ConfigError, ParityError, check_choice
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ def compare_traces(
         tolerance: {level: largest difference}; by default the levels' ceilings.
     """
     limits = {level.name: level.ceiling for level in LEVELS} | dict(tolerance or {})
-    wanted, measured, checks = tuple(levels), distances(found, truth), []
+    wanted = checked_levels(levels)
+    measured, checks = distances(check_trace(found), check_trace(truth)), []
     for level in (name for name in LEVEL_NAMES if name in wanted):
         distance = measured[level]
         where = ", ".join(altered_weights(found, truth)) if level == "shapes" else distance.where
@@ -89,6 +90,16 @@ def compare_traces(
         if not passed:
             break
     return checks
+
+
+def checked_levels(levels: Iterable[str]) -> tuple[str, ...]:
+    """As a tuple; `ConfigError` for none, for a string, or for one that is not there."""
+    wanted = () if isinstance(levels, str) or not isinstance(levels, Iterable) else tuple(levels)
+    if not wanted:
+        raise ConfigError(f"levels: found {levels!r}, allowed: some of {', '.join(LEVEL_NAMES)}")
+    for level in wanted:
+        check_choice("levels", level, LEVEL_NAMES)
+    return wanted
 
 
 def agree(checks: Sequence[Check]) -> bool:

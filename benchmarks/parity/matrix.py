@@ -19,7 +19,7 @@ from core_torch.contract.recipe import OBJECTIVES, Recipe
 # after; these models, trained, are thrown off their minimum by it.
 RATE = 1.0
 SMALLER_RATES = {"deep": 0.3, "conv-shallow": 0.3, "conv-deep": 0.3}
-RATE_DROP = 0.1  # the factor of the learning rate half-way, where the forms of momentum part
+RATE_DROP, DROP_STEP = 0.1, 6  # from that step on a tenth of the learning rate: there the forms of momentum part
 MOMENTUM = 0.9
 # A hundred times Adam's usual: where a gradient is nothing but rounding, it is not made a whole step of, and where in
 # the formula epsilon stands shows.
@@ -85,7 +85,7 @@ def recipe_of(cell: Cell, architecture: Architecture, *, seed: int) -> Recipe:
 
 def rates_of(cell: Cell, recipe: Recipe) -> dict[int, float]:
     """{step: learning rate from there on}."""
-    return {cell.steps // 2 + 1: RATE_DROP * recipe.learning_rate}
+    return {DROP_STEP: RATE_DROP * recipe.learning_rate}
 
 
 class Judges:

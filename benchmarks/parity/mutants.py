@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from benchmarks.parity.bugs import BUGS, Bug
-from benchmarks.parity.golden import SLIM, golden_judges
+from benchmarks.parity.golden_traces import SLIM, golden_judges
 from benchmarks.parity.judge import Judge, agree
 from benchmarks.parity.matrix import Cell, Judges
 from core_torch.contract.recipe import OBJECTIVES

@@ -4,7 +4,7 @@
     def test_my_port(parity):
         parity(MyPort())
 
-Nothing is imported here that would start NumPy's threads before a conftest has had its say.
+NumPy is not imported before a test asks, so that a conftest has its say about threads.
 """
 
 import json
@@ -32,6 +32,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
     config.addinivalue_line("markers", "parity(name, **options): the golden trace and options of `parity`")
     config.stash[RECORDS] = []
+    folder, required = config.getoption("parity_report"), config.getoption("parity_require")
+    if (folder or required) and getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError("--parity-report and --parity-require need a run in one process, without -n")
+    if folder:
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise pytest.UsageError(f"--parity-report: {folder}: {error.strerror}") from error
 
 
 @pytest.fixture
@@ -77,7 +85,6 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write the records; turn a run red in which a required candidate never passed."""
     config = session.config
     if folder := config.getoption("parity_report"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / "parity.json").write_text(json.dumps(config.stash[RECORDS], indent=1, default=str) + "\n")
     if missing(config) and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -92,5 +99,5 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def missing(config: pytest.Config) -> list[str]:
     """Of the required names, those without a passed record."""
     passed = {record["candidate"] for record in config.stash[RECORDS] if record["passed"]}
-    required = [name for name in config.getoption("parity_require").split(",") if name]
-    return [name for name in required if name not in passed]
+    required = [name.strip() for name in config.getoption("parity_require").split(",")]
+    return [name for name in required if name and name not in passed]

@@ -23,6 +23,7 @@ TRAINING_STEPS = 300
 # 300 steps, or dead. A convolutional one learns at once from where it starts.
 GAIN = 6**0.5
 SPARE = 8  # images to choose from, for each that a batch takes
+SHORT_EVERY = 5  # steps; such a batch is short, so that a port that drops or misweighs the last of an epoch is found
 TIE = 1e-12  # two float64 values this close, relatively, are equal: their receptive fields were
 
 
@@ -41,7 +42,7 @@ class Problem:
 
     Attributes:
         inputs, targets: (P, pixels) float32 in [0, 1], from which batches take rows.
-        batches: row numbers, one array a step. The last is short, so that a port that drops or misweighs it is found.
+        batches: row numbers, one array a step; every fifth is short.
         rates: {step, from 1: the learning rate from that step on}; the recipe's until then.
     """
 
@@ -77,7 +78,7 @@ def steps_off_kinks(problem: Problem, oracle: Callable[[], Oracle], *, steps: in
     for number in range(1, steps + 1):
         rows = next(candidates)
         margins = distance_to_kinks(oracle(), problem.inputs[rows])
-        count = batch_size if number < steps else 3 * batch_size // 8
+        count = batch_size if number % SHORT_EVERY else 3 * batch_size // 8
         problem.batches.append(rows[np.sort(np.argsort(-margins, kind="stable")[:count])])
         yield Step(number, rows := problem.batches[-1], problem.inputs[rows], problem.targets[rows])
 

@@ -2,7 +2,7 @@
 
     weight/encoder.0.weight@0     as handed back right after loading
     activation/encoder.1@1        the output of a layer at the first batch; also activation/input, activation/output
-    loss@3                        before the third step
+    loss@3                        before the third step; objective@1 is the first by way of the gradients
     gradient/encoder.0.weight@1   at the first batch
     update/encoder.0.weight@10    the change since step 0
     state/momentum/encoder.0.weight@10
@@ -13,6 +13,7 @@ Names and layouts are the reference's; steps count from 1.
 
 import hashlib
 import io
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from core_torch.contract.errors import DataFormatError, ParityError
 from core_torch.contract.weights_file import write_atomically
 
 Trace = dict[str, np.ndarray]
+ENTRY = re.compile(r"(loss|objective)@\d+|(weight|activation|gradient|update|state|batch)/.+@\d+")
 KEPT_STEPS = (1, 10, 100)  # after which updates are kept, besides the last
 DIGEST = "sha256"  # the entry of a trace file that guards the others
 
@@ -38,23 +40,33 @@ def record_trace(
     """
     kind = np.dtype(dtype)
     start = {name: value.astype(kind) for name, value in problem.weights.items()}
-    candidate.load({name: value.copy() for name, value in start.items()})
     trace: Trace = {}
-    _add(trace, "weight", candidate.weights(), step=0)
+    number = 0
+    candidate.load(_copies(start))
     for number, rows, exact_inputs, exact_targets in steps or problem.steps():
         inputs, targets = exact_inputs.astype(kind), exact_targets.astype(kind)
         trace[f"batch/rows@{number}"] = rows
         if number == 1:
+            candidate.step(inputs.copy(), targets.copy())
+            candidate.load(_copies(start))  # which has to undo that step, momentum and all
+            _add(trace, "weight", candidate.weights(), step=0)
             _add(trace, "activation", candidate.activations(inputs.copy()), step=1)
-            _add(trace, "gradient", candidate.loss_and_gradients(inputs, targets)[1], step=1)
+            loss, gradients = candidate.loss_and_gradients(inputs.copy(), targets.copy())
+            trace["objective@1"] = _numbers("objective@1", loss)
+            _add(trace, "gradient", gradients, step=1)
         if number in problem.rates:
             candidate.set_learning_rate(problem.rates[number])
-        trace[f"loss@{number}"] = _numbers(f"loss@{number}", candidate.step(inputs, targets))
+        trace[f"loss@{number}"] = _numbers(f"loss@{number}", candidate.step(inputs.copy(), targets.copy()))
         if number in KEPT_STEPS:
             _add_progress(trace, candidate, start, step=number)
-    if number not in KEPT_STEPS:
+    if number and number not in KEPT_STEPS:
         _add_progress(trace, candidate, start, step=number)
     return trace
+
+
+def _copies(arrays: Arrays) -> Arrays:
+    """A candidate may change what it is given."""
+    return {name: value.copy() for name, value in arrays.items()}
 
 
 def _add_progress(trace: Trace, candidate: Candidate, start: Arrays, *, step: int) -> None:
@@ -115,6 +127,16 @@ def load_trace(path: Path) -> Trace:
     if found is None or str(found) != _digest(trace):
         raise DataFormatError(f"{path}: is not the trace that was written")
     return trace
+
+
+def check_trace(trace: Mapping[str, np.ndarray]) -> Trace:
+    """The entries as arrays; `DataFormatError` for a name or a value that no trace has."""
+    for key, value in trace.items():
+        if not isinstance(key, str) or not ENTRY.fullmatch(key):
+            raise DataFormatError(f"trace: found the entry {key!r}, allowed: KIND@STEP or KIND/NAME@STEP")
+        if np.asarray(value).dtype.kind not in "fiu":
+            raise DataFormatError(f"trace: {key} does not hold real numbers")
+    return {key: np.asarray(value) for key, value in trace.items()}
 
 
 def _digest(trace: Mapping[str, np.ndarray]) -> str:

@@ -85,7 +85,8 @@ ROUTE = """
 
     def prepare(case, split, recipe):
         if case.route == "tells its environment":
-            raise LookupError(str(dict(os.environ)))
+            about = ("THREADS", "CUDA", "JAX", "KERAS")
+            raise LookupError(str({key: os.environ[key] for key in os.environ if any(part in key for part in about)}))
         return Trial(case, split, recipe)
 """
 SPLIT = Split(np.arange(3 * 784, dtype=np.uint8).reshape(3, 28, 28), np.array([3, 1, 4]), "three images")

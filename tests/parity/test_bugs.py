@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.parity.bugs import BUGS, Bug
 from benchmarks.parity.diagnosis import explain
-from benchmarks.parity.golden import SLIM, golden_judges
+from benchmarks.parity.golden_traces import SLIM, golden_judges
 from benchmarks.parity.judge import Judge, agree
 from benchmarks.parity.matrix import Cell, Judges
 from benchmarks.parity.mutants import NOWHERE, SURVIVES, cells_of, mutation_table, verdict

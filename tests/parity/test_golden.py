@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.parity.distance import distances, relative_distance
-from benchmarks.parity.golden import FOLDER, GOLDEN, golden, golden_cell, golden_judges, write_goldens
+from benchmarks.parity.golden_traces import FOLDER, GOLDEN, golden, golden_cell, golden_judges, write_goldens
 from benchmarks.parity.judge import Judge, agree
 from benchmarks.parity.oracle_candidate import OracleCandidate
 from benchmarks.parity.problem import distance_to_kinks
@@ -44,6 +44,8 @@ def test_the_script_makes_the_committed_files(remade, name):
     assert relative_distance(fresh.problem.weights, stored.problem.weights) < 1e-6
     assert all(np.array_equal(*pair) for pair in zip(fresh.problem.batches, stored.problem.batches))
     assert distances(fresh.truth, stored.truth)["trajectory"].value < 1e-4
+    # What rounding does depends on the machine, but not by orders of magnitude.
+    assert all(0.1 < fresh.budget[level] / value < 10 for level, value in stored.budget.items() if value > 1e-7)
 
 
 def test_other_digits_would_make_other_files():

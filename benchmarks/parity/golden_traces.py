@@ -27,6 +27,7 @@ from core_torch.contract.architecture import (
 from core_torch.contract.errors import DataFormatError, check_choice
 from core_torch.contract.pixels import load_split, to_unit_range
 
+STATE_STEP = 10  # after which the momentum is kept too
 FOLDER = Path(__file__).with_name("traces")
 # The output of the randomized models is linear, and a square weight hides a transposition from every check of shapes.
 SLIM: dict[str, Architecture] = {
@@ -86,7 +87,7 @@ def golden(name: str, *, size: str = "slim", folder: Path = FOLDER) -> Judge:
     stored = load_trace(path)
     try:
         return _unpacked(f"golden {name}", cell, stored, size)
-    except (KeyError, ValueError, TypeError) as error:
+    except (LookupError, ValueError, TypeError) as error:
         raise DataFormatError(f"{path}: is not a golden trace of size {size} ({error})") from error
 
 
@@ -113,7 +114,12 @@ def _packed(judge: Judge) -> Trace:
     }
     if problem.recipe.objective == "denoising":
         packed["inputs"] = np.rint(problem.inputs * 255).astype(np.uint8)
+    packed |= {f"state@{STATE_STEP}": _flat(_momentum(truth)), "cell": np.array(str(judge.problem.name))}
     return packed | {key: _flat(values) for key, values in _updates(truth).items()}
+
+
+def _momentum(truth: Trace) -> Trace:
+    return {key: truth[key] for key in truth if key.startswith("state/") and key.endswith(f"@{STATE_STEP}")}
 
 
 def _updates(truth: Trace) -> dict[str, Trace]:
@@ -126,6 +132,8 @@ def _updates(truth: Trace) -> dict[str, Trace]:
 
 
 def _unpacked(name: str, cell: Cell, stored: Trace, size: str) -> Judge:
+    if str(stored["cell"]) != str(cell):
+        raise ValueError(f"it is of {stored['cell']}")
     judges = golden_judges(size)
     architecture = judges.architectures[cell.model]
     targets = judges.images_for(cell.model)
@@ -137,7 +145,10 @@ def _unpacked(name: str, cell: Cell, stored: Trace, size: str) -> Judge:
     truth = {f"weight/{key}@0": value for key, value in weights.items()}
     truth |= {"activation/input@1": inputs[batches[0]], "activation/output@1": stored["output"]}
     truth |= {f"gradient/{key}@1": value for key, value in _named(stored["gradient"], architecture).items()}
-    for number, (rows, loss) in enumerate(zip(batches, stored["loss"]), 1):
+    momentum = _named(stored[f"state@{STATE_STEP}"], architecture)
+    truth |= {f"state/momentum/{key}@{STATE_STEP}": value for key, value in momentum.items()}
+    truth["objective@1"] = stored["loss"][0]
+    for number, (rows, loss) in enumerate(zip(batches, stored["loss"], strict=True), 1):
         truth |= {f"batch/rows@{number}": rows, f"loss@{number}": loss}
     for kept in (key for key in stored if key.startswith("update@")):
         step = kept.partition("@")[2]
