@@ -46,7 +46,7 @@ SUITES = {
     "agreement": Suite(cells=(*EIGHTEEN, *FRESH, *DOUBLE, *EVERY_OPTIMIZER, *LONG)),
     "loading": Suite(loading=(Loading(32), Loading(512), Loading(1000)), extras=True),
     "training": Suite(cells=PROVED, training=(Training("shallow"), Training("deep"))),
-    "quick": Suite(cells=PROVED, training=(Training("shallow", images=12_800),), loading=(Loading(),)),
+    "quick": Suite(cells=PROVED, training=(Training("shallow", images=12_800),), loading=(Loading(images=30_000),)),
     "full": Suite(
         cells=(*EIGHTEEN, *FRESH),
         training=(
