@@ -12,7 +12,8 @@ FOLDER/reply.safetensors; `arrays` names those that were sent, or is null; `numb
 reply.safetensors anew, be it empty. A reply {"error": "what is wrong"} refuses. End of input means: end.
 
 ARCHITECTURE is what `describe` of `core_torch.contract.architecture` makes, its "kind" FullyConnected or
-Convolutional; the recipe has the fields of `core_torch.contract.recipe.Recipe`. Activations are {"output": ...} at least.
+Convolutional; the recipe has the fields of `core_torch.contract.recipe.Recipe`. Activations are {"output": ...} at
+least.
 """
 
 import json
@@ -149,8 +150,8 @@ class Worker:
 
     def _last_words(self) -> str:
         self.log.seek(0)
-        lines = [line for line in self.log.read().splitlines() if line.strip()]
-        return f"exit code {self.process.poll()}" + (f", last words: {lines[-1].strip()[:LONGEST_REASON]}" if lines else "")
+        lines = [line.strip() for line in self.log.read().splitlines() if line.strip()]
+        return f"exit code {self.process.poll()}" + (f", last words: {lines[-1][:LONGEST_REASON]}" if lines else "")
 
     def prepare(self, case: Case, split: Split, recipe: Recipe) -> dict[str, Any]:
         """Send the data; the worker imports its framework and builds the trial, in place of an earlier one."""
