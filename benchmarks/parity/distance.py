@@ -92,7 +92,8 @@ def worst_image_distance(found: np.ndarray | None, truth: np.ndarray | None) -> 
     if found is None or truth is None or found.shape != truth.shape:
         return np.inf
     difference = np.linalg.norm(found.astype(np.float64) - truth, axis=1)
-    return float(np.max(difference / np.linalg.norm(truth, axis=1)))
+    scale = np.linalg.norm(truth, axis=1)
+    return float(np.max(difference / np.where(scale > 0, scale, 1)))  # an empty image counts absolutely
 
 
 def relative_difference(found: np.ndarray | None, truth: np.ndarray | None) -> float:

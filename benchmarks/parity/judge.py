@@ -7,7 +7,7 @@ from typing import Self
 from benchmarks.parity.distance import altered_weights, distances
 from benchmarks.parity.oracle_candidate import OracleCandidate
 from benchmarks.parity.problem import Problem, steps_off_kinks
-from benchmarks.parity.tolerances import LEVEL_NAMES, LEVELS, tolerances
+from benchmarks.parity.tolerances import LEVEL_NAMES, LEVELS, WELL_POSED, tolerances
 from benchmarks.parity.trace import Trace, check_trace, record_trace
 from benchmarks.trial import Candidate
 from core_torch.contract.errors import ConfigError, ParityError, check_choice
@@ -41,14 +41,20 @@ class Judge:
 
     @classmethod
     def of(cls, problem: Problem, *, steps: int = 10, batch_size: int = 32) -> Self:
-        """Run the oracle. A problem without batches gets as many of them as `steps` on the way."""
+        """Run the oracle. A problem without batches gets as many of them as `steps` on the way.
+
+        Raises:
+            ConfigError: the problem is too ill-conditioned to tell a right port from a wrong one.
+        """
         oracle = OracleCandidate(problem)
         chosen = None
         if not problem.batches:
             chosen = steps_off_kinks(problem, lambda: oracle.oracle, steps=steps, batch_size=batch_size)
         truth = record_trace(oracle, problem, dtype="float64", steps=chosen)
         rounded = record_trace(OracleCandidate(problem, dtype="float32"), problem)
-        return cls(problem, truth, {level: found.value for level, found in distances(rounded, truth).items()})
+        budget = {level: found.value for level, found in distances(rounded, truth).items()}
+        check_well_posed(problem, budget)
+        return cls(problem, truth, budget)
 
     def check(self, candidate: Candidate, framework: str, *, dtype: str = "float32") -> list[Check]:
         """The levels in order, up to and including the first that fails."""
@@ -63,6 +69,16 @@ class Judge:
         """The same of a trace recorded before."""
         limits = tolerances(self.budget, dtype=dtype)
         return compare_traces(found, self.truth, tolerance=limits, case=self.problem.name, framework=framework)
+
+
+def check_well_posed(problem: Problem, budget: Mapping[str, float]) -> None:
+    """Refuse a problem on which rounding alone comes near a ceiling: there a right port would be called wrong."""
+    for level in LEVELS:
+        if level.ceiling and not budget[level.name] <= level.ceiling / WELL_POSED:
+            raise ConfigError(
+                f"{problem.name}: float32 rounding alone makes {budget[level.name]:.1e} at the level {level.name}, "
+                f"allowed: {level.ceiling / WELL_POSED:.1e}; a dead or nearly dead model cannot be judged"
+            )
 
 
 def compare_traces(

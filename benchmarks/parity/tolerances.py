@@ -15,6 +15,7 @@ import numpy as np
 # CPU, which add up 25,000 positions one after the other where NumPy's matrix product adds blocks.
 FACTOR = 16.0
 FLOOR_ROUNDINGS = 8
+WELL_POSED = 1.25  # a budget has to stay below a ceiling by this factor, or the problem is not posed
 ROUNDING = {name: float(np.finfo(name).eps) / 2 for name in ("float32", "float64")}  # relative error of one operation
 
 
