@@ -49,6 +49,7 @@ class Cell:
     weights: str = "trained"  # or initial
     dtype: str = "float32"  # or float64
     steps: int = 10
+    drop: int = DROP_STEP  # the step from which on the learning rate is a tenth
 
     def __str__(self) -> str:
         default = {"optimizer": "momentum", "weights": "trained", "dtype": "float32", "steps": 10}
@@ -72,7 +73,7 @@ EVERY_OPTIMIZER = tuple(
     for optimizer in OPTIMIZERS
     if optimizer != "momentum"
 )
-LONG = (Cell(model="shallow", steps=LONG_RUN),)
+LONG = (Cell(model="shallow", steps=LONG_RUN, drop=LONG_RUN // 2),)
 
 
 def recipe_of(cell: Cell, architecture: Architecture, *, seed: int) -> Recipe:
@@ -85,7 +86,7 @@ def recipe_of(cell: Cell, architecture: Architecture, *, seed: int) -> Recipe:
 
 def rates_of(cell: Cell, recipe: Recipe) -> dict[int, float]:
     """{step: learning rate from there on}."""
-    return {DROP_STEP: RATE_DROP * recipe.learning_rate}
+    return {cell.drop: RATE_DROP * recipe.learning_rate}
 
 
 class Judges:
