@@ -7,24 +7,21 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
-from core_torch.contract.architecture import ARCHITECTURES, Architecture
+from core_torch.contract.architecture import ARCHITECTURES
 from core_torch.contract.command_line import (
     Parser,
     add_data_options,
     add_device_option,
-    add_recipe_options,
     check_results,
     prepare_output,
     run,
 )
 from core_torch.contract.errors import ConfigError, check_choice
-from core_torch.contract.layers import ACTIVATIONS
 from core_torch.contract.pixels import DATASETS, load_split
-from core_torch.contract.presets import PRESETS, preset
-from core_torch.contract.recipe import CORRUPTIONS, OBJECTIVES, SOLVERS, Recipe
+from core_torch.contract.recipe import SOLVERS
+from core_torch.contract.train_options import add_train_options, chosen
 from core_torch.contract.weights_file import write_atomically
 
 
@@ -33,33 +30,21 @@ def build_parser() -> Parser:
     parser = Parser(prog="python -m core_torch", description="The PyTorch reference autoencoders.")
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train a model and report its test error")
-    train.add_argument("--model", default="shallow", help=f"one of {', '.join(ARCHITECTURES)} (default shallow)")
-    train.add_argument("--objective", default="standard", help=f"one of {', '.join(OBJECTIVES)} (default standard)")
-    train.add_argument("--preset", default="default", help=f"one of {', '.join(PRESETS)} (default default)")
-    add_data_options(train)
-    add_recipe_options(train)
-    train.add_argument("--corruption", metavar="KIND", help=f"of denoising: {', '.join(CORRUPTIONS)}")
-    train.add_argument("--corruption-level", type=float, metavar="X", help="standard deviation, or fraction hit")
-    train.add_argument("--contraction", type=float, metavar="X", help="weight of the contractive penalty")
-    for layer in ("hidden", "code"):
-        train.add_argument(f"--{layer}-activation", metavar="NAME", help=f"one of {', '.join(ACTIVATIONS)}")
+    add_train_options(train, models=tuple(ARCHITECTURES))
     train.add_argument("--solver", help=f"of randomized models: {', '.join(SOLVERS)} (default ridge)")
     train.add_argument("--pretrain", action="store_true", help="train a dense model layer by layer first")
     add_device_option(train)
-    train.add_argument("--output", metavar="DIR", help="write the weights, their manifest and metrics.json there")
     evaluate = commands.add_parser("evaluate", help="report the test error of a trained model")
     evaluate.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder that train --output wrote")
     add_data_options(evaluate, dataset=None)
     add_device_option(evaluate)
-    for command in (train, evaluate):
-        command.add_argument("--json", metavar="FILE", help="also write the printed values there")
+    evaluate.add_argument("--json", metavar="FILE", help="also write the printed values there")
     return parser
 
 
 def train(options: argparse.Namespace) -> None:
     """Train, report, and write what was asked for."""
-    architecture, recipe = chosen(options)
-    check_choice("dataset", options.dataset, DATASETS)
+    architecture, recipe = chosen(options, models=tuple(ARCHITECTURES))
     check_combination(options)
     check_results(options)
     splits = [load_split(options.dataset, train=part, root=options.data_root) for part in (True, False)]
@@ -120,26 +105,13 @@ def is_randomized(options: argparse.Namespace) -> bool:
 
 
 def check_combination(options: argparse.Namespace) -> None:
-    """Raise `ConfigError` for an option that the model or the objective would ignore."""
+    """Raise `ConfigError` for an option that the model would ignore."""
     if options.pretrain and options.model not in ("shallow", "deep"):
         raise ConfigError(f"pretrain: found with {options.model}, allowed with: shallow, deep")
     if options.solver is not None:
         check_choice("solver", options.solver, SOLVERS)
         if not is_randomized(options):
             raise ConfigError(f"solver: found with {options.model}, allowed with: randomized models")
-    of = {"corruption": "denoising", "corruption_level": "denoising", "contraction": "contractive"}
-    for name, objective in of.items():
-        if getattr(options, name) is not None and options.objective != objective:
-            raise ConfigError(f"{name}: found with {options.objective}, allowed with: {objective}")
-
-
-def chosen(options: argparse.Namespace) -> tuple[Architecture, Recipe]:
-    """The preset's architecture and recipe with the given options in place; every value is judged here."""
-    architecture, recipe = preset(options.preset, options.model, options.objective)
-    activations = {f"{layer}_activation": getattr(options, f"{layer}_activation") for layer in ("hidden", "code")}
-    given = {name: value for name, value in activations.items() if value is not None}
-    names = ("epochs", "batch_size", "learning_rate", "seed", "corruption", "corruption_level", "contraction")
-    return replace(architecture, **given), recipe.with_changes(**{name: getattr(options, name) for name in names})
 
 
 def evaluate(options: argparse.Namespace) -> None:

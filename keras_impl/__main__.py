@@ -10,18 +10,11 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from core_torch.contract.architecture import architecture_named, describe
-from core_torch.contract.command_line import (
-    Parser,
-    add_data_options,
-    add_recipe_options,
-    check_results,
-    prepare_output,
-    run,
-)
+from core_torch.contract.architecture import describe
+from core_torch.contract.command_line import Parser, check_results, prepare_output, run
 from core_torch.contract.errors import ConfigError, check_choice
-from core_torch.contract.pixels import DATASETS, load_split
-from core_torch.contract.recipe import OBJECTIVES, Recipe
+from core_torch.contract.pixels import load_split
+from core_torch.contract.train_options import add_train_options, chosen
 from core_torch.contract.weights_file import save_weights, write_atomically
 from keras_impl.options import BACKENDS, ROUTES, check_options
 
@@ -36,13 +29,8 @@ def build_parser() -> Parser:
     train = parser.add_subparsers(dest="command", required=True).add_parser(
         "train", help="train a model and report its test error", description=backends
     )
-    train.add_argument("--model", default="shallow", help=f"one of {', '.join(MODELS)} (default shallow)")
-    train.add_argument("--objective", help=f"one of {', '.join(OBJECTIVES)} (default standard)")
+    add_train_options(train, models=MODELS)
     train.add_argument("--route", default="arrays", help=f"of the data: {', '.join(ROUTES)} (default arrays)")
-    add_data_options(train)
-    add_recipe_options(train)
-    train.add_argument("--output", metavar="DIR", help="write weights, manifest and metrics.json there")
-    train.add_argument("--json", metavar="FILE", help="also write the figures there")
     return parser
 
 
@@ -58,15 +46,7 @@ def choose_backend() -> str:
 
 def train(options: argparse.Namespace) -> None:
     """Train, report, and write what was asked for."""
-    check_choice("model", options.model, MODELS)
-    check_choice("dataset", options.dataset, DATASETS)
-    recipe = Recipe().with_changes(
-        objective=options.objective,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        seed=options.seed,
-    )
+    architecture, recipe = chosen(options, models=MODELS)
     backend = choose_backend()
     check_options(recipe, backend=backend, route=options.route)
     check_results(options)
@@ -79,7 +59,6 @@ def train(options: argparse.Namespace) -> None:
     from keras_impl.training import train as train_model
     from keras_impl.weight_layout import to_reference_weights
 
-    architecture = architecture_named(options.model)
     model = build_autoencoder(architecture, seed=recipe.seed)
     started = time.perf_counter()
     history = train_model(model, split, recipe=recipe, route=options.route)

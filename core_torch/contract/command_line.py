@@ -44,14 +44,6 @@ def add_data_options(parser: argparse.ArgumentParser, *, dataset: str | None = "
     parser.add_argument("--data-root", metavar="DIR", help=root)
 
 
-def add_recipe_options(parser: argparse.ArgumentParser) -> None:
-    """Options that override a field of the recipe. Their values are judged by `Recipe`, not here."""
-    parser.add_argument("--epochs", type=int, metavar="N", help="passes over the training split")
-    parser.add_argument("--batch-size", type=int, metavar="N", help="images per step")
-    parser.add_argument("--learning-rate", type=float, metavar="X", help="step size")
-    parser.add_argument("--seed", type=int, metavar="N", help="of weights, shuffle and noise")
-
-
 def add_device_option(parser: argparse.ArgumentParser) -> None:
     """--device."""
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto: cuda if any)")

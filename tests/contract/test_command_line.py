@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 import core_torch.contract
-from core_torch.contract.command_line import Parser, add_data_options, add_recipe_options, prepare_output, run
+from core_torch.contract.command_line import Parser, prepare_output, run
 from core_torch.contract.errors import CheckpointError, ConfigError, DataFormatError
 from core_torch.contract.recipe import Recipe
+from core_torch.contract.train_options import add_train_options, chosen
 
 ROOT = Path(__file__).parents[2]
 FRAMEWORKS = ("torch", "torchvision", "lightning", "tensorflow", "jax", "keras", "sklearn", "matplotlib")
@@ -28,8 +29,7 @@ def parser() -> Parser:
     """A program with one subcommand, as the real ones are built."""
     parser = Parser(prog="program")
     train = parser.add_subparsers(dest="command", required=True).add_parser("train")
-    add_data_options(train)
-    add_recipe_options(train)
+    add_train_options(train, models=("shallow",))
     return parser
 
 
@@ -48,12 +48,7 @@ def complaint(capsys, parser: Parser, *arguments: str) -> str:
 def test_good_arguments_reach_the_recipe(parser):
     parsed = parser.parse_args(["train", "--epochs", "3", "--learning-rate", "1e-2", "--seed", "5"])
     assert (parsed.dataset, parsed.data_root) == ("digits", None)
-    recipe = Recipe().with_changes(
-        epochs=parsed.epochs,
-        batch_size=parsed.batch_size,
-        learning_rate=parsed.learning_rate,
-        seed=parsed.seed,
-    )
+    _, recipe = chosen(parsed, models=("shallow",))
     assert recipe == Recipe(epochs=3, learning_rate=0.01, seed=5)
 
 
