@@ -18,7 +18,7 @@ $(READY): pyproject.toml constraints.txt
 bench: $(READY)  ## the main job on the embedded digits: agreement, then timing
 	$(BIN)/python -m benchmarks run --suite quick --output $(OUTPUT) $(ARGS)
 
-bench-full: $(READY)  ## every loader, batch size and model; about an hour and a half
+bench-full: $(READY)  ## every loader, batch size and model; about an hour
 	$(BIN)/python -m benchmarks run --suite full --output $(OUTPUT) $(ARGS)
 
 test: $(READY)

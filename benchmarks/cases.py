@@ -27,6 +27,11 @@ _KERAS_ROUTES = {
     "lean": "whole split on the device, compiled step, no callbacks",
     "fit": "model.fit on NumPy arrays, every option at its default",
 }
+_LONGER_EXECUTIONS = {
+    "fit-10-steps": "as fit, steps_per_execution=10",
+    "fit-50-steps": "as fit, steps_per_execution=50",
+}
+_COMPILED_FIT = {"fit-jit": "as fit, jit_compile=True"}  # JAX's default
 
 
 def _keras(backend: str, **more_routes: str) -> Framework:
@@ -52,17 +57,24 @@ FRAMEWORKS = {
             "barebones": "the same with Trainer(barebones=True)",
         },
     ),
-    "keras-tensorflow": _keras("tensorflow", **{"tf.data": "model.fit on tf.data: shuffle, batch, prefetch"}),
-    "keras-jax": _keras("jax"),
-    "keras-torch": _keras("torch"),
+    "keras-tensorflow": _keras(
+        "tensorflow",
+        **{"tf.data": "model.fit on tf.data: shuffle, batch, prefetch"},
+        **_LONGER_EXECUTIONS,
+        **_COMPILED_FIT,
+    ),
+    "keras-jax": _keras("jax", **_LONGER_EXECUTIONS),
+    "keras-torch": _keras("torch", **_COMPILED_FIT),
 }
 BASELINE = ("core_torch", "lean")
 ONE_SHUFFLE = frozenset({"lean", "fused", "compiled"})  # routes in the contract's order, comparable weight by weight
-EXTRA = frozenset({"fused", "compiled", "no-extras", "barebones"})  # routes that only a suite with extras times
+# Routes that only a case with extras times.
+EXTRA = frozenset({"fused", "compiled", "no-extras", "barebones", *_LONGER_EXECUTIONS, *_COMPILED_FIT})
+BY_TORCH_COMPILE = frozenset({("core_torch", "compiled"), ("keras-torch", "fit-jit")})
 
 
 def routes_of(framework: str, *, extras: bool) -> list[str]:
     """Those to time; torch.compile needs a C++ compiler for a processor, and is left out where there is none."""
     routes = [route for route in FRAMEWORKS[framework].routes if extras or route not in EXTRA]
     compiler = shutil.which("g++") or shutil.which("clang++")
-    return [route for route in routes if route != "compiled" or compiler]
+    return [route for route in routes if compiler or (framework, route) not in BY_TORCH_COMPILE]

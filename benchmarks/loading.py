@@ -30,7 +30,7 @@ _TENSORFLOW = Framework(
 )
 LOADERS = dict.fromkeys(_TORCH.routes, _TORCH) | dict.fromkeys(_TENSORFLOW.routes, _TENSORFLOW)
 BASELINE = "dataloader"
-EXTRA = frozenset({"fast-mnist-dataloader", "permuted", "tf.data-cache"})  # only a suite with extras times them
+EXTRA = frozenset({"fast-mnist-dataloader", "permuted", "tf.data-cache"})  # only a case with extras times them
 UNPINNED = frozenset({"dataloader-2-workers"})  # needs the other core for its workers
 
 

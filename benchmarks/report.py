@@ -200,10 +200,13 @@ PROFILE_COLUMNS = {  # {heading: (key, factor, format)}
     "first epoch, s": ("first_epoch_seconds", 1, ".2f"),
     "step p50, ms": ("step_seconds_p50", 1e3, ".2f"),
     "step p95, ms": ("step_seconds_p95", 1e3, ".2f"),
+    "operators a step": ("operators_per_step", 1, ".0f"),
+    "launches a step": ("launches_per_step", 1, ".0f"),
     "waits for data, %": ("data_wait_fraction", 100, ".0f"),
     "to the mean image's error, s": ("seconds_to_target", 1, ".2f"),
     "host memory, MB": ("peak_host_bytes", 1e-6, ".0f"),
     "device memory, MB": ("peak_device_bytes", 1e-6, ".0f"),
+    "energy an image, mJ": ("joules_per_image", 1e3, ".2f"),
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from benchmarks.cases import FRAMEWORKS
 from benchmarks.trial import Arrays, Case
 from core_torch.contract.batch_order import batch_order
 from core_torch.contract.errors import ConfigError, check_choice
@@ -21,6 +22,13 @@ from keras_impl.optimizers import build_optimizer, optimizer_state, set_learning
 from keras_impl.resident import resident_loop
 from keras_impl.training import SCORING_BATCH, training_model
 from keras_impl.weight_layout import load_reference_weights, to_reference, to_reference_weights
+
+FIT_OPTIONS: dict[str, dict[str, Any]] = {
+    "fit": {},
+    "fit-10-steps": {"steps_per_execution": 10},
+    "fit-50-steps": {"steps_per_execution": 50},
+    "fit-jit": {"jit_compile": True},
+}
 
 
 class KerasTrial:
@@ -38,7 +46,7 @@ class KerasTrial:
         # The noise of the denoising objective is in the inputs already.
         objective = "standard" if recipe.objective == "denoising" else recipe.objective
         self.trained = training_model(self.model, recipe.with_changes(objective=objective))
-        self.trained.compile(build_optimizer(recipe), "mean_squared_error")
+        self.trained.compile(build_optimizer(recipe), "mean_squared_error", **FIT_OPTIONS.get(case.route, {}))
         self.loop = resident_loop(self.trained)  # builds the optimizer's variables
         self.fresh = [np.array(keras.ops.convert_to_numpy(value)) for value in self.trained.optimizer.variables]
         if case.route == "lean":
@@ -176,8 +184,7 @@ def prepare(case: Case, split: Split, recipe: Recipe) -> KerasTrial:
         ConfigError: no such route or dtype on this backend, or it is on another device than the case says.
     """
     backend = keras.backend.backend()
-    routes = ("lean", "fit", "tf.data") if backend == "tensorflow" else ("lean", "fit")
-    check_choice("route", case.route, routes)
+    check_choice("route", case.route, FRAMEWORKS[f"keras-{backend}"].routes)
     found = "cuda" if use_full_float32() else "cpu"
     if case.device.split(":")[0] != found:
         raise ConfigError(f"device: found {case.device}, but Keras on {backend} runs on {found}")

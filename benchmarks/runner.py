@@ -106,7 +106,7 @@ class Runner:
         contenders: dict[str, Contender] = {}
         with ExitStack() as stack:
             for framework in sorted(frameworks, key=lambda framework: framework != cases.BASELINE[0]):
-                for route in cases.routes_of(framework, extras=suite.extras):
+                for route in cases.routes_of(framework, extras=training.extras):
                     case = Case(framework=framework, route=route, model=model, batch_size=size, device=self.device)
                     label = f"{framework}/{route}"
                     try:
@@ -134,7 +134,7 @@ class Runner:
         recipe = cases.RECIPE.with_changes(seed=self.seed, batch_size=size)
         contenders: dict[str, Contender] = {}
         with ExitStack() as stack:
-            for route in loading.routes_of(self.frameworks, extras=suite.extras):
+            for route in loading.routes_of(self.frameworks, extras=load.extras):
                 case = Case(framework="loading", route=route, batch_size=size, device=self.device)
                 try:
                     worker = self._start(route, loading.LOADERS[route], stack, pinned=route not in loading.UNPINNED)

@@ -9,7 +9,6 @@ import importlib
 import json
 import os
 import platform
-import resource
 import sys
 import time
 from collections import deque
@@ -22,12 +21,16 @@ import numpy as np
 
 from benchmarks.arrays_file import read_arrays, write_arrays
 from benchmarks.environment import PACKAGES, package_version
+from benchmarks.resources import energy_per_image, peak_device_bytes, peak_host_bytes, torch_calls
 from benchmarks.trial import Case
 from core_torch.contract.pixels import Split, to_unit_range
 from core_torch.contract.recipe import Recipe
 
 PROFILED_IMAGES = 1000  # the largest batch
-VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "XLA_FLAGS", "KERAS_BACKEND", "NVIDIA_TF32_OVERRIDE")
+VARIABLES = (
+    "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_",
+    "XLA_FLAGS", "KERAS_BACKEND", "NVIDIA_TF32_OVERRIDE",
+)
 
 
 class Server:
@@ -36,6 +39,7 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.trial: Any = None
+        self.device = "cpu"
         self.images = np.empty((0, 0), np.float32)  # (N, pixels) in [0, 1]: what a single step is timed on
 
     def prepare(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +49,9 @@ class Server:
         self.images = to_unit_range(few.images).reshape(len(few), -1)
         started = time.perf_counter()
         module = importlib.import_module(request["module"])
-        self.trial = module.prepare(Case(**request["case"]), split, Recipe().with_changes(**request["recipe"]))
+        case = Case(**request["case"])
+        self.device = case.device
+        self.trial = module.prepare(case, split, Recipe().with_changes(**request["recipe"]))
         return {"seconds": time.perf_counter() - started}
 
     def call(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +83,8 @@ class Server:
 
     def profile(self, request: dict[str, Any]) -> dict[str, Any]:
         """Where an epoch's time goes, and what it takes: see `Worker.profile`."""
-        found: dict[str, Any] = {"peak_host_bytes": _peak_host_bytes(), "peak_device_bytes": _peak_device_bytes()}
+        found: dict[str, Any] = {"peak_host_bytes": peak_host_bytes(), "peak_device_bytes": peak_device_bytes()}
+        found["joules_per_image"] = energy_per_image(lambda: self.trial.epoch(0), device=self.device)
         images = self.images[: request["batch_size"]]
         if hasattr(self.trial, "step"):
             steps: list[dict[str, float]] = []
@@ -86,6 +93,7 @@ class Server:
                 steps.append(_clocked(lambda: self.trial.step(images, images)))
             found["step_walls"] = [step["wall"] for step in steps]
             found["step"] = {clock: median(step[clock] for step in steps) for clock in ("wall", "cpu")}
+            found |= torch_calls(lambda: self.trial.step(images, images))
         if hasattr(self.trial, "batches"):
             found["data"] = _clocked(lambda: deque(self.trial.batches(0), maxlen=0))
         return found | {"settings": self.describe(request)["settings"]}
@@ -116,24 +124,6 @@ def _clocked(run: Callable[[], object]) -> dict[str, float]:
 
 def _cores() -> int | None:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
-def _peak_host_bytes() -> int:
-    """Of this process since its start, and of the largest child it has waited for."""
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes; Linux counts by KiB
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return sum(resource.getrusage(kind).ru_maxrss for kind in kinds) * unit
-
-
-def _peak_device_bytes() -> int | None:
-    """As the framework's own allocator counts; None without an accelerator."""
-    torch, tensorflow, jax = (sys.modules.get(name) for name in ("torch", "tensorflow", "jax"))
-    if torch and torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated()
-    if tensorflow and tensorflow.config.list_physical_devices("GPU"):
-        return tensorflow.config.experimental.get_memory_info("GPU:0")["peak"]
-    statistics = jax.local_devices()[0].memory_stats() if jax else None
-    return statistics["peak_bytes_in_use"] if statistics else None
 
 
 def _processor_seconds() -> float:

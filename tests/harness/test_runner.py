@@ -38,8 +38,8 @@ FRESH, TRAINED = Cell(model="shallow", weights="initial"), Cell(model="shallow")
 SHALLOW = Training("shallow", BATCH_SIZE, images=IMAGES)
 PROVING = Suite(cells=(FRESH,))
 TRAINING = Suite(cells=(FRESH, TRAINED), training=(SHALLOW,), blocks=BLOCKS)
-LOADING = Suite(loading=(Loading(BATCH_SIZE, IMAGES),), blocks=BLOCKS)
-EVERYTHING = Suite((FRESH, TRAINED), (SHALLOW,), (Loading(BATCH_SIZE, IMAGES),), BLOCKS)
+LOADING = Suite(loading=(Loading(BATCH_SIZE, IMAGES, extras=False),), blocks=BLOCKS)
+EVERYTHING = Suite((FRESH, TRAINED), (SHALLOW,), (Loading(BATCH_SIZE, IMAGES, extras=False),), BLOCKS)
 
 ORACLE_ROUTE = """
 import os
@@ -272,7 +272,7 @@ def test_a_loader_that_does_not_shuffle_is_refused(monkeypatch, digits, small):
 def test_data_are_repeated_or_cut_for_timing_and_the_name_says_so(monkeypatch, digits, small):
     monkeypatch.setattr(loading, "LOADERS", {"dataloader": oracle()})
     for images, said in ((1500, "digits repeated to 1,500"), (IMAGES, "digits"), (300, "digits cut to 300")):
-        suite = Suite(loading=(Loading(BATCH_SIZE, images),), blocks=1)
+        suite = Suite(loading=(Loading(BATCH_SIZE, images, extras=False),), blocks=1)
         (row, _) = run_with(monkeypatch, digits, suite, {}).measurements
         assert row["case"] == f"loading, batch {BATCH_SIZE}, {said}"
 
