@@ -46,6 +46,7 @@ FRAMEWORKS = {
             "tutorial": "DataLoader(MNIST, ToTensor), 0 workers, the readable loop",
             "fused": "as lean, with PyTorch's fused optimizer",
             "compiled": "as lean, the model through torch.compile",
+            "graphed": "as fused, every step the replay of one CUDA graph",
         },
     ),
     "lightning": Framework(
@@ -67,14 +68,15 @@ FRAMEWORKS = {
     "keras-torch": _keras("torch", **_COMPILED_FIT),
 }
 BASELINE = ("core_torch", "lean")
-ONE_SHUFFLE = frozenset({"lean", "fused", "compiled"})  # routes in the contract's order, comparable weight by weight
+ONE_SHUFFLE = frozenset({"lean", "fused", "compiled", "graphed"})  # in the contract's order: comparable weight by weight
 # Routes that only a case with extras times.
-EXTRA = frozenset({"fused", "compiled", "no-extras", "barebones", *_LONGER_EXECUTIONS, *_COMPILED_FIT})
+EXTRA = frozenset({"fused", "compiled", "graphed", "no-extras", "barebones", *_LONGER_EXECUTIONS, *_COMPILED_FIT})
 BY_TORCH_COMPILE = frozenset({("core_torch", "compiled"), ("keras-torch", "fit-jit")})
 
 
-def routes_of(framework: str, *, extras: bool) -> list[str]:
-    """Those to time; torch.compile needs a C++ compiler for a processor, and is left out where there is none."""
-    routes = [route for route in FRAMEWORKS[framework].routes if extras or route not in EXTRA]
+def routes_of(framework: str, *, extras: bool, device: str = "cpu") -> list[str]:
+    """Those to time that the machine can run: a CUDA graph needs such a device, torch.compile a C++ compiler."""
     compiler = shutil.which("g++") or shutil.which("clang++")
-    return [route for route in routes if compiler or (framework, route) not in BY_TORCH_COMPILE]
+    routes = [route for route in FRAMEWORKS[framework].routes if extras or route not in EXTRA]
+    routes = [route for route in routes if compiler or (framework, route) not in BY_TORCH_COMPILE]
+    return [route for route in routes if route != "graphed" or device.startswith("cuda")]

@@ -7,24 +7,25 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from benchmarks.cases import FRAMEWORKS
 from benchmarks.per_image import PerImageDataset
 from benchmarks.trial import Arrays, Case
+from core_torch.contract.batch_order import epoch_order
 from core_torch.contract.errors import check_choice
 from core_torch.contract.pixels import Split
 from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder, load_reference_weights, to_reference_weights
 from core_torch.objectives.contractive import ContractiveLoss
+from core_torch.training.graphed import GraphedSteps, fused_optimizer
 from core_torch.training.loop import Criterion, build_criterion, build_optimizer, train_epoch
-
-FUSED_SETTINGS = ("lr", "momentum", "nesterov", "betas", "eps", "weight_decay")
 
 
 class TorchTrial:
     """See `benchmarks.trial.Trial`."""
 
     def __init__(self, case: Case, split: Split, recipe: Recipe) -> None:
-        check_choice("route", case.route, ("lean", "tutorial", "fused", "compiled"))
+        check_choice("route", case.route, FRAMEWORKS["core_torch"].routes)
         self.case, self.recipe, self.count = case, recipe, len(split)
         self.dtype = getattr(torch, case.dtype)
         self.model = build_autoencoder(case.architecture, seed=recipe.seed).to(case.device, self.dtype)
@@ -36,19 +37,22 @@ class TorchTrial:
             self.loader = DataLoader(PerImageDataset(split), batch_size=case.batch_size, shuffle=True)
         else:
             self.dataset = ResidentDataset(split, device=case.device)
+        self._record()
 
     def load(self, weights: Arrays) -> None:
         """Set every weight; forget the momentum."""
         load_reference_weights(self.model, weights)
         self.optimizer = self._new_optimizer()
+        self._record()
+
+    def _record(self) -> None:
+        if self.case.route == "graphed":
+            parts: dict[str, Any] = {"criterion": self.criterion, "optimizer": self.optimizer}
+            self.graphed = GraphedSteps(self.model, self.dataset, **parts)
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         optimizer = build_optimizer(self.model, self.recipe)
-        if self.case.route == "fused":
-            settings = {name: value for name, value in optimizer.defaults.items() if name in FUSED_SETTINGS}
-            kind: Any = type(optimizer)
-            return kind(self.model.parameters(), **settings, fused=True)
-        return optimizer
+        return fused_optimizer(optimizer) if self.case.route in ("fused", "graphed") else optimizer
 
     def weights(self) -> Arrays:
         """The current weights."""
@@ -69,7 +73,8 @@ class TorchTrial:
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """From the next step on."""
-        self.optimizer.param_groups[0]["lr"] = learning_rate
+        rate = self.optimizer.param_groups[0]["lr"]
+        self.optimizer.param_groups[0]["lr"] = rate.fill_(learning_rate) if torch.is_tensor(rate) else learning_rate
 
     def optimizer_state(self) -> Arrays:
         """In the oracle's names."""
@@ -77,7 +82,11 @@ class TorchTrial:
 
     def epoch(self, epoch: int) -> int:
         """One pass by the case's route."""
-        self._run(self.batches(epoch))
+        if self.case.route == "graphed":
+            order = torch.from_numpy(epoch_order(self.count, seed=self.recipe.seed, epoch=epoch))
+            self.graphed.run(order, batch_size=self.case.batch_size)
+        else:
+            self._run(self.batches(epoch))
         return self.count
 
     def batches(self, epoch: int) -> Iterable[Batch]:

@@ -106,7 +106,7 @@ class Runner:
         contenders: dict[str, Contender] = {}
         with ExitStack() as stack:
             for framework in sorted(frameworks, key=lambda framework: framework != cases.BASELINE[0]):
-                for route in cases.routes_of(framework, extras=training.extras):
+                for route in cases.routes_of(framework, extras=training.extras, device=self.device):
                     case = Case(framework=framework, route=route, model=model, batch_size=size, device=self.device)
                     label = f"{framework}/{route}"
                     try:

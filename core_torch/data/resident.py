@@ -98,7 +98,7 @@ class ResidentDataset(Dataset):
         check_integer("epoch", epoch, minimum=0)
         order = self._order(shuffle=shuffle, seed=seed, epoch=epoch, generator=generator)
         end = len(order) - len(order) % batch_size if drop_last else len(order)
-        return self._gather(order[:end].split(min(batch_size, end)) if end else ())
+        return map(self.gather, order[:end].split(min(batch_size, end)) if end else ())
 
     def _order(
         self, *, shuffle: bool, seed: int, epoch: int, generator: torch.Generator | None
@@ -109,12 +109,12 @@ class ResidentDataset(Dataset):
             return torch.randperm(len(self), generator=generator, device=generator.device).to(self.device)
         return torch.from_numpy(epoch_order(len(self), seed=seed, epoch=epoch)).to(self.device)
 
-    def _gather(self, indices: tuple[torch.Tensor, ...]) -> Iterator[Batch]:
-        for index in indices:
-            inputs = to_unit_range(self.data.index_select(0, index))
-            # Clean targets are the inputs: gathered once.
-            targets = inputs.flatten(1) if self._is_clean else to_unit_range(self.targets.index_select(0, index))
-            yield inputs, targets
+    def gather(self, index: torch.Tensor) -> Batch:
+        """The batch of the images at `index` (B,) int64, a tensor on the device; see `batches`."""
+        inputs = to_unit_range(self.data.index_select(0, index))
+        # Clean targets are the inputs: gathered once.
+        targets = inputs.flatten(1) if self._is_clean else to_unit_range(self.targets.index_select(0, index))
+        return inputs, targets
 
     @property
     def _is_clean(self) -> bool:

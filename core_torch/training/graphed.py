@@ -1,0 +1,110 @@
+"""Training without Python between kernels: a step is recorded once as a CUDA graph, and replayed for every batch.
+
+Opt-in, for small models on a fast GPU, where the host takes longer to launch a step than the device to run it. What
+is recorded is the readable loop's step: gather, corrupt, forward, backward, update. On a CPU it runs unrecorded.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from core_torch.data.resident import ResidentDataset
+from core_torch.training.loop import Corrupt, Criterion
+
+WARM_UP_STEPS = 3  # before a capture, on a side stream: libraries choose their kernels and allocate
+FUSED_SETTINGS = ("lr", "momentum", "nesterov", "betas", "eps", "weight_decay")
+
+
+def fused_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The same optimizer anew, its update one kernel, its learning rate a tensor: a recorded number never changes."""
+    settings = {name: value for name, value in optimizer.defaults.items() if name in FUSED_SETTINGS}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    settings["lr"] = torch.tensor(float(settings["lr"]), device=parameters[0].device)
+    if "capturable" in optimizer.defaults:  # of Adam, which else counts its steps on the host
+        settings["capturable"] = parameters[0].is_cuda
+    return type(optimizer)(parameters, **settings, fused=True)  # type: ignore[call-arg]
+
+
+class GraphedSteps:
+    """Runs epochs over a resident dataset; one graph for each batch length, so a short last batch has its own.
+
+    Args:
+        model: on the dataset's device; so is all the criterion holds.
+        optimizer: of `fused_optimizer`; a scheduler may fill its learning rate between batches.
+        generators: that `corrupt` or the criterion draw from.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        dataset: ResidentDataset,
+        *,
+        criterion: Criterion,
+        optimizer: torch.optim.Optimizer,
+        corrupt: Corrupt | None = None,
+        generators: tuple[torch.Generator, ...] = (),
+    ) -> None:
+        self.model, self.dataset, self.criterion, self.optimizer = model, dataset, criterion, optimizer
+        self.corrupt, self.generators = corrupt, generators
+        self.total = torch.zeros((), device=dataset.device)
+        self.indices: dict[int, torch.Tensor] = {}  # {batch length: what its graph reads}
+        self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
+
+    def run(self, order: torch.Tensor, *, batch_size: int) -> float:
+        """Train on the images of `order` (N,), batch by batch; the criterion averaged over them."""
+        self.total.zero_()
+        for index in order.to(self.dataset.device).split(batch_size):
+            self.step(index)
+        return float(self.total) / len(order)
+
+    def step(self, index: torch.Tensor) -> None:
+        """One step on the images of `index` (B,) int64; its loss is added to `total`."""
+        if index.device.type != "cuda":
+            self._step(index)
+            return
+        if len(index) not in self.graphs:
+            self._record(index)
+        self.indices[len(index)].copy_(index)
+        self.graphs[len(index)].replay()
+
+    def _step(self, index: torch.Tensor) -> None:
+        inputs, targets = self.dataset.gather(index)
+        self.optimizer.zero_grad()
+        loss = self.criterion(self.model(self.corrupt(inputs) if self.corrupt else inputs), targets)
+        loss.backward()
+        self.optimizer.step()
+        self.total += loss.detach() * len(index)
+
+    def _record(self, index: torch.Tensor) -> None:
+        static, graph, stream = index.clone(), torch.cuda.CUDAGraph(), torch.cuda.Stream()
+        for generator in self.generators:
+            graph.register_generator_state(generator)
+        with self._restored():
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(WARM_UP_STEPS):
+                    self._step(static)
+            torch.cuda.current_stream().wait_stream(stream)
+        self.optimizer.zero_grad()  # so that the recorded backward pass writes gradients, and does not add to them
+        with torch.cuda.graph(graph):
+            self._step(static)
+        self.indices[len(index)], self.graphs[len(index)] = static, graph
+
+    @contextmanager
+    def _restored(self) -> Iterator[None]:
+        """Afterwards weights, optimizer, generators and total are, in place, as they were before."""
+        before = [(tensor, tensor.detach().clone()) for tensor in self._tensors()]
+        states = [generator.get_state() for generator in self.generators]
+        yield
+        with torch.no_grad():
+            for tensor in self._tensors():  # what the optimizer has created since begins at zero
+                old = next((old for found, old in before if found is tensor), None)
+                tensor.zero_() if old is None else tensor.copy_(old)
+        for generator, state in zip(self.generators, states):
+            generator.set_state(state)
+
+    def _tensors(self) -> list[torch.Tensor]:
+        state = [value for each in self.optimizer.state.values() for value in each.values()]
+        return [*self.model.parameters(), *filter(torch.is_tensor, state), self.total]

@@ -1,0 +1,115 @@
+"""Recorded steps do what the readable loop does; on a processor the same steps run unrecorded."""
+
+import pytest
+import torch
+
+from core_torch.contract.architecture import architecture_named
+from core_torch.contract.batch_order import epoch_order
+from core_torch.contract.pixels import load_split
+from core_torch.contract.recipe import Recipe
+from core_torch.data.corruption import Corruption
+from core_torch.data.resident import ResidentDataset
+from core_torch.models.autoencoder import Autoencoder, build_autoencoder
+from core_torch.training.graphed import GraphedSteps, fused_optimizer
+from core_torch.training.loop import Corrupt, build_criterion, build_optimizer, train_epoch
+
+DEVICES = ("cpu", pytest.param("cuda", marks=pytest.mark.gpu))
+BATCH_SIZE = 300  # does not divide the digits: a short batch ends each epoch
+EPOCHS = 20  # of five steps
+RECIPES = {
+    "sgd": Recipe(optimizer="sgd", learning_rate=0.5),
+    "nesterov": Recipe(optimizer="sgd", learning_rate=0.5, momentum=0.9, nesterov=True),
+    "adam": Recipe(optimizer="adam"),
+    "adamw": Recipe(optimizer="adamw", weight_decay=0.1),
+    "contractive": Recipe(objective="contractive", contraction=0.01),
+    "denoising": Recipe(objective="denoising"),
+}
+
+
+@pytest.fixture(params=DEVICES)
+def digits(request) -> ResidentDataset:
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    return ResidentDataset(load_split("digits"), device=request.param)
+
+
+def noise(digits: ResidentDataset, recipe: Recipe) -> tuple[Corrupt | None, tuple[torch.Generator, ...]]:
+    """What the denoising objective corrupts by, and the generator it draws from."""
+    if recipe.objective != "denoising":
+        return None, ()
+    generator = torch.Generator(digits.device).manual_seed(recipe.seed)
+    corruption = Corruption(recipe.corruption, recipe.corruption_level)
+    return lambda inputs: corruption(inputs, generator), (generator,)
+
+
+def by_the_loop(digits: ResidentDataset, recipe: Recipe) -> tuple[Autoencoder, list[float]]:
+    model = build_autoencoder(architecture_named("shallow"), seed=0).to(digits.device)
+    optimizer, criterion = fused_optimizer(build_optimizer(model, recipe)), build_criterion(model, recipe)
+    (corrupt, _), losses = noise(digits, recipe), []
+    for epoch in range(EPOCHS):
+        drop_rate(optimizer, epoch)
+        batches = digits.batches(BATCH_SIZE, epoch=epoch)
+        losses.append(train_epoch(model, batches, criterion=criterion, optimizer=optimizer, corrupt=corrupt))
+    return model, losses
+
+
+def by_graphs(digits: ResidentDataset, recipe: Recipe) -> tuple[Autoencoder, list[float]]:
+    model = build_autoencoder(architecture_named("shallow"), seed=0).to(digits.device)
+    optimizer, criterion = fused_optimizer(build_optimizer(model, recipe)), build_criterion(model, recipe)
+    corrupt, generators = noise(digits, recipe)
+    steps = GraphedSteps(
+        model, digits, criterion=criterion, optimizer=optimizer, corrupt=corrupt, generators=generators
+    )
+    losses = []
+    for epoch in range(EPOCHS):
+        drop_rate(optimizer, epoch)
+        order = torch.from_numpy(epoch_order(len(digits), seed=0, epoch=epoch))
+        losses.append(steps.run(order, batch_size=BATCH_SIZE))
+    return model, losses
+
+
+def drop_rate(optimizer: torch.optim.Optimizer, epoch: int) -> None:
+    """Half-way: a rate that was recorded as a number would not change."""
+    if epoch == EPOCHS // 2:
+        optimizer.param_groups[0]["lr"].mul_(0.1)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_hundred_steps_end_at_the_weights_of_the_loop(digits, name):
+    looped, loop_losses = by_the_loop(digits, RECIPES[name])
+    graphed, losses = by_graphs(digits, RECIPES[name])
+    for (what, expected), found in zip(looped.named_parameters(), graphed.parameters()):
+        assert torch.equal(found, expected), what
+    assert losses == pytest.approx(loop_losses, rel=1e-6)
+
+
+def test_the_comparison_can_fail(digits):
+    looped, _ = by_the_loop(digits, RECIPES["nesterov"])
+    graphed, _ = by_graphs(digits, RECIPES["nesterov"].with_changes(learning_rate=0.5000001))
+    assert any(not torch.equal(*pair) for pair in zip(looped.parameters(), graphed.parameters()))
+
+
+@pytest.mark.parametrize("name", ("sgd", "nesterov", "adam", "adamw"))
+def test_the_fused_optimizer_takes_the_step_of_the_plain_one(digits, name):
+    models = [build_autoencoder(architecture_named("shallow"), seed=0).to(digits.device) for _ in range(2)]
+    plain, other = (build_optimizer(model, RECIPES[name]) for model in models)
+    for model, optimizer in zip(models, (plain, fused_optimizer(other))):
+        for epoch in range(3):
+            batches = digits.batches(BATCH_SIZE, epoch=epoch)
+            train_epoch(model, batches, criterion=torch.nn.MSELoss(), optimizer=optimizer)
+    for one, two in zip(*(model.parameters() for model in models)):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
+    assert fused_optimizer(plain).defaults["fused"]
+
+
+def test_a_warm_up_leaves_no_trace(digits):
+    model = build_autoencoder(architecture_named("shallow"), seed=0).to(digits.device)
+    optimizer = fused_optimizer(build_optimizer(model, RECIPES["adam"]))
+    steps = GraphedSteps(model, digits, criterion=torch.nn.MSELoss(), optimizer=optimizer)
+    before = [parameter.clone() for parameter in model.parameters()]
+    with steps._restored():
+        steps._step(torch.arange(10, device=digits.device))
+        assert not torch.equal(before[0], model.encoder[0].weight)
+    assert all(torch.equal(*pair) for pair in zip(before, model.parameters()))
+    assert all(not value.any() for state in optimizer.state.values() for value in state.values())
+    assert not steps.total
