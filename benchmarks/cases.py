@@ -68,7 +68,7 @@ FRAMEWORKS = {
     "keras-torch": _keras("torch", **_COMPILED_FIT),
 }
 BASELINE = ("core_torch", "lean")
-ONE_SHUFFLE = frozenset({"lean", "fused", "compiled", "graphed"})  # in the contract's order: comparable weight by weight
+ONE_SHUFFLE = frozenset({"lean", "fused", "compiled", "graphed"})  # in one order: comparable weight by weight
 # Routes that only a case with extras times.
 EXTRA = frozenset({"fused", "compiled", "graphed", "no-extras", "barebones", *_LONGER_EXECUTIONS, *_COMPILED_FIT})
 BY_TORCH_COMPILE = frozenset({("core_torch", "compiled"), ("keras-torch", "fit-jit")})
