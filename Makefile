@@ -5,8 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUTPUT ?= out
 ARGS ?=
+# Two packages name what they offer, and pdoc then asks for their modules by name; TensorFlow beside PyTorch would abort.
+NAMED := $(filter-out %/__init__ %/__main__,$(basename $(wildcard core_torch/*.py benchmarks/parity/*.py)) \
+    $(patsubst %/__init__.py,%,$(wildcard core_torch/*/__init__.py)))
+DOCUMENTED := core_torch lightning_impl keras_impl benchmarks $(subst /,.,$(NAMED)) '!benchmarks.loaders_tensorflow'
 
-.PHONY: setup bench bench-full test test-slow lint types check clean
+.PHONY: setup docs bench bench-full test test-slow lint types check clean
 
 setup: $(READY)
 
@@ -26,6 +30,9 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+docs: $(READY)  ## the API reference and the guides, as pages under $(OUTPUT)/docs
+	KERAS_BACKEND=torch $(BIN)/python -m pdoc -o $(OUTPUT)/docs $(DOCUMENTED)
 
 lint: $(READY)
 	$(BIN)/ruff check .

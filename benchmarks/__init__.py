@@ -1,1 +1,4 @@
-"""The benchmark: prove that the frameworks agree, then time them."""
+"""The benchmark: prove that the frameworks agree, then time them.
+
+.. include:: protocol.md
+"""

@@ -2,6 +2,8 @@
 
 Needs NumPy and safetensors; frameworks run in processes of their own. Names load on first use, so that importing the
 pytest plugin starts nothing.
+
+.. include:: traps.md
 """
 
 from importlib import import_module
@@ -35,4 +37,5 @@ def __getattr__(name: str) -> Any:
     wanted = _ALIASES.get(name, name)
     if wanted not in _HOME:
         raise AttributeError(f"module 'benchmarks.parity' has no attribute {name!r}")
-    return getattr(import_module(_HOME[wanted]), wanted)
+    globals()[name] = value = getattr(import_module(_HOME[wanted]), wanted)
+    return value

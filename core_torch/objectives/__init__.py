@@ -1,1 +1,4 @@
-"""What is minimised."""
+"""What is minimised.
+
+.. include:: formulas.md
+"""
