@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import FRAMEWORKS
+from benchmarks.compare import THRESHOLD
 from benchmarks.parity import commands as parity_commands
 from benchmarks.suites import SUITES
 from core_torch.contract.command_line import (
@@ -29,13 +30,6 @@ from core_torch.contract.pixels import load_split
 from core_torch.contract.recipe import LARGEST_SEED
 from core_torch.contract.weights_file import write_atomically
 
-REQUIRED_PACKAGES = {
-    "core_torch": "torch",
-    "lightning": "lightning",
-    "keras-tensorflow": "tensorflow",
-    "keras-jax": "jax",
-    "keras-torch": "keras",
-}
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
@@ -60,7 +54,8 @@ def build_parser() -> Parser:
     repetition.add_argument("--data-root", metavar="DIR", help="of the dataset, as for run")
     repetition.add_argument("--output", metavar="DIR", default="out", help="for what the repetition writes")
     for command in (comparison, repetition):
-        command.add_argument("--threshold", type=float, default=0.1, help="share of a ratio to lose (default 0.1)")
+        threshold = f"share of a ratio to lose (default {THRESHOLD})"
+        command.add_argument("--threshold", type=float, default=THRESHOLD, help=threshold)
     table = commands.add_parser("markdown", help="the tables of a results file, for a README")
     table.add_argument("results", metavar="RESULTS.json")
     examination = commands.add_parser("doctor", help="what would make measurements on this machine unreliable")
@@ -127,7 +122,7 @@ def chosen_frameworks(listed: str | None) -> list[str]:
     names = list(FRAMEWORKS) if listed is None else list(dict.fromkeys(listed.split(",")))
     for name in names:
         check_choice("frameworks", name, FRAMEWORKS)
-        package = REQUIRED_PACKAGES[name]
+        package = FRAMEWORKS[name].package
         if not installed(package):
             raise ConfigError(f"frameworks: {name} needs the package {package}, which is not installed")
     return names

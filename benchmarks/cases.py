@@ -16,10 +16,11 @@ RECIPES = {"sgd": RECIPE, "adam": RECIPE.with_changes(optimizer="adam", learning
 
 @dataclass(frozen=True)
 class Framework:
-    """The module that prepares its trials, the environment it is imported in, and its training routes."""
+    """The module that prepares its trials, its training routes, the package it needs, and its environment."""
 
     module: str
     routes: dict[str, str]  # {route: what it does}
+    package: str = "numpy"
     environment: dict[str, str] = field(default_factory=dict)
 
 
@@ -35,7 +36,8 @@ _COMPILED_FIT = {"fit-jit": "as fit, jit_compile=True"}  # JAX's default
 
 
 def _keras(backend: str, **more_routes: str) -> Framework:
-    return Framework("benchmarks.route_keras", _KERAS_ROUTES | more_routes, {"KERAS_BACKEND": backend})
+    package = "keras" if backend == "torch" else backend
+    return Framework("benchmarks.route_keras", _KERAS_ROUTES | more_routes, package, {"KERAS_BACKEND": backend})
 
 
 FRAMEWORKS = {
@@ -48,6 +50,7 @@ FRAMEWORKS = {
             "compiled": "as lean, the model through torch.compile",
             "graphed": "as fused, every step the replay of one CUDA graph",
         },
+        "torch",
     ),
     "lightning": Framework(
         "benchmarks.route_lightning",
@@ -57,6 +60,7 @@ FRAMEWORKS = {
             "no-extras": "the same without progress bar, summary, logger and checkpoints",
             "barebones": "the same with Trainer(barebones=True)",
         },
+        "lightning",
     ),
     "keras-tensorflow": _keras(
         "tensorflow",

@@ -1,16 +1,20 @@
 """The commands about agreement: python -m benchmarks mutants | golden | parity."""
 
 import argparse
+import json
 from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from core_torch.contract.command_line import prepare_output
+from core_torch.contract.command_line import check_results, prepare_output
 from core_torch.contract.errors import ConfigError, ParityError, check_choice
+from core_torch.contract.weights_file import write_atomically
 
 
 def add_commands(commands: Any) -> None:
     """To a parser's subcommands."""
-    commands.add_parser("mutants", help="the mutation table: every known bug on every architecture")
+    table = commands.add_parser("mutants", help="the mutation table: every known bug on every architecture")
     goldens = commands.add_parser("golden", help="make the golden traces")
     goldens.add_argument("--output", metavar="DIR", required=True, help="for eighteen .npz files")
     goldens.add_argument("--size", default="slim", metavar="SIZE", help="slim (default) or full: 1 GB, an hour")
@@ -19,14 +23,18 @@ def add_commands(commands: Any) -> None:
     parity.add_argument("worker", nargs=argparse.REMAINDER, metavar="COMMAND", help="a framework's name, or a command")
     parity.add_argument("--steps", type=int, default=10, metavar="N", help="1, 10 (default) or 100")
     parity.add_argument("--dtype", default="float32", metavar="TYPE", help="float32 (default) or float64")
+    for command in (table, parity):
+        command.add_argument("--json", metavar="FILE", help="also write the printed values there")
 
 
 def mutants(options: argparse.Namespace) -> int:
     """Print the table; 1 if a bug survives."""
     from benchmarks.parity.mutants import SURVIVES, markdown, mutation_table
 
+    check_results(options)
     rows = dict(mutation_table())
     print(markdown(rows), end="")
+    _write(rows, options.json)
     return int(any(SURVIVES in row.values() for row in rows.values()))
 
 
@@ -45,20 +53,29 @@ def parity(options: argparse.Namespace) -> int:
     """Print the levels, or what is wrong; 1 if the worker disagrees."""
     from benchmarks.cases import FRAMEWORKS
     from benchmarks.parity import assert_parity
+
     if not options.worker:
         raise ConfigError(f"worker: found none, allowed: a command, or one of {', '.join(FRAMEWORKS)}")
     first, *rest = options.worker
     if first in FRAMEWORKS and rest:
         raise ConfigError(f"worker: found {' '.join(rest)} after {first}, allowed: options stand before NAME")
     candidate = first if first in FRAMEWORKS else options.worker
+    check_results(options)
     try:
         checks = assert_parity(options.golden, candidate, steps=options.steps, dtype=options.dtype)
     except ParityError as error:
         print(error)
+        _write({"passed": False, "error": str(error)}, options.json)
         return 1
     for check in checks:
         print(f"{check.check:12} {check.value:9.1e}  allowed {check.tolerance:.1e}")
+    _write({"passed": True, "checks": [asdict(check) for check in checks]}, options.json)
     return 0
+
+
+def _write(values: object, path: str | None) -> None:
+    if path is not None:
+        write_atomically(Path(path), (json.dumps(values, indent=1) + "\n").encode())
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {

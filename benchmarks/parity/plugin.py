@@ -8,7 +8,7 @@ NumPy is not imported before a test asks, so that a conftest has its say about t
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,15 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"--parity-report: {folder}: {error.strerror}") from error
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Run the test; one that bears the marker and compares nothing fails, or a forgotten call would be green."""
+    compared = len(item.config.stash[RECORDS])
+    yield
+    if item.get_closest_marker("parity") and len(item.config.stash[RECORDS]) == compared:
+        pytest.fail("marked with parity, but nothing was compared: ask for the fixture `parity`, and call it")
+
+
 @pytest.fixture
 def golden() -> Callable[[str], Any]:
     """`golden(name)`: the problem, trace and budget of that name, as a `Judge`."""
@@ -57,7 +66,7 @@ def parity(request: pytest.FixtureRequest) -> Callable[..., Any]:
     A framework of this repository that is not installed skips the test.
     """
     from benchmarks import environment
-    from benchmarks.__main__ import REQUIRED_PACKAGES
+    from benchmarks.cases import FRAMEWORKS
     from benchmarks.parity import assert_parity
 
     marker = request.node.get_closest_marker("parity")
@@ -67,7 +76,7 @@ def parity(request: pytest.FixtureRequest) -> Callable[..., Any]:
     def check(candidate: Any, reference: Any = None, *, name: str | None = None, **options: Any) -> Any:
         if reference is None and (marker is None or not marker.args):
             raise pytest.UsageError('parity needs @pytest.mark.parity("NAME") or a reference')
-        package = REQUIRED_PACKAGES.get(candidate) if isinstance(candidate, str) else None
+        package = FRAMEWORKS[candidate].package if isinstance(candidate, str) and candidate in FRAMEWORKS else None
         if package and not environment.installed(package):
             pytest.skip(f"{candidate} needs the package {package}, which is not installed")
         chosen = defaults | (marker.kwargs if marker else {}) | options

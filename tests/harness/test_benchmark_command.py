@@ -6,6 +6,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.error import URLError
 
@@ -95,7 +96,8 @@ def test_auto_is_cuda_where_there_is_a_driver(tmp_path, monkeypatch):
 
 
 def test_a_framework_that_is_not_installed_is_refused(complaint, monkeypatch):
-    monkeypatch.setitem(command.REQUIRED_PACKAGES, "keras-jax", "no-such-package")
+    broken = replace(command.FRAMEWORKS["keras-jax"], package="no-such-package")
+    monkeypatch.setitem(command.FRAMEWORKS, "keras-jax", broken)
     said = "frameworks: keras-jax needs the package no-such-package, which is not installed"
     assert said in complaint("--frameworks", "core_torch,keras-jax")
 

@@ -92,7 +92,7 @@ def prepare(case, split, recipe):
 
 
 def oracle(fault: str = "none") -> Framework:
-    return Framework("oracle_route", {"lean": "a NumPy oracle"}, {"FAULT": fault})
+    return Framework("oracle_route", {"lean": "a NumPy oracle"}, environment={"FAULT": fault})
 
 
 @pytest.fixture
@@ -413,7 +413,6 @@ def finished(tmp_path_factory, digits) -> Finished:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (folder, ROOT))))
         patch.setitem(cases.FRAMEWORKS, "<broken>", oracle("learns twice as fast"))
-        patch.setitem(command.REQUIRED_PACKAGES, "<broken>", "numpy")
         patch.setattr(floors, "OWN_GEMM", {"core_torch": "gemm torch"})
         patch.setattr(loading, "LOADERS", loaders | {"unshuffled": oracle()})
         patch.setitem(command.SUITES, "quick", EVERYTHING)

@@ -1,5 +1,7 @@
 """assert_parity: what it accepts, what it refuses, and what it says; its candidates may be anything."""
 
+import argparse
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from benchmarks.parity import (
     Judge,
     assert_parity,
+    commands,
     compare_traces,
     from_canonical,
     golden,
@@ -341,3 +344,12 @@ def test_what_overflows_is_judged_and_not_warned_about(judge):
 
 def test_the_bug_free_candidate_is_right(judge):
     assert assert_parity(judge, Bug("").candidate(judge.problem), steps=100)
+
+
+@pytest.mark.parametrize(("name", "passed"), [(NAME, True), ("deep-standard", False)])
+def test_the_command_writes_what_it_prints(name, passed, tmp_path, capsys):
+    written = tmp_path / "printed.json"
+    options = argparse.Namespace(golden=name, worker=[*WORKER, "works"], steps=1, dtype="float32", json=str(written))
+    assert commands.parity(options) == (not passed)
+    assert json.loads(written.read_text())["passed"] is passed
+    assert capsys.readouterr().out

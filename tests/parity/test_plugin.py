@@ -25,6 +25,10 @@ def test_without_a_name(parity):
     parity(None)
 
 @pytest.mark.parity("shallow-standard")
+def test_forgetful(parity):
+    pass
+
+@pytest.mark.parity("shallow-standard")
 def test_not_installed(parity, monkeypatch):
     import benchmarks.environment
     monkeypatch.setattr(benchmarks.environment, "installed", lambda package: False)
@@ -50,6 +54,12 @@ def plugins() -> set[str]:
     from importlib.metadata import entry_points
 
     return {entry.value for entry in entry_points(group="pytest11")}
+
+
+def test_a_marked_test_that_compares_nothing_is_red(run):
+    found = run("-k", "forgetful")
+    assert found.returncode == 1
+    assert "nothing was compared" in found.stdout
 
 
 def test_a_right_port_is_green_and_recorded(run, tmp_path):
