@@ -134,13 +134,15 @@ def build_criterion(model: Autoencoder, recipe: Recipe) -> Criterion:
     return nn.MSELoss()
 
 
-def build_corruption(recipe: Recipe, device: torch.device) -> Corrupt | None:
-    """For the denoising objective, noise drawn afresh at every call from the recipe's seed."""
+def build_corruption(
+    recipe: Recipe, device: torch.device, *, generator: torch.Generator | None = None
+) -> Corrupt | None:
+    """For the denoising objective, noise drawn afresh at every call, from the recipe's seed or a generator."""
     if recipe.objective != "denoising":
         return None
     corruption = Corruption(recipe.corruption, recipe.corruption_level)
-    generator = torch.Generator(device).manual_seed(recipe.seed)
-    return lambda inputs: corruption(inputs, generator)
+    source = generator or torch.Generator(device).manual_seed(recipe.seed)
+    return lambda inputs: corruption(inputs, source)
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -158,4 +160,5 @@ def build_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, *, steps: 
     """One cycle over all steps (Smith and Topin 2019, cosine form), or nothing."""
     if recipe.schedule == "constant" or steps < 2:  # a cycle of one step would be its cold start
         return None
-    return OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps, cycle_momentum=False)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    return OneCycleLR(optimizer, rates, total_steps=steps, cycle_momentum=False)

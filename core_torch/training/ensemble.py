@@ -1,0 +1,118 @@
+"""Many models of one shape trained at once: their weights are stacked, and a step is one batched product for all.
+
+Worth it for small models and small batches, where a step of one leaves a device idle.
+"""
+
+import math
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+from torch.func import functional_call, grad_and_value, vmap
+
+from core_torch.contract.batch_order import epoch_order
+from core_torch.contract.errors import ConfigError
+from core_torch.contract.pixels import hold_out
+from core_torch.contract.recipe import Recipe
+from core_torch.data.resident import ResidentDataset
+from core_torch.models.autoencoder import Autoencoder
+from core_torch.training.loop import History, build_corruption, build_optimizer, build_scheduler, error_on
+
+OWN = ("seed", "learning_rate", "corruption", "corruption_level")  # what the recipes of an ensemble may differ in
+
+Stack = dict[str, torch.Tensor]  # {parameter: (models, *shape)}
+
+
+def train_together(
+    models: Sequence[Autoencoder], dataset: ResidentDataset, *, recipes: Sequence[Recipe]
+) -> list[History]:
+    """Train every model in place by its own recipe, on its own held-out choice, order and noise, as `train` would.
+
+    Returns:
+        A history for each, without times.
+
+    Raises:
+        ConfigError: architectures differ, recipes differ in more than `OWN`, the objective is contractive, or they
+            would stop early.
+        DivergenceError: the loss of one is not finite.
+    """
+    check_alike(models, recipes)
+    shared = recipes[0]
+    kept, held = zip(*(hold_out(len(dataset), fraction=shared.validation_fraction, seed=each.seed) for each in recipes))
+    ensemble = Ensemble(models, dataset, recipes, steps=shared.epochs * math.ceil(len(kept[0]) / shared.batch_size))
+    judges = [dataset.subset(images) if len(images) else None for images in held]
+    histories = [History() for _ in models]
+    for epoch in range(shared.epochs):
+        orders = [
+            images[epoch_order(len(images), seed=each.seed, epoch=epoch)] for images, each in zip(kept, recipes)
+        ]
+        losses = ensemble.epoch(torch.from_numpy(np.stack(orders)).to(dataset.device), shared.batch_size)
+        for model, history, judge, loss in zip(models, histories, judges, losses.tolist()):
+            history.record(epoch, loss=loss, validation_mse=error_on(judge, model))
+    return histories
+
+
+def check_alike(models: Sequence[Autoencoder], recipes: Sequence[Recipe]) -> None:
+    """Raise `ConfigError` unless these can be trained together."""
+    if not models or len(models) != len(recipes):
+        raise ConfigError(f"recipes: found {len(recipes)} for {len(models)} models, allowed: one each")
+    own = {name: getattr(Recipe, name) for name in OWN}
+    if any(model.architecture != models[0].architecture for model in models):
+        raise ConfigError("models: found different architectures, allowed: one")
+    if any(replace(recipe, **own) != replace(recipes[0], **own) for recipe in recipes):
+        raise ConfigError(f"recipes: found ones that differ elsewhere, allowed to differ: {', '.join(OWN)}")
+    if recipes[0].objective == "contractive":
+        raise ConfigError("objective: found contractive, allowed in an ensemble: standard, denoising")
+    if recipes[0].patience:
+        raise ConfigError(f"patience: found {recipes[0].patience}, allowed in an ensemble: 0")
+
+
+class Ensemble:
+    """The models' parameters, from now on views of stacked ones, with one optimizer for all."""
+
+    def __init__(
+        self, models: Sequence[Autoencoder], dataset: ResidentDataset, recipes: Sequence[Recipe], *, steps: int
+    ) -> None:
+        self.dataset = dataset
+        self.model = deepcopy(models[0]).to("meta")  # the computation without the weights
+        parameters = [dict(model.to(dataset.device).named_parameters()) for model in models]
+        self.weights: Stack = {name: torch.stack([each[name].data for each in parameters]) for name in parameters[0]}
+        self.gradients: Stack = {name: torch.zeros_like(stacked) for name, stacked in self.weights.items()}
+        for number, each in enumerate(parameters):
+            for name, parameter in each.items():
+                parameter.data, parameter.grad = self.weights[name][number], self.gradients[name][number]
+        self.optimizer = build_optimizer(models[0], recipes[0])
+        for model, recipe in zip(models[1:], recipes[1:]):
+            self.optimizer.add_param_group({"params": [*model.parameters()], "lr": recipe.learning_rate})
+        self.scheduler = build_scheduler(self.optimizer, recipes[0], steps=steps)
+        self.corruptions = [build_corruption(recipe, dataset.device) for recipe in recipes]
+        self.differentiate = vmap(grad_and_value(self._loss))
+
+    def epoch(self, orders: torch.Tensor, batch_size: int) -> torch.Tensor:
+        """Train each model on the images of its row of `orders` (models, images); mean losses (models,)."""
+        total = torch.zeros(len(orders), device=orders.device)
+        for index in orders.split(batch_size, dim=1):
+            inputs, targets = self.dataset.gather(index.reshape(-1))
+            inputs, targets = (batch.reshape(*index.shape, *batch.shape[1:]) for batch in (inputs, targets))
+            total += index.shape[1] * self.step(self._corrupted(inputs), targets)
+        return total / orders.shape[1]
+
+    def step(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """One step of every model on its own batch (models, B, ...); the losses before it, (models,)."""
+        gradients, losses = self.differentiate(self.weights, inputs, targets)
+        for name, gradient in gradients.items():
+            self.gradients[name].copy_(gradient)
+        self.optimizer.step()
+        if self.scheduler is not None:
+            self.scheduler.step()
+        return losses
+
+    def _loss(self, weights: Stack, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return nn.functional.mse_loss(functional_call(self.model, weights, (inputs,)), targets)
+
+    def _corrupted(self, inputs: torch.Tensor) -> torch.Tensor:
+        drawn = [corrupt(batch) if corrupt else batch for corrupt, batch in zip(self.corruptions, inputs)]
+        return torch.stack(drawn) if any(self.corruptions) else inputs
