@@ -1,6 +1,6 @@
 """Many models of one shape trained at once: their weights are stacked, and a step is one batched product for all.
 
-Worth it for small models and small batches, where a step of one leaves a device idle.
+Worth it where a step of one model leaves a GPU idle; a processor that one model keeps busy gains nothing.
 """
 
 import math
