@@ -65,11 +65,18 @@ def tolerances(budget: Mapping[str, float], *, dtype: str = "float32") -> dict[s
 EPOCH = Level("one epoch", "relative L2 distance of the change of all weights", 1e-2)
 # Lightning runs the reference's own module on the same batches, so on a CPU nothing may differ.
 BITWISE = Level("one epoch, bit for bit", "weights that differ from core_torch's", 0.0)
-# A route at its defaults shuffles by itself, so only the error it reaches can be compared: between shuffles, one
-# epoch's error of the shallow model differed by at most 0.2 %; a learning rate wrong by a fifth moves it by 1.3 %.
-OWN_SHUFFLE = Level("one epoch, own shuffle", "relative difference of the error reached", 0.01)
+# A route at its defaults shuffles by itself, so only the error it reaches can be compared. Between shuffles the shallow
+# model's differed by 0.1 % with batches of 512, where a learning rate wrong by a fifth moves it by 1.3 %, and by 1 %
+# with batches of 32; the deep model leaves its plateau sooner or later, so that tails are long.
+OWN_SHUFFLE = Level("one epoch, own shuffle", "relative difference of the error reached", 0.05)
+SHUFFLE_FLOOR, SHUFFLE_FACTOR = 0.01, 4.0
 # Every image exactly once, equal bit for bit, in another order than stored.
 SAME_IMAGES = Level("same images, shuffled", "images missing, repeated or altered", 0.0)
+
+
+def shuffle_tolerance(spread: float) -> float:
+    """Of the error after an epoch in one's own order, from the largest difference that some other orders make."""
+    return min(OWN_SHUFFLE.ceiling, max(SHUFFLE_FLOOR, SHUFFLE_FACTOR * spread))
 
 
 def epoch_tolerance(budget: float) -> float:

@@ -27,6 +27,9 @@ class Port:
     def load(self, weights: dict[str, np.ndarray]) -> None:
         self.oracle = Oracle(self.judge.architecture, weights, dtype=np.float32)
 
+    def activations(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
+        return self.oracle.activations(inputs)
+
     def weights(self) -> dict[str, np.ndarray]:
         return self.oracle.weights
 
@@ -62,3 +65,14 @@ def test_a_second_look_excuses_no_wrong_rate(digits: Split):
     judge = EpochJudge("epoch", "shallow", digits, recipe)
     assert passes(judge, recipe)
     assert not passes(judge, recipe.with_changes(learning_rate=1.0001))
+
+
+def test_an_own_shuffle_may_differ_as_shuffles_do(digits: Split):
+    recipe = RECIPE.with_changes(batch_size=32)
+    judge = EpochJudge("epoch", "shallow", digits, recipe)
+    case = Case(framework="core_torch", route="tutorial")
+    for seed in (7, 8, 9):
+        port = Port(judge, recipe.with_changes(seed=seed), order=1)
+        assert all(check.passed for check in judge.check(port, case)), seed
+    for wrong in (recipe.with_changes(learning_rate=2.0), recipe.with_changes(batch_size=64)):
+        assert not all(check.passed for check in judge.check(Port(judge, wrong, order=1), case))
