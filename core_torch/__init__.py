@@ -27,6 +27,13 @@ _HOME = {
     "refit_decoder": "training.randomized",
     "train_extreme_learning": "training.extreme_learning",
     "marginalised_denoiser": "training.closed_form",
+    "plot_reconstructions": "evaluation.figures",
+    "plot_damages": "evaluation.figures",
+    "plot_losses": "evaluation.charts",
+    "plot_latent_map": "evaluation.charts",
+    "plot_filters": "evaluation.figures",
+    "plot_walk": "evaluation.figures",
+    "AutoencoderTransformer": "transformer",
     "Recipe": "contract.recipe",
     "load_split": "contract.pixels",
     "save_checkpoint": "checkpoint",
@@ -38,7 +45,8 @@ __all__ = sorted(_HOME)
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'core_torch' has no attribute {name!r}")
-    return getattr(import_module(f"core_torch.{_HOME[name]}"), name)
+    globals()[name] = value = getattr(import_module(f"core_torch.{_HOME[name]}"), name)
+    return value
 
 
 def __dir__() -> list[str]:

@@ -1,15 +1,17 @@
 """What the commands share: one-line errors, exit code 2, and the options that mean the same everywhere."""
 
 import argparse
+import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
 from core_torch.contract.errors import ConfigError, UserError
 from core_torch.contract.pixels import DATASETS
+from core_torch.contract.weights_file import write_atomically
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,18 +52,28 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
 
 
 def check_results(options: argparse.Namespace) -> None:
-    """Judge --output and --json before a long run, creating nothing; `ConfigError` if they cannot be."""
+    """Judge --output, a folder, and --json before a long run, creating nothing; `ConfigError` if they cannot be."""
     if getattr(options, "output", None) is not None:
-        folder = Path(options.output).absolute()
-        existing = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
-        _check_folder("output", options.output, existing)
-    if options.json and Path(options.json).is_dir():
-        raise ConfigError(f"json: found the folder {options.json}, allowed: a file")
+        check_folder("output", options.output)
     if options.json is not None:
-        _check_folder("json", options.json, Path(options.json).absolute().parent)
+        check_file("json", options.json)
 
 
-def _check_folder(name: str, path: str, folder: Path) -> None:
+def check_folder(name: str, path: str) -> None:
+    """`ConfigError` unless the folder is there and can be written to, or can be made."""
+    folder = Path(path).absolute()
+    existing = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
+    _check_writable(name, path, existing)
+
+
+def check_file(name: str, path: str) -> None:
+    """`ConfigError` unless the file can be written."""
+    if path and Path(path).is_dir():
+        raise ConfigError(f"{name}: found the folder {path}, allowed: a file")
+    _check_writable(name, path, Path(path).absolute().parent)
+
+
+def _check_writable(name: str, path: str, folder: Path) -> None:
     if not path or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigError(f"{name}: {path or 'an empty path'} cannot be written to, see {folder}")
 
@@ -79,10 +91,28 @@ def prepare_output(folder: str | Path) -> Path:
     return path
 
 
+def report(values: Mapping[str, object], *, json_file: str | None) -> None:
+    """Print a line a value, and write them as JSON where asked."""
+    for name, value in values.items():
+        print(f"{name:26} {value:.6g}" if isinstance(value, float) else f"{name:26} {value}")
+    if json_file is not None:
+        write_json(Path(json_file), values)
+
+
+def write_json(path: Path, values: object) -> None:
+    """Atomically, with a newline at the end."""
+    write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
+
+
 def run(command: Callable[[], int | None], *, program: str) -> NoReturn:
     """Run a command and exit: 0 or what it returns, 2 and one line for a `UserError`, 130 if interrupted."""
     try:
-        sys.exit(command() or 0)
+        code = command() or 0
+        sys.stdout.flush()
+        sys.exit(code)
+    except BrokenPipeError:  # who was reading has left, as `head` does; nor can Python's own last flush reach them
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except UserError as error:
         line = " ".join(str(error).split())
         print(f"{program}: error: {line}", file=sys.stderr)

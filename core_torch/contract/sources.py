@@ -5,12 +5,16 @@ import os
 import shutil
 import tempfile
 import urllib.request
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
+from core_torch.contract.architecture import IMAGE_SIDE
 from core_torch.contract.errors import DataFormatError
-from core_torch.contract.idx import check_md5
+from core_torch.contract.idx import INT32, UNSIGNED_BYTE, check_md5, read_idx
 
 ROOT_VARIABLE = "MNIST_ROOT"
 TIMEOUT_SECONDS = 20
@@ -18,14 +22,15 @@ TIMEOUT_SECONDS = 20
 
 @dataclass(frozen=True)
 class Source:
-    """One dataset of four IDX files. MD5s are those torchvision publishes for the .gz files,
+    """One dataset of IDX files. MD5s are those torchvision publishes for the .gz files,
     and for MNIST those of the decompressed files too.
     """
 
     folder: str
     mirrors: tuple[str, ...]
-    archive_md5: dict[str, str]
+    archive_md5: dict[str, str]  # of each file's .gz; "" where it comes in a bundle
     raw_md5: dict[str, str]
+    bundle: tuple[str, str] | None = None  # name and MD5 of a zip that holds every .gz, in a folder gzip
 
 
 SOURCES = {
@@ -70,6 +75,36 @@ SOURCES = {
 }
 
 
+EMNIST_SPLITS = ("byclass", "bymerge", "balanced", "letters", "digits", "mnist")
+# All that `data prepare` fetches; the last two have formats of their own, which FastQMNIST and FastEMNIST read.
+PUBLISHED = SOURCES | {
+    "qmnist": Source(
+        "QMNIST",
+        ("https://raw.githubusercontent.com/facebookresearch/qmnist/master/",),
+        {
+            "qmnist-train-images-idx3-ubyte": "ed72d4157d28c017586c42bc6afe6370",
+            "qmnist-train-labels-idx2-int": "0058f8dd561b90ffdd0f734c6a30e5e4",
+            "qmnist-test-images-idx3-ubyte": "1394631089c404de565df7b7aeaf9412",
+            "qmnist-test-labels-idx2-int": "5b5b05890a5e13444e108efe57b788aa",
+        },
+        {},
+    ),
+    "emnist": Source(
+        "EMNIST",
+        ("https://biometrics.nist.gov/cs_links/EMNIST/",),
+        {
+            f"emnist-{split}-{part}-{kind}-ubyte": ""
+            for split in EMNIST_SPLITS
+            for part in ("train", "test")
+            for kind in ("images-idx3", "labels-idx1")
+        },
+        {},
+        ("gzip.zip", "58c8d27c78d21e728a6bc7b3cc06412e"),
+    ),
+}
+QMNIST_COLUMNS = 8  # of its labels: the class, the writer, ...
+
+
 def raw_folder(source: Source, root: str | Path | None) -> Path:
     """Where the files of a source lie: under `root`, else $MNIST_ROOT, else ./data."""
     return Path(root or os.environ.get(ROOT_VARIABLE) or "data") / source.folder / "raw"
@@ -89,38 +124,104 @@ def verify(path: Path, source: Source) -> None:
         check_md5(path, expected)
 
 
+def fault(path: Path, source: Source) -> str | None:
+    """What is wrong with a file, or None: by its MD5 where that is known, else by its header and length."""
+    kinds = {
+        "images": ((IMAGE_SIDE, IMAGE_SIDE), UNSIGNED_BYTE),
+        "labels-idx1": ((), UNSIGNED_BYTE),
+        "labels-idx2": ((QMNIST_COLUMNS,), INT32),
+    }
+    shape, type_code = next(kind for name, kind in kinds.items() if name in path.name)
+    try:
+        verify(path, source)
+        read_idx(path, item_shape=shape, type_code=type_code)
+    except DataFormatError as error:
+        return str(error)
+    return None
+
+
+def faults(source: Source, folder: Path) -> dict[str, str | None]:
+    """{file name: what is wrong with it, or None} of all files of a source."""
+    found = {name: locate(folder, name) for name in source.archive_md5}
+    return {name: fault(path, source) if path else f"{folder / name}: is not there" for name, path in found.items()}
+
+
 def download_missing(source: Source, folder: Path, *, dataset: str) -> None:
     """Fetch each absent file from the first mirror that delivers it intact.
 
     Raises:
         DataFormatError: a file could be had from no mirror.
     """
-    for name in source.archive_md5:
-        if locate(folder, name) is not None:
-            continue
+    if any(locate(folder, name) is None for name in source.archive_md5):
+        with _one_process_at_a_time():
+            absent = [name for name in source.archive_md5 if locate(folder, name) is None]
+            _fetch(source, folder, absent, dataset=dataset)
+
+
+def repair(source: Source, folder: Path, *, dataset: str) -> dict[str, str | None]:
+    """Fetch each absent or damaged file, and return what was wrong with it, as `faults` does.
+
+    Raises:
+        DataFormatError: a file could be had from no mirror; what was there stays.
+    """
+    with _one_process_at_a_time():
+        before = faults(source, folder)
+        _fetch(source, folder, [name for name, reason in before.items() if reason], dataset=dataset)
+    return before
+
+
+@contextmanager
+def _one_process_at_a_time() -> Iterator[None]:
+    """Held by one process of this installation, so that two do not fetch the same file."""
+    with open(__file__, "rb") as lock:  # a file that is always there and needs no cleaning up
+        with suppress(ImportError, OSError):  # without locks work may be done twice, but not wrong: files are replaced
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX)  # let go of when the file is closed, however the process ends
+        yield
+
+
+def _fetch(source: Source, folder: Path, names: list[str], *, dataset: str) -> None:
+    parcels = {f"{name}.gz": ([name], source.archive_md5[name]) for name in names}
+    if source.bundle and names:
+        parcels = {source.bundle[0]: (names, source.bundle[1])}
+    for parcel, (inside, md5) in parcels.items():
         reasons = []
         for mirror in source.mirrors:
             try:
-                _download(f"{mirror}{name}.gz", folder / name, md5=source.archive_md5[name])
+                _download(f"{mirror}{parcel}", folder, inside, md5=md5)
                 break
             except (OSError, EOFError, HTTPException, DataFormatError) as error:
                 reasons.append(" ".join(str(error).split()))
         else:
+            state = "is damaged" if locate(folder, inside[0]) else "is not there"
             raise DataFormatError(
-                f"dataset {dataset}: {folder / name} is not there and cannot be downloaded ({reasons[-1]}); "
+                f"dataset {dataset}: {folder / inside[0]} {state} and cannot be downloaded ({reasons[-1]}); "
                 f"give --data-root or set {ROOT_VARIABLE}, or use --dataset digits, which needs no files"
             )
 
 
-def _download(url: str, path: Path, *, md5: str) -> None:
-    """Download and decompress into a temporary folder beside `path`, then move into place in one step."""
+def _download(url: str, folder: Path, names: list[str], *, md5: str) -> None:
+    """Download and decompress into a temporary folder inside `folder`, then move into place in one step each."""
     with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
-            archive, raw = Path(temporary) / "archive.gz", Path(temporary) / "raw"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            archive, raw = Path(temporary) / "archive", Path(temporary) / "raw"
             with archive.open("wb") as file:
                 shutil.copyfileobj(response, file)
             check_md5(archive, md5)
-            with gzip.open(archive) as packed, raw.open("wb") as file:
-                shutil.copyfileobj(packed, file)
-            os.replace(raw, path)
+            for name in names:
+                with _opened(archive, name, is_zip=url.endswith(".zip")) as packed, raw.open("wb") as file:
+                    shutil.copyfileobj(packed, file)
+                os.replace(raw, folder / name)
+
+
+@contextmanager
+def _opened(archive: Path, name: str, *, is_zip: bool) -> Iterator[gzip.GzipFile]:
+    """The decompressed content of a .gz file, or of one inside a zip."""
+    if not is_zip:
+        with gzip.open(archive) as packed:
+            yield packed
+        return
+    with zipfile.ZipFile(archive) as bundle, bundle.open(f"gzip/{name}.gz") as member, gzip.open(member) as packed:
+        yield packed

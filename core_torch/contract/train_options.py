@@ -1,8 +1,10 @@
-"""The options of `train`, which mean the same for every port."""
+"""The options of `train`, which mean the same for every port, and the TOML file that can stand for them."""
 
 import argparse
+import json
+import tomllib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from core_torch.contract.architecture import Architecture
 from core_torch.contract.command_line import add_data_options
@@ -12,15 +14,23 @@ from core_torch.contract.pixels import DATASETS
 from core_torch.contract.presets import PRESETS, preset
 from core_torch.contract.recipe import CORRUPTIONS, OBJECTIVES, Recipe
 
+RECIPE_NAME = "recipe.toml"
+RECIPE_FIELDS = tuple(field.name for field in fields(Recipe))
 RECIPE_OPTIONS = ("epochs", "batch_size", "learning_rate", "seed", "corruption", "corruption_level", "contraction")
+OBJECTIVE_OF = {"corruption": "denoising", "corruption_level": "denoising", "contraction": "contractive"}
+DEFAULTS = {"model": "shallow", "preset": "default", "dataset": "digits", "objective": "standard"}
+# Of a recipe file, beside the recipe's own fields; the last two where the command has such an option.
+FILE_NAMES = ("model", "preset", "dataset", "hidden_activation", "code_activation", "solver", "pretrain")
 
 
 def add_train_options(parser: argparse.ArgumentParser, *, models: Sequence[str]) -> None:
     """What is trained, on what, by which numbers, and where the result goes. Values are judged by `chosen`."""
-    parser.add_argument("--model", default="shallow", help=f"one of {', '.join(models)} (default shallow)")
-    parser.add_argument("--objective", default="standard", help=f"one of {', '.join(OBJECTIVES)} (default standard)")
-    parser.add_argument("--preset", default="default", help=f"one of {', '.join(PRESETS)} (default default)")
+    parser.add_argument("--recipe", metavar="FILE", help="TOML file of these options and more; options given here win")
+    parser.add_argument("--model", help=f"one of {', '.join(models)} (default shallow)")
+    parser.add_argument("--objective", help=f"one of {', '.join(OBJECTIVES)} (default standard)")
+    parser.add_argument("--preset", help=f"one of {', '.join(PRESETS)} (default default)")
     add_data_options(parser)
+    parser.set_defaults(dataset=None)  # so that a recipe file can say it; `chosen` fills in the default
     parser.add_argument("--epochs", type=int, metavar="N", help="passes over the training split")
     parser.add_argument("--batch-size", type=int, metavar="N", help="images per step")
     parser.add_argument("--learning-rate", type=float, metavar="X", help="step size")
@@ -30,24 +40,56 @@ def add_train_options(parser: argparse.ArgumentParser, *, models: Sequence[str])
     parser.add_argument("--contraction", type=float, metavar="X", help="weight of the contractive penalty")
     for layer in ("hidden", "code"):
         parser.add_argument(f"--{layer}-activation", metavar="NAME", help=f"one of {', '.join(ACTIVATIONS)}")
-    parser.add_argument("--output", metavar="DIR", help="write the weights, their manifest and metrics.json there")
+    parser.add_argument("--output", metavar="DIR", help="write the weights, their manifest and the results there")
     parser.add_argument("--json", metavar="FILE", help="also write the printed values there")
 
 
 def chosen(options: argparse.Namespace, *, models: Sequence[str]) -> tuple[Architecture, Recipe]:
-    """The preset's architecture and recipe with the given options in place.
+    """The preset's architecture and recipe with the recipe file's values in place, and over them the options.
+
+    `options` that were not given are set to what the file says, or to `DEFAULTS`.
 
     Raises:
-        ConfigError: a value lies outside its range, or the model or the objective would ignore an option.
+        ConfigError: a value lies outside its range, or the model or the objective would ignore an option, or the
+            recipe file cannot be read or holds an unknown name.
     """
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    values = DEFAULTS | _read_recipe(options) | given
+    vars(options).update({name: value for name, value in values.items() if name in vars(options)})
     check_choice("model", options.model, models)
     architecture, recipe = preset(options.preset, options.model, options.objective)
     check_choice("dataset", options.dataset, DATASETS)
-    of = {"corruption": "denoising", "corruption_level": "denoising", "contraction": "contractive"}
-    for name, objective in of.items():
-        if getattr(options, name) is not None and options.objective != objective:
+    for name, objective in OBJECTIVE_OF.items():
+        if name in values and options.objective != objective:
             raise ConfigError(f"{name}: found with {options.objective}, allowed with: {objective}")
-    activations = {f"{layer}_activation": getattr(options, f"{layer}_activation") for layer in ("hidden", "code")}
-    given = {name: value for name, value in activations.items() if value is not None}
-    changes = {name: getattr(options, name) for name in RECIPE_OPTIONS}
-    return replace(architecture, **given), recipe.with_changes(**changes)
+    activations = {name: values[name] for name in ("hidden_activation", "code_activation") if name in values}
+    changes = {name: values[name] for name in RECIPE_FIELDS if name in values}
+    return replace(architecture, **activations), recipe.with_changes(**changes)  # type: ignore[arg-type]
+
+
+def _read_recipe(options: argparse.Namespace) -> dict[str, object]:
+    """What the recipe file says; nothing without one."""
+    if options.recipe is None:
+        return {}
+    try:
+        with open(options.recipe, "rb") as file:
+            values = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"recipe: {options.recipe or 'an empty path'} cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"recipe: {options.recipe} is not TOML ({error})") from error
+    allowed = [*(name for name in FILE_NAMES if name in vars(options)), *RECIPE_FIELDS]
+    for name in values:
+        check_choice(f"recipe {options.recipe}", name, allowed)
+    return values
+
+
+def recipe_file(options: argparse.Namespace, recipe: Recipe) -> str:
+    """The TOML text that stands for a run: `train --recipe` repeats it. `options` have gone through `chosen`."""
+    values = {name: getattr(options, name, None) for name in FILE_NAMES} | recipe.to_dict()
+    lines = [
+        f"{name} = {json.dumps(value)}\n"  # JSON's strings, numbers and booleans are TOML's too
+        for name, value in values.items()
+        if value is not None and OBJECTIVE_OF.get(name, recipe.objective) == recipe.objective
+    ]
+    return "".join(lines)

@@ -9,6 +9,7 @@ import torch
 from core_torch.contract.pixels import Split
 from core_torch.data.resident import ResidentDataset
 from core_torch.evaluation.baselines import pixel_rows, principal_components
+from core_torch.evaluation.mode import only_looking
 from core_torch.models.autoencoder import Autoencoder
 from core_torch.objectives.reconstruction import EVALUATION_BATCH
 
@@ -37,14 +38,11 @@ def probe(model: Autoencoder, train: Split, test: Split) -> dict[str, dict[str, 
     }
 
 
-@torch.no_grad()
 def encode(model: Autoencoder, split: Split, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
     """Codes (N, code width) of a split, `batch_size` images at a time; the model's mode is restored."""
-    was_training = model.training
-    model.eval()
     dataset = ResidentDataset(split, device=next(model.parameters()).device, residency="uint8")
-    codes = [model.encode(images).cpu() for images, _ in dataset.batches(batch_size, shuffle=False)]
-    model.train(was_training)
+    with only_looking(model):
+        codes = [model.encode(images).cpu() for images, _ in dataset.batches(batch_size, shuffle=False)]
     return torch.cat(codes).numpy()
 
 

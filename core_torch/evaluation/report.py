@@ -4,12 +4,14 @@ from copy import copy
 
 import torch
 
+from core_torch.contract.errors import ConfigError
 from core_torch.contract.pixels import Split
 from core_torch.contract.recipe import Recipe
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset, to_unit_range
 from core_torch.evaluation.baselines import constant_predictors, is_dead, pca_errors, pixel_rows
 from core_torch.evaluation.jacobian import mean_jacobian_norm_squared, scale_free_norm
+from core_torch.evaluation.probe import probe
 from core_torch.models.autoencoder import Autoencoder
 from core_torch.objectives.reconstruction import mean_squared_error, squared_error
 
@@ -61,3 +63,21 @@ def noisy_mean_squared_error(model: Autoencoder, dataset: ResidentDataset, recip
     corruption = Corruption(recipe.corruption, recipe.corruption_level)
     noisy.data = corruption.fixed(to_unit_range(dataset.data), seed=EVALUATION_NOISE_SEED)
     return mean_squared_error(model, noisy)
+
+
+def probed(model: Autoencoder, train: Split, test: Split) -> dict[str, object]:
+    """{name: accuracy} of classifiers on the code, on raw pixels, and on as many principal components.
+
+    Raises:
+        ConfigError: scikit-learn is not installed.
+    """
+    try:
+        table = probe(model, train, test)
+    except ImportError as error:
+        raise ConfigError("probe: scikit-learn is not installed; pip install scikit-learn") from error
+    short = {"code": "code", "raw pixels": "pixels"}
+    return {
+        f"accuracy_{kind.split()[-1]}_{short.get(name, 'pca')}": accuracy
+        for name, accuracies in table.items()
+        for kind, accuracy in accuracies.items()
+    }

@@ -35,6 +35,10 @@ class NormalEquations:
     moment: torch.Tensor  # H^T X (features, targets)
     count: int  # N
 
+    def __add__(self, other: "NormalEquations") -> "NormalEquations":
+        """The equations of both sets of images."""
+        return NormalEquations(self.gram + other.gram, self.moment + other.moment, self.count + other.count)
+
     def solve(self, *, ridge: float = RIDGE, contraction: float = 0.0) -> RidgeSolution:
         """beta = (H^T H + p I)^-1 H^T X by Cholesky; p = ridge mean(diag(H^T H)) + contraction N targets.
 

@@ -23,7 +23,7 @@ from core_torch.training.layerwise import (
     pair_architecture,
     recipe_of_layer,
 )
-from core_torch.training.loop import build_corruption, train
+from core_torch.training.loop import Criterion, build_corruption, train
 
 
 @dataclass(frozen=True)
@@ -71,15 +71,15 @@ def train_randomized(
     recipe = recipe or Recipe()
     check_choice("solver", solver, SOLVERS)
     check_choice("init", init, INITS)
-    ridges = _check_randomized(model, is_linear=refit or solver == "ridge", ridge=ridge, passes=passes)
+    ridges = check_randomized(model, is_linear=refit or solver == "ridge", ridge=ridge, passes=passes)
     check_finite(dataset)
     model.to(dataset.device)
     generator, reports = np.random.default_rng(recipe.seed), []
     for index, ridge_of_layer in enumerate(ridges):
-        pair = _own_pair(model, index, solver=solver, seed=recipe.seed)
+        pair = own_pair(model, index, solver=solver, seed=recipe.seed)
         inputs = layer_inputs(model, index, dataset)
         width_in, width_out = pair.architecture.widths  # type: ignore[union-attr]
-        _fill(pair.encoder[0], random_matrix(width_out, width_in, init=init, generator=generator))
+        fill(pair.encoder[0], random_matrix(width_out, width_in, init=init, generator=generator))
         own_recipe, quality = recipe_of_layer(recipe, index), dict[str, float]()
         if solver == "ridge":
             quality = _solve_pair(pair, inputs, recipe=own_recipe, ridge=ridge_of_layer, passes=passes)
@@ -87,8 +87,8 @@ def train_randomized(
             _descend_pair(pair, inputs, recipe=own_recipe, progress=progress)
         reports.append(LayerReport(pair, mean_squared_error(pair, inputs), **quality))
         place, found = layer_pair(model, index), pair.decoder[0].get_parameter("weight")
-        _fill(place.encoder[0], found.T)
-        _fill(place.decoder[0], found)
+        fill(place.encoder[0], found.T)
+        fill(place.decoder[0], found)
     if refit:
         refit_decoder(model, dataset, recipe=recipe, ridge=ridges, passes=passes)
     return reports
@@ -113,7 +113,7 @@ def refit_decoder(
         ConfigError: the model has biases, an output activation or other layers; an argument is out of range.
     """
     recipe = recipe or Recipe()
-    ridges = _check_randomized(model, is_linear=True, ridge=ridge, passes=passes)
+    ridges = check_randomized(model, is_linear=True, ridge=ridge, passes=passes)
     model.to(dataset.device)
     for step, ridge_of_layer in enumerate(reversed(ridges)):
         below = len(ridges) - 1 - step  # encoder layers under the activations to restore
@@ -124,7 +124,7 @@ def refit_decoder(
             corrupt=build_corruption(recipe, dataset.device),
             passes=passes,
         )
-        _fill(model.decoder[2 * step], normal_equations(batches).solve(ridge=ridge_of_layer).weight.T)
+        fill(model.decoder[2 * step], normal_equations(batches).solve(ridge=ridge_of_layer).weight.T)
 
 
 @torch.no_grad()
@@ -138,23 +138,27 @@ def _solve_pair(
         inputs, features=pair.encode, target=nn.Identity(), corrupt=corrupt, passes=passes
     )
     solution = normal_equations(batches).solve(ridge=ridge, contraction=contraction)
-    _fill(pair.decoder[0], solution.weight.T)
+    fill(pair.decoder[0], solution.weight.T)
     return {"condition": solution.condition, "residual": solution.residual}
 
 
 def _descend_pair(pair: Autoencoder, inputs: ResidentDataset, *, recipe: Recipe, progress: bool) -> None:
-    """Train the pair's decoder by gradient descent. The penalty is on W_d, for W_d^T will be the encoder."""
+    """Train the pair's decoder by gradient descent."""
+    pair.encoder.requires_grad_(False)
+    train(pair, inputs, recipe=recipe, criterion=pair_criterion(pair, recipe), progress=progress)
+
+
+def pair_criterion(pair: Autoencoder, recipe: Recipe) -> Criterion:
+    """Mean squared error; the contractive penalty is on W_d, for W_d^T will be the encoder."""
     penalised = pair.decoder[0].get_parameter("weight")
 
     def contractive(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return F.mse_loss(output, target) + recipe.contraction * penalised.square().sum()
 
-    criterion = contractive if recipe.objective == "contractive" else F.mse_loss
-    pair.encoder.requires_grad_(False)
-    train(pair, inputs, recipe=recipe, criterion=criterion, progress=progress)
+    return contractive if recipe.objective == "contractive" else F.mse_loss
 
 
-def _own_pair(model: Autoencoder, index: int, *, solver: str, seed: int) -> Autoencoder:
+def own_pair(model: Autoencoder, index: int, *, solver: str, seed: int) -> Autoencoder:
     """A pair with weights of its own; what ridge regression finds is followed by no activation."""
     architecture = pair_architecture(model.architecture, index)  # type: ignore[arg-type]
     if solver == "ridge":
@@ -163,12 +167,12 @@ def _own_pair(model: Autoencoder, index: int, *, solver: str, seed: int) -> Auto
 
 
 @torch.no_grad()
-def _fill(linear: nn.Module, weight: torch.Tensor | np.ndarray) -> None:
+def fill(linear: nn.Module, weight: torch.Tensor | np.ndarray) -> None:
     """Copy into a layer's own memory, which stays contiguous and its own."""
     linear.get_parameter("weight").copy_(torch.as_tensor(weight))
 
 
-def _check_randomized(
+def check_randomized(
     model: Autoencoder, *, is_linear: bool, ridge: float | Sequence[float], passes: int
 ) -> tuple[float, ...]:
     """Refuse what cannot be trained so; one ridge per layer."""

@@ -10,8 +10,9 @@ import pytest
 import core_torch.contract
 from core_torch.contract.command_line import Parser, prepare_output, run
 from core_torch.contract.errors import CheckpointError, ConfigError, DataFormatError
-from core_torch.contract.recipe import Recipe
-from core_torch.contract.train_options import add_train_options, chosen
+from core_torch.contract.presets import preset
+from core_torch.contract.recipe import OBJECTIVES, Recipe
+from core_torch.contract.train_options import add_train_options, chosen, recipe_file
 
 ROOT = Path(__file__).parents[2]
 FRAMEWORKS = ("torch", "torchvision", "lightning", "tensorflow", "jax", "keras", "sklearn", "matplotlib")
@@ -47,9 +48,37 @@ def complaint(capsys, parser: Parser, *arguments: str) -> str:
 
 def test_good_arguments_reach_the_recipe(parser):
     parsed = parser.parse_args(["train", "--epochs", "3", "--learning-rate", "1e-2", "--seed", "5"])
-    assert (parsed.dataset, parsed.data_root) == ("digits", None)
     _, recipe = chosen(parsed, models=("shallow",))
+    assert (parsed.model, parsed.dataset, parsed.data_root) == ("shallow", "digits", None)
     assert recipe == Recipe(epochs=3, learning_rate=0.01, seed=5)
+
+
+def test_a_recipe_file_stands_below_the_options_and_above_the_preset(parser, tmp_path):
+    (tmp_path / "a.toml").write_text('preset = "best"\nepochs = 7\nbatch_size = 9\nmomentum = 0\ndataset = "mnist"\n')
+    parsed = parser.parse_args(["train", "--recipe", str(tmp_path / "a.toml"), "--epochs", "3"])
+    _, recipe = chosen(parsed, models=("shallow",))
+    _, of_preset = preset("best", "shallow", "standard")
+    assert recipe == of_preset.with_changes(epochs=3, batch_size=9)
+    assert (parsed.dataset, parsed.preset, parsed.epochs) == ("mnist", "best", 3)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_written_recipe_reads_back_as_itself(parser, tmp_path, objective):
+    arguments = ["train", "--objective", objective, "--code-activation", "tanh", "--learning-rate", "3e-05"]
+    parsed = parser.parse_args(arguments)
+    architecture, recipe = chosen(parsed, models=("shallow",))
+    (tmp_path / "a.toml").write_text(recipe_file(parsed, recipe))
+    again = parser.parse_args(["train", "--recipe", str(tmp_path / "a.toml")])
+    assert chosen(again, models=("shallow",)) == (architecture, recipe)
+    assert recipe_file(again, recipe) == recipe_file(parsed, recipe)
+    assert ("contraction" in recipe_file(parsed, recipe)) == (objective == "contractive")
+
+
+def test_a_name_of_another_commands_option_is_refused(parser, tmp_path):
+    (tmp_path / "a.toml").write_text('solver = "ridge"')
+    parsed = parser.parse_args(["train", "--recipe", str(tmp_path / "a.toml")])
+    with pytest.raises(ConfigError, match="a.toml: found 'solver'"):
+        chosen(parsed, models=("shallow",))
 
 
 @pytest.mark.parametrize(
@@ -142,6 +171,20 @@ def test_a_process_ends_with_one_line_and_code_2_even_for_a_name_that_is_not_utf
     assert finished.stdout == ""
     assert len(finished.stderr.splitlines()) == 1
     assert finished.stderr.startswith("program: error: caf")
+
+
+LEAVING = """
+from core_torch.contract.command_line import run
+run(lambda: print("line\\n" * 100_000), program="program")
+"""
+
+
+def test_a_reader_who_leaves_early_sees_no_traceback():
+    started = subprocess.Popen([sys.executable, "-c", LEAVING], env=os.environ | {"PYTHONPATH": str(ROOT)},
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    assert started.stdout.readline() == "line\n"
+    started.stdout.close()
+    assert (started.stderr.read(), started.wait(60)) == ("", 0)
 
 
 def test_an_output_folder_is_created_and_left_empty(tmp_path):

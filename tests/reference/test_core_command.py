@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -18,16 +19,6 @@ from core_torch.contract.recipe import OBJECTIVES
 ROOT = Path(core_torch.__file__).parents[1]
 TRAIN = ("train", "--epochs", "2", "--dataset", "digits", "--device", "cpu")
 FRAMEWORKS = ("torch", "torchvision", "lightning", "tensorflow", "keras", "jax", "triton", "tqdm")
-# Runs the command as `python -m` does, then prints which frameworks it has imported.
-HARNESS = f"""
-import runpy, sys
-try:
-    runpy.run_module("core_torch", run_name="__main__", alter_sys=True)
-finally:
-    print(*sorted({set(FRAMEWORKS)} & {{*sys.modules}}))
-"""
-
-
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory) -> dict[str, str]:
     """No GPU, no data, and a network that answers nothing: a proxy at a port where nobody listens."""
@@ -117,12 +108,7 @@ def test_evaluating_gives_the_same_errors(trained, run):
     assert printed(done).keys() == evaluated.keys()
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("train", "--help"), ("evaluate", "--help")])
-def test_help_imports_no_framework(run, tmp_path, arguments):
-    done = run("-c", HARNESS, *arguments, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("usage: python -m core_torch")
-    assert done.stdout.splitlines()[-1] == ""
+HELP = [["--help"], *([command, "--help"] for command in ("train", "sweep", "evaluate", "figures", "encode", "data"))]
 
 
 # Arguments, and what the line must name. Judged before a framework is imported.
@@ -132,6 +118,52 @@ MISTAKES = {
     "unknown option": (["train", "--epoch", "1"], "did you mean --epochs?"),
     "too many arguments": (["train", "extra"], "extra"),
     "no checkpoint": (["evaluate"], "CHECKPOINT"),
+    "option of another command": (["evaluate", "nowhere", "--epochs", "3"], "--epochs"),
+    "unknown preset": (["train", "--preset", "bset"], "preset: found 'bset' (did you mean best?)"),
+    "preset of another model": (["train", "--preset", "dcec"], "model: found shallow, allowed with preset dcec"),
+    "unknown activation": (["train", "--code-activation", "gelu"], "code_activation: found 'gelu'"),
+    "unknown hidden activation": (["train", "--hidden-activation", "Relu"], "(did you mean relu?)"),
+    "unknown corruption": (
+        ["train", "--objective", "denoising", "--corruption", "gausian"],
+        "corruption: found 'gausian' (did you mean gaussian?)",
+    ),
+    "too much corruption": (
+        ["train", "--objective", "denoising", "--corruption-level", "1.5"],
+        "corruption_level: found 1.5",
+    ),
+    "corruption unused": (["train", "--corruption", "patch"], "found with standard, allowed with: denoising"),
+    "penalty unused": (["train", "--contraction", "1"], "contraction: found with standard, allowed with: contractive"),
+    "negative penalty": (["train", "--objective", "contractive", "--contraction", "-1"], "contraction: found -1"),
+    "unknown solver": (["train", "--model", "randomized-deep", "--solver", "rigde"], "(did you mean ridge?)"),
+    "solver unused": (["train", "--solver", "ridge"], "solver: found with shallow, allowed with: randomized models"),
+    "pretraining unused": (["train", "--model", "conv-deep", "--pretrain"], "pretrain: found with conv-deep"),
+    "recipe absent": (["train", "--recipe", "nowhere.toml"], "recipe: nowhere.toml cannot be read (No such file"),
+    "recipe is a folder": (["train", "--recipe", "{cut}"], "recipe: {cut} cannot be read (Is a directory)"),
+    "recipe is empty": (["train", "--recipe", ""], "recipe: an empty path"),
+    "recipe is no TOML": (["train", "--recipe", "{file}"], "recipe: {file} is not TOML"),
+    "recipe is no text": (["train", "--recipe", "{bytes}"], "recipe: {bytes} is not TOML"),
+    "recipe with a typo": (["train", "--recipe", "{epoch = 3}"], "found 'epoch' (did you mean epochs?)"),
+    "recipe with a word for a number": (["train", "--recipe", "{epochs = '3'}"], "epochs: found '3'"),
+    "recipe out of range": (["train", "--recipe", "{batch_size = 0}"], "batch_size: found 0"),
+    "recipe not finite": (["train", "--recipe", "{learning_rate = nan}"], "learning_rate: found nan"),
+    "recipe with a table": (["train", "--recipe", "{[model]}"], "model: found {{}}"),
+    "recipe with a word for a switch": (["train", "--recipe", "{pretrain = 'no'}"], "pretrain: found 'no'"),
+    "recipe that contradicts itself": (["train", "--recipe", "{momentum = 0.9}"], "momentum: found 0.9 with adam"),
+    "recipe with a penalty unused": (["train", "--recipe", "{contraction = 1}"], "contraction: found with standard"),
+    "one wrong value of a sweep": (["sweep", "--model", "shallow", "dep"], "model: found 'dep' (did you mean deep?)"),
+    "no value of a sweep": (["sweep", "--seed"], "--seed: expected at least one argument"),
+    "two datasets in a sweep": (["sweep", "--dataset", "digits", "mnist"], "unrecognized arguments: mnist"),
+    "figures of nothing": (["figures"], "CHECKPOINT"),
+    "unknown map": (["figures", "nowhere", "--map", "t-sne"], "map: found 't-sne' (did you mean tsne?)"),
+    "figures below a file": (["figures", "nowhere", "--output", "{file}/x"], "output: {file}/x cannot be written to"),
+    "codes to nowhere": (["encode", "nowhere"], "--output"),
+    "codes of unknown format": (["encode", "nowhere", "--output", "codes.csv"], "ends in .npz or .npy"),
+    "codes in no folder": (["encode", "nowhere", "--output", "no/codes.npz"], "no/codes.npz cannot be written to"),
+    "codes too many for a .npy": (["encode", "nowhere", "--train", "--output", "c.npy"], "allowed: with .npz"),
+    "no action on data": (["data"], "prepare|verify"),
+    "unknown action on data": (["data", "prepar"], "action: found 'prepar' (did you mean prepare?)"),
+    "data without files": (["data", "verify", "--dataset", "digits"], "dataset: found 'digits'"),
+    "data that cannot be fetched": (["data", "prepare", "--data-root", "{cut}"], "is damaged and cannot be downloaded"),
     "unknown model": (["train", "--model", "shalow"], "model: found 'shalow' (did you mean shallow?)"),
     "unknown objective": (["train", "--objective", "denoise"], "objective: found 'denoise' (did you mean"),
     "unknown dataset": (["train", "--dataset", "mnits"], "dataset: found 'mnits' (did you mean mnist?)"),
@@ -175,6 +207,13 @@ LATE_MISTAKES = {
     "checkpoint is a file": (["evaluate", "{file}"], "{file}"),
     "no checkpoint there": (["evaluate", "{cut}"], "{cut}"),
     "checkpoint damaged": (["evaluate", "{damaged}"], "{damaged}"),
+    "figures of no checkpoint": (["figures", "nowhere"], "nowhere"),
+    "figures against no checkpoint": (["figures", "{sound}", "--against", "nowhere", "--output", "x"], "nowhere"),
+    "codes of no checkpoint": (["encode", "nowhere", "--output", "codes.npz"], "nowhere"),
+    "codes of absent data": (
+        ["encode", "{sound}", "--output", "codes.npz", "--dataset", "kmnist"],
+        "dataset kmnist: ",
+    ),
     "no device to evaluate on": (["evaluate", "{sound}", "--device", "cuda"], "device: found cuda"),
 }
 
@@ -184,21 +223,27 @@ def places(trained, tmp_path_factory) -> dict[str, str]:
     """Paths by the name that stands in the tables for them; only the checkpoint {sound} is of use."""
     folder = tmp_path_factory.mktemp("places")
     (folder / "file").write_text("a regular file")
+    (folder / "bytes").write_bytes(b"\xff\xfe")
     raw = folder / "cut" / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (raw / f"{name}-ubyte").write_bytes(b"\x00\x00\x08")
     (folder / "damaged").mkdir()
-    for path in trained.checkpoint.iterdir():
+    for path in (trained.checkpoint / name for name in ("weights.safetensors", "manifest.json")):
         (folder / "damaged" / path.name).write_bytes(path.read_bytes()[:-1] + b"\xff")
-    refused = {name: str(folder / name) for name in ("file", "cut", "damaged")}
+    refused = {name: str(folder / name) for name in ("file", "bytes", "cut", "damaged")}
+    recipes = [part[1:-1] for mistake in MISTAKES.values() for part in mistake[0] if part[0:1] == "{" and " " in part]
+    for number, content in enumerate([*recipes, "[model]"]):
+        (folder / f"{number}.toml").write_text(content)
+        refused[content] = str(folder / f"{number}.toml")
     return refused | {"sound": str(trained.checkpoint)}
 
 
 def command_line(mistake: tuple[list[str], str], places: dict[str, str]) -> list[str]:
     """The arguments, with results asked for wherever a command can write some."""
-    arguments = [part.format(**places) for part in mistake[0]]
-    results = {"train": {"--output": "run", "--json": "x.json"}, "evaluate": {"--json": "x.json"}}
+    arguments = [re.sub("{(.+?)}", lambda name: places[name[1]], part) for part in mistake[0]]
+    written = {"--output": "run", "--json": "x.json"}
+    results = {"train": written, "sweep": written, "evaluate": {"--json": "x.json"}}
     for option, path in results.get(arguments[0] if arguments else "", {}).items():
         arguments += [] if option in arguments else [option, path]
     return arguments
@@ -214,15 +259,8 @@ def judge(code: int, stderr: str, *, named: str, folder: Path) -> None:
     assert list(folder.rglob("*")) == []
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_answered_before_a_framework_is_imported(run, tmp_path, places, mistake):
-    done = run("-c", HARNESS, *command_line(MISTAKES[mistake], places), cwd=tmp_path)
-    judge(done.returncode, done.stderr, named=MISTAKES[mistake][1].format(**places), folder=tmp_path)
-    assert done.stdout == "\n"
-
-
-# Runs many command lines in one process, which imports torch once; each in a folder of its own.
-MANY = """
+# Runs many command lines in one process, which imports a framework once; each in a folder of its own.
+MANY = f"""
 import contextlib, io, json, os, sys
 from core_torch.__main__ import main
 for folder, *sys.argv[1:] in json.load(sys.stdin):
@@ -235,40 +273,62 @@ for folder, *sys.argv[1:] in json.load(sys.stdin):
             code = end.code
         except BaseException as error:
             code = repr(error)
-    print(json.dumps({"code": code, "stderr": stderr.getvalue(), "stdout": stdout.getvalue()}))
-print("torch" in sys.modules)
+    imported = sorted(set({FRAMEWORKS}) & set(sys.modules))
+    print(json.dumps(dict(code=code, stderr=stderr.getvalue(), stdout=stdout.getvalue(), imported=imported)))
 """
 
 
 @pytest.fixture(scope="session")
 def run_many(environment):
-    """Gives (code, stdout, stderr) of each of several [folder, *arguments]."""
+    """Gives the code, the outputs and the frameworks imported so far of each of several [folder, *arguments]."""
 
     def start(lines: list[list[str]]) -> list[dict]:
         command, text = [sys.executable, "-c", MANY], json.dumps(lines)
         done = subprocess.run(command, env=environment, input=text, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        *results, imported = done.stdout.splitlines()
-        assert imported == "True"
-        return [json.loads(result) for result in results]
+        return [json.loads(result) for result in done.stdout.splitlines()]
 
     return start
 
 
 @pytest.fixture(scope="session")
-def late_answers(run_many, places, tmp_path_factory) -> dict[str, SimpleNamespace]:
-    folders = [tmp_path_factory.mktemp("late") for _ in LATE_MISTAKES]
-    lines = [command_line(mistake, places) for mistake in LATE_MISTAKES.values()]
-    answers = run_many([[str(folder), *line] for folder, line in zip(folders, lines)])
-    named = [SimpleNamespace(folder=folder, **answer) for folder, answer in zip(folders, answers)]
-    return dict(zip(LATE_MISTAKES, named, strict=True))
+def answers(run_many, places, tmp_path_factory) -> dict[str, SimpleNamespace]:
+    """What each mistake is answered; those of either table in one process."""
+    found = {}
+    for table in (MISTAKES, LATE_MISTAKES):
+        folders = [tmp_path_factory.mktemp("mistake") for _ in table]
+        lines = [[str(folder), *command_line(mistake, places)] for folder, mistake in zip(folders, table.values())]
+        for name, folder, answer in zip(table, folders, run_many(lines), strict=True):
+            found[name] = SimpleNamespace(folder=folder, **answer)
+    return found
 
 
-@pytest.mark.parametrize("mistake", LATE_MISTAKES)
-def test_a_mistake_found_late_is_answered_as_well(late_answers, places, mistake):
-    answer, named = late_answers[mistake], LATE_MISTAKES[mistake][1].format(**places)
+def test_help_imports_no_framework(run_many, tmp_path):
+    for answer in run_many([[str(tmp_path), *arguments] for arguments in HELP]):
+        assert (answer["code"], answer["stderr"], answer["imported"]) == (0, "", [])
+        assert answer["stdout"].startswith("usage: python -m core_torch")
+
+
+@pytest.mark.parametrize("mistake", [*MISTAKES, *LATE_MISTAKES])
+def test_a_mistake_is_answered_in_one_line(answers, places, mistake):
+    answer, named = answers[mistake], (MISTAKES | LATE_MISTAKES)[mistake][1].format(**places)
     judge(answer.code, answer.stderr, named=named, folder=answer.folder)
     assert answer.stdout == ""
+
+
+def test_early_mistakes_import_no_framework_and_late_ones_do(answers):
+    assert [name for name in MISTAKES if answers[name].imported] == []
+    assert "torch" in answers[list(LATE_MISTAKES)[-1]].imported
+
+
+def test_the_process_itself_ends_with_the_line_and_the_code(run, tmp_path):
+    done = run("-m", "core_torch", "train", "--epochs", "0", "--output", "run", cwd=tmp_path)
+    judge(done.returncode, done.stderr, named="epochs: found 0", folder=tmp_path)
+    assert done.stdout == ""
+
+
+def test_enough_mistakes_are_tried():
+    assert len(MISTAKES) + len(LATE_MISTAKES) >= 60
 
 
 def write_fashion_mnist(root: Path, *, count: int = 40) -> None:
@@ -291,7 +351,7 @@ def runs(run_many, tmp_path_factory) -> dict[str, dict]:
     folder = tmp_path_factory.mktemp("runs")
     write_fashion_mnist(folder)
     lines = {
-        "fashion": [*SHORT, "--dataset", "fashion-mnist", "--data-root", ".", "--output", "run"],
+        "fashion": [*SHORT, "--dataset", "fashion-mnist", "--data-root", ".", "--output", "run", "--no-figures"],
         "again": ["evaluate", "run", "--data-root", "."],
         "on digits": ["evaluate", "run", "--dataset", "digits"],
         **{objective: [*SHORT, "--objective", objective] for objective in OBJECTIVES},

@@ -1,0 +1,115 @@
+"""The commands that look at a trained model: evaluate, figures, encode."""
+
+import argparse
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from core_torch.contract.command_line import check_file, check_folder, check_results, report
+from core_torch.contract.errors import ConfigError, check_choice
+from core_torch.contract.pixels import DATASETS, Split, load_split
+from core_torch.contract.recipe import Recipe
+from core_torch.contract.weights_file import write_atomically
+from core_torch.run_folder import FIGURES_NAME, draw, missing_library, read_metrics
+
+if TYPE_CHECKING:
+    from core_torch.models.autoencoder import Autoencoder
+
+MAPS = ("pca", "tsne")
+CODE_FILES = (".npz", ".npy")
+
+
+def load(options: argparse.Namespace) -> tuple["Autoencoder", Recipe, dict[str, object]]:
+    """(model, recipe, {"model", "objective", "dataset"}) of the checkpoint, on the chosen device."""
+    from core_torch.checkpoint import load_checkpoint
+    from core_torch.device import choose_device
+
+    device = choose_device(options.device)
+    model, recipe, manifest = load_checkpoint(Path(options.checkpoint))
+    dataset = options.dataset or str(manifest.get("dataset"))
+    about = {"model": manifest.get("model"), "objective": recipe.objective, "dataset": dataset}
+    return model.to(device), recipe, about
+
+
+def load_part(options: argparse.Namespace, about: dict[str, object], *, train: bool) -> Split:
+    """The training or the test split of the dataset that the model is looked at on."""
+    return load_split(str(about["dataset"]), train=train, root=options.data_root)
+
+
+def check_dataset(options: argparse.Namespace) -> None:
+    """`ConfigError` for a dataset that does not exist."""
+    if options.dataset is not None:
+        check_choice("dataset", options.dataset, DATASETS)
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Score a checkpoint on a test split, by default of what it was trained on."""
+    check_dataset(options)
+    check_results(options)
+
+    from core_torch.evaluation.report import measure, probed
+
+    model, recipe, about = load(options)
+    splits = load_part(options, about, train=True), load_part(options, about, train=False)
+    metrics = about | measure(model, *splits, device=next(model.parameters()).device, recipe=recipe)
+    if options.probe:
+        metrics |= probed(model, *splits)
+    report(metrics, json_file=options.json)
+
+
+def figures(options: argparse.Namespace) -> None:
+    """Draw a checkpoint's pictures, and print where they are."""
+    check_dataset(options)
+    check_choice("map", options.map, MAPS)
+    folder = options.output if options.output is not None else str(Path(options.checkpoint) / FIGURES_NAME)
+    if options.output is not None:
+        check_folder("output", options.output)
+    if (missing := missing_library()) is not None:
+        raise ConfigError(f"figures: {missing} is not installed; pip install matplotlib")
+
+    from core_torch.checkpoint import load_checkpoint
+
+    model, recipe, about = load(options)
+    against = None
+    if options.against is not None:
+        other, other_recipe, manifest = load_checkpoint(Path(options.against))
+        against = f"{manifest.get('model')}, {other_recipe.objective}: {options.against}", other.to(
+            next(model.parameters()).device
+        )
+    metrics, curves = read_metrics(Path(options.checkpoint))
+    name = f"{about['model']}, {about['objective']}: {options.checkpoint}"
+    test = load_part(options, about, train=False)
+    written = draw(
+        Path(folder), model, test, recipe=recipe, metrics=metrics, curves=curves,
+        method=options.map, name=name, against=against,
+    )  # fmt: skip
+    print(*written, sep="\n")
+
+
+def encode(options: argparse.Namespace) -> None:
+    """Write the codes and labels of a dataset's images."""
+    check_dataset(options)
+    path = Path(options.output)
+    if path.suffix not in CODE_FILES:
+        raise ConfigError(f"output: found {options.output!r}, allowed: a name that ends in {' or '.join(CODE_FILES)}")
+    check_file("output", options.output)
+    if options.train and path.suffix == ".npy":
+        raise ConfigError("train: found with a .npy file, which holds one array; allowed: with .npz")
+
+    from core_torch.evaluation.probe import encode as codes_of
+
+    model, _, about = load(options)
+    arrays: dict[str, np.ndarray] = {}
+    for prefix, train in (("", False), ("train_", True))[: 1 + options.train]:
+        split = load_part(options, about, train=train)
+        arrays |= {f"{prefix}codes": codes_of(model, split), f"{prefix}labels": split.labels}
+    content = io.BytesIO()
+    if path.suffix == ".npz":
+        np.savez(content, **arrays)  # type: ignore[arg-type]
+    else:
+        np.save(content, arrays["codes"], allow_pickle=False)
+    write_atomically(path, content.getvalue())
+    for name, array in arrays.items():
+        print(f"{name:14} {array.dtype} {array.shape}")

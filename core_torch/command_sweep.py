@@ -1,0 +1,59 @@
+"""`python -m core_torch sweep`: train every combination of the values given, one after another, into one table."""
+
+import argparse
+import sys
+from itertools import product
+from pathlib import Path
+
+from core_torch.command_train import fit, judged, load_splits
+from core_torch.contract.command_line import check_results, prepare_output, write_json
+from core_torch.contract.errors import DivergenceError
+from core_torch.contract.weights_file import write_atomically
+from core_torch.run_folder import csv_of
+
+GRID = (  # options of `train` that take several values here
+    *("model", "objective", "preset", "epochs", "batch_size", "learning_rate", "seed"),
+    *("corruption", "corruption_level", "contraction", "hidden_activation", "code_activation", "solver"),
+)
+# Choose by the first, on images held out of the training split: the least of many test errors is not one.
+RESULTS = ("validation_mse", "test_mse", "test_mse_of_mean", "dead", "seconds")
+TABLE_NAME = "sweep.csv"
+
+Row = dict[str, object]
+
+
+def sweep(options: argparse.Namespace) -> None:
+    """Judge every combination, then run them; a run that diverges is a row without results."""
+    check_results(options)
+    values = {name: getattr(options, name) for name in GRID if getattr(options, name) is not None}
+    combinations = [dict(zip(values, combination)) for combination in product(*values.values())]
+    runs = [argparse.Namespace(**vars(options) | combination) for combination in combinations]
+    chosen = [judged(run) for run in runs]
+    splits = load_splits(runs[0])
+    output = prepare_output(options.output) if options.output is not None else None
+    rows: list[Row] = []
+    for run, combination, (architecture, recipe) in zip(runs, combinations, chosen):
+        row: Row = dict(combination)
+        try:
+            trained = fit(run, architecture, recipe, splits)
+            held_out = trained.history.get("validation_mse", [None])[-1]
+            row |= {name: trained.metrics[name] for name in RESULTS if name in trained.metrics} | {RESULTS[0]: held_out}
+        except DivergenceError as error:
+            print(f"{len(rows) + 1} of {len(runs)}: {error}", file=sys.stderr)
+        rows.append({name: row.get(name) for name in (*combination, *RESULTS)})
+        print_row(rows[-1], heading=len(rows) == 1)
+        columns = {name: [each[name] for each in rows] for name in rows[0]}
+        if output is not None:  # after each run, so that an interrupted sweep leaves what it found
+            write_atomically(output / TABLE_NAME, csv_of(columns, first="run").encode())
+    if options.json is not None:
+        write_json(Path(options.json), rows)
+
+
+def print_row(row: Row, *, heading: bool) -> None:
+    """A line, below the columns' names if it is the first."""
+    shown = {name: f"{value:.5g}" if isinstance(value, float) else str(value) for name, value in row.items()}
+    cells = ["-" if cell == "None" else cell for cell in shown.values()]
+    widths = [max(len(name), 12) for name in row]
+    if heading:
+        print("  ".join(name.rjust(width) for name, width in zip(row, widths)))
+    print("  ".join(cell.rjust(width) for cell, width in zip(cells, widths)), flush=True)

@@ -1,0 +1,99 @@
+"""`python -m core_torch train`: train a model, report it, and write the run into a folder."""
+
+import argparse
+import sys
+import time
+
+from core_torch.contract.architecture import ARCHITECTURES, Architecture
+from core_torch.contract.command_line import check_results, prepare_output, report
+from core_torch.contract.errors import ConfigError, check_boolean, check_choice
+from core_torch.contract.pixels import Split, load_split
+from core_torch.contract.recipe import SOLVERS, Recipe
+from core_torch.contract.train_options import chosen
+from core_torch.run_folder import Run, write_run
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train, report, and write what was asked for."""
+    architecture, recipe = judged(options)
+    check_results(options)
+    splits = load_splits(options)
+    run = fit(options, architecture, recipe, splits)
+    if options.output is not None:
+        write_run(prepare_output(options.output), run, options=options, recipe=recipe, test=splits[1])
+    report(run.metrics, json_file=options.json)
+
+
+def judged(options: argparse.Namespace) -> tuple[Architecture, Recipe]:
+    """What is to be trained, and how; `ConfigError` for a value out of range, or one the model would ignore."""
+    architecture, recipe = chosen(options, models=tuple(ARCHITECTURES))
+    if options.pretrain is not None:
+        check_boolean("pretrain", options.pretrain)
+    if options.pretrain and options.model not in ("shallow", "deep"):
+        raise ConfigError(f"pretrain: found with {options.model}, allowed with: shallow, deep")
+    if options.solver is not None:
+        check_choice("solver", options.solver, SOLVERS)
+        if not is_randomized(options):
+            raise ConfigError(f"solver: found with {options.model}, allowed with: randomized models")
+    return architecture, recipe
+
+
+def is_randomized(options: argparse.Namespace) -> bool:
+    """Whether the model is trained layer by layer from random weights."""
+    return options.model.startswith("randomized")
+
+
+def load_splits(options: argparse.Namespace) -> tuple[Split, Split]:
+    """The training and the test split."""
+    train_split, test_split = (
+        load_split(options.dataset, train=part, root=options.data_root) for part in (True, False)
+    )
+    return train_split, test_split
+
+
+def fit(options: argparse.Namespace, architecture: Architecture, recipe: Recipe, splits: tuple[Split, Split]) -> Run:
+    """Train from the contract's starting weights, and measure."""
+    from core_torch.data.resident import ResidentDataset
+    from core_torch.device import choose_device
+    from core_torch.evaluation.report import measure
+    from core_torch.models.autoencoder import build_autoencoder
+    from core_torch.objectives.reconstruction import mean_squared_error
+    from core_torch.training.layerwise import pretrain
+    from core_torch.training.loop import History
+    from core_torch.training.loop import train as train_model
+    from core_torch.training.randomized import refit_decoder, train_randomized
+
+    progress = sys.stderr.isatty()  # elsewhere an error's one line should stand alone
+    device = choose_device(options.device)
+    model = build_autoencoder(architecture, seed=recipe.seed)
+    dataset, test_set = (ResidentDataset(split, device=device) for split in splits)
+    started, history = time.perf_counter(), History()
+    before: dict[str, float | None] = {}
+    if is_randomized(options):
+        solver = options.solver or SOLVERS[0]
+        first, *_ = train_randomized(
+            model, dataset, recipe=recipe, solver=solver, refit=False, progress=progress
+        )
+        before = {
+            "test_mse_before_transpose": mean_squared_error(first.pair, test_set),
+            "test_mse_plain_transpose": mean_squared_error(model, test_set),
+            "ridge_condition": first.condition,
+        }
+        refit_decoder(model, dataset, recipe=recipe)
+    else:
+        if options.pretrain:
+            pretrain(model, dataset, recipe=recipe, progress=progress)
+        history = train_model(model, dataset, recipe=recipe, progress=progress)
+    seconds = time.perf_counter() - started
+    metrics = {
+        "model": options.model,
+        "objective": recipe.objective,
+        "dataset": options.dataset,
+        "seed": recipe.seed,
+        "epochs": len(history.train_loss),
+        **before,
+        **measure(model, *splits, device=device, recipe=recipe),
+        "seconds": seconds,
+    }
+    curves = history.curves()
+    return Run(model, metrics, curves | {"seconds": history.seconds} if curves else {})

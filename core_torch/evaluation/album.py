@@ -1,0 +1,91 @@
+"""Every picture of a trained model, in one folder."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from core_torch.contract.pixels import Split
+from core_torch.contract.recipe import Recipe
+from core_torch.data.corruption import Corruption
+from core_torch.data.resident import ResidentDataset
+from core_torch.evaluation import charts, figures
+from core_torch.evaluation.grids import tile
+from core_torch.evaluation.jacobian import mean_singular_values
+from core_torch.evaluation.probe import encode
+from core_torch.models.autoencoder import Autoencoder
+
+CAPTIONS = {
+    "reconstructions.png": "One test image of each class, damaged as the denoising objective would, and restored.",
+    "damages.png": "Clean, noisy, noisier and patched test images, each above what the model makes of them.",
+    "losses.png": "The loss that was minimised, and the error on held-out images.",
+    "latent-map.png": "The codes of test images in the plane; each is drawn as its label.",
+    "filters.png": "What the first layer looks for: red raises a unit, blue lowers it.",
+    "walk.png": "Straight lines between the codes of random test images, decoded step by step.",
+    "convergence.png": "Noise, and the model's output fed to it again and again: it ends on what it has learnt.",
+    "convergence.gif": "The same, step by step.",
+    "spectrum.png": "How far a small change of the input moves the code, direction by direction.",
+}
+DPI = 150
+GIF_LEVELS = 51  # of grey above black; all 255 would double the file
+GIF_ZOOM = 3  # screen pixels a pixel
+FRAME_MS, FIRST_FRAME_MS, LAST_FRAME_MS = 90, 900, 2000
+
+
+def draw_album(
+    model: Autoencoder,
+    test: Split,
+    folder: Path,
+    *,
+    recipe: Recipe,
+    history: Mapping[str, Sequence[float]],
+    levels: Mapping[str, float],
+    method: str = "pca",
+    name: str = "this model",
+    against: tuple[str, Autoencoder] | None = None,
+    seed: int = 0,
+) -> list[Path]:
+    """Write the pictures that `CAPTIONS` names into an existing folder; the model is left as it was.
+
+    Args:
+        history: curves by name; without any, no losses are drawn.
+        levels: errors per pixel to hold the curves against, by name.
+        method: of the latent map, one of `PROJECTIONS`.
+        name: of the model where it is held `against` another one, which has a name too.
+        seed: of noise and walks.
+    """
+    dataset = ResidentDataset(test, device=next(model.parameters()).device)
+    denoising = recipe.objective == "denoising"
+    corruption = Corruption(recipe.corruption, recipe.corruption_level) if denoising else Corruption()
+    contenders = dict([(name, model)] + ([against] if against else []))
+    spectra = {label: mean_singular_values(each, dataset).cpu().numpy() for label, each in contenders.items()}
+    frames = figures.convergence(model, seed=seed)
+    drawn = {
+        "reconstructions.png": figures.plot_reconstructions(model, dataset, corruption=corruption, seed=seed),
+        "damages.png": figures.plot_damages(model, dataset, seed=seed),
+        "losses.png": charts.plot_losses(history, levels=levels) if history else None,
+        "latent-map.png": charts.plot_latent_map(encode(model, test), test.labels, method=method, seed=seed),
+        "filters.png": figures.plot_filters(model),
+        "walk.png": figures.plot_walk(model, dataset, seed=seed),
+        "convergence.png": figures.plot_convergence(frames),
+        "spectrum.png": charts.plot_spectrum(spectra),
+    }
+    for file, figure in drawn.items():
+        if figure is not None:
+            figure.savefig(folder / file, dpi=DPI)
+    write_gif(frames, folder / "convergence.gif")
+    return [folder / file for file in CAPTIONS if drawn.get(file, True) is not None]
+
+
+def write_gif(frames: np.ndarray, path: Path) -> None:
+    """Frames (T, N, H, W) in [0, 1] as an endless animation, black to white, the N images four in a row."""
+    pictures = []
+    for step, images in enumerate(frames):
+        tiles = (255 // GIF_LEVELS * np.rint(GIF_LEVELS * tile(images, columns=4))).astype(np.uint8)
+        tiles = tiles.repeat(GIF_ZOOM, axis=0).repeat(GIF_ZOOM, axis=1)
+        picture = Image.fromarray(np.pad(tiles, ((22, 0), (6, 0)), constant_values=255))
+        ImageDraw.Draw(picture).text((8, 5), f"{step} times through the model", fill=0)
+        pictures.append(picture)
+    durations = [FIRST_FRAME_MS] + [FRAME_MS] * (len(pictures) - 2) + [LAST_FRAME_MS]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=durations, loop=0)

@@ -1,0 +1,79 @@
+"""Charts of a trained model's numbers, as matplotlib figures to show or to save.
+
+Colours are those of Okabe and Ito and, for ten classes, Paul Tol's, one of them darkened: both told apart by
+colour-blind readers.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from core_torch.evaluation.projection import project
+
+LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+CLASSES = "#332288 #cc6677 #117733 #3d9dcc #882255 #44aa99 #999933 #aa4499 #ddaa33 #777777".split()
+WIDTH = 6.0  # inches; narrow, so that words stay readable on a phone
+MOST_POINTS = 2000  # of a map; more hide each other
+
+
+def plot_losses(history: Mapping[str, Sequence[float]], *, levels: Mapping[str, float] | None = None) -> Figure:
+    """Curves by epoch on a logarithmic axis, and dashed `levels` to hold them against, unless far below."""
+    lowest = min(min(values) for values in history.values())
+    figure, axes = _axes("Loss by epoch", "epoch", "squared error per pixel")
+    for (name, values), colour in zip(history.items(), cycle(LINES)):
+        marker = "o" if len(values) < 30 else None
+        axes.plot(range(1, len(values) + 1), values, label=name, color=colour, marker=marker, markersize=4)
+    near = {name: value for name, value in (levels or {}).items() if value > lowest / 10}
+    for (name, value), dashes in zip(near.items(), cycle(("--", ":", "-."))):
+        axes.axhline(value, label=f"{name}, {value:.2g}", color="#555555", linestyle=dashes, linewidth=1)
+    axes.set_yscale("log")
+    axes.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter=NullFormatter())
+    axes.set_xlim(0.5, max(map(len, history.values())) + 0.5)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(frameon=False)
+    return figure
+
+
+def plot_latent_map(
+    codes: np.ndarray, labels: np.ndarray, *, method: str = "pca", seed: int = 0, title: str = "Codes of test images"
+) -> Figure:
+    """Each code (N, width) as its label in the plane; at most `MOST_POINTS`, the first."""
+    points, (across, up) = project(codes[:MOST_POINTS], method=method, seed=seed)
+    figure, axes = _axes(f"{title} ({len(points)} of {len(codes)})", across, up, height=5.5)
+    for label, colour in zip(np.unique(labels), cycle(CLASSES)):
+        chosen = points[labels[:MOST_POINTS] == label]
+        axes.scatter(*chosen.T, s=32, marker=f"${label}$", color=colour, linewidths=0.2)
+    return figure
+
+
+def plot_spectrum(spectra: Mapping[str, np.ndarray]) -> Figure:
+    """Singular values of the encoder's Jacobian by rank, as they are and relative to each model's largest."""
+    figure = Figure(figsize=(WIDTH, 3), layout="constrained")
+    figure.suptitle("Singular values of the encoder's Jacobian, mean over images")
+    for axes, up in zip(figure.subplots(1, 2), ("singular value", "relative to the largest")):
+        for (name, values), colour, dashes in zip(spectra.items(), cycle(LINES), cycle(("-", "--"))):
+            scale = 1 if up == "singular value" else values[0] or 1
+            ranks = range(1, len(values) + 1)
+            axes.plot(ranks, values / scale, label=name, color=colour, linestyle=dashes)
+        _tidy(axes, across="rank", up=up)
+        axes.set_ylim(bottom=0)
+    if len(spectra) > 1:
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", frameon=False)
+    return figure
+
+
+def _axes(title: str, across: str, up: str, *, height: float = 3.5):  # type: ignore[no-untyped-def]
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = figure.add_subplot(title=title)
+    _tidy(axes, across=across, up=up)
+    return figure, axes
+
+
+def _tidy(axes, *, across: str, up: str) -> None:  # type: ignore[no-untyped-def]
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    axes.grid(color="#88888844")
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,51 @@
+"""Walks through what a model has learnt: between the codes of images, and along its own output.
+
+Images are rows (N, pixels); what is fed back is cut to [0, 1], the range of an image.
+"""
+
+import numpy as np
+import torch
+
+from core_torch.contract.errors import check_integer
+from core_torch.evaluation.mode import only_looking
+from core_torch.models.autoencoder import Autoencoder
+
+
+def walk_between(model: Autoencoder, images: torch.Tensor, *, steps: int) -> torch.Tensor:
+    """Decoded points of the straight lines from each image's code to the next one's.
+
+    Returns:
+        (images - 1, steps, pixels); a line starts and ends at the reconstructions of its two images.
+
+    Raises:
+        ConfigError: fewer than two images, or steps.
+    """
+    check_integer("images", len(images), minimum=2)
+    check_integer("steps", steps, minimum=2)
+    with only_looking(model):
+        codes = model.encode(images)
+        share = torch.linspace(0, 1, steps, device=codes.device)[:, None]
+        lines = torch.stack([torch.lerp(here, there, share) for here, there in zip(codes, codes[1:])])
+        return model.decode(lines.flatten(0, 1)).unflatten(0, lines.shape[:2])
+
+
+def converge(model: Autoencoder, start: torch.Tensor, *, steps: int) -> torch.Tensor:
+    """`start` (N, pixels) and what becomes of it when the output is fed back `steps` times: (steps + 1, N, pixels).
+
+    An autoencoder draws its input towards the manifold of its training images (Alain and Bengio, JMLR 15,
+    2014); repeated, that ends near a fixed point.
+
+    Raises:
+        ConfigError: no steps.
+    """
+    check_integer("steps", steps, minimum=1)
+    images = [start]
+    with only_looking(model):
+        for _ in range(steps):
+            images.append(model(images[-1]).clamp(0, 1))
+    return torch.stack(images)
+
+
+def uniform_noise(count: int, pixels: int, *, seed: int) -> torch.Tensor:
+    """(count, pixels) float32, uniform in [0, 1); the same on every device."""
+    return torch.from_numpy(np.random.default_rng(seed).random((count, pixels), dtype=np.float32))

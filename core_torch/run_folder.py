@@ -1,0 +1,114 @@
+"""The folder that `train --output` writes: weights, metrics, recipe, history, pictures and their page."""
+
+import argparse
+import csv
+import io
+import json
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core_torch.contract.command_line import prepare_output, write_json
+from core_torch.contract.pixels import Split
+from core_torch.contract.recipe import Recipe
+from core_torch.contract.train_options import RECIPE_NAME, recipe_file
+from core_torch.contract.weights_file import write_atomically
+
+if TYPE_CHECKING:
+    from core_torch.models.autoencoder import Autoencoder
+
+PAGE_NAME, FIGURES_NAME, METRICS_NAME, HISTORY_NAME = "index.html", "figures", "metrics.json", "history.csv"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained model and what is known of it."""
+
+    model: "Autoencoder"
+    metrics: dict[str, object]
+    history: dict[str, list[float]]  # by epoch; "seconds" among them
+
+
+def write_run(folder: Path, run: Run, *, options: argparse.Namespace, recipe: Recipe, test: Split) -> None:
+    """Weights, manifest, metrics, recipe, history, and where matplotlib is installed the figures and the page."""
+    from core_torch.checkpoint import save_checkpoint
+
+    save_checkpoint(folder, run.model, recipe=recipe, name=options.model, dataset=options.dataset)
+    curves = {name: values for name, values in run.history.items() if name != "seconds"}
+    write_json(folder / METRICS_NAME, run.metrics | {"history": curves})
+    settings = recipe_file(options, recipe)
+    write_atomically(folder / RECIPE_NAME, settings.encode())
+    write_atomically(folder / HISTORY_NAME, csv_of(run.history).encode())
+    if options.figures is False:
+        return
+    if (missing := missing_library()) is not None:
+        print(f"no figures: {missing} is not installed", file=sys.stderr)
+        return
+
+    from core_torch.evaluation.album import CAPTIONS
+    from core_torch.evaluation.run_page import write_run_page
+
+    pictures = draw(folder / FIGURES_NAME, run.model, test, recipe=recipe, metrics=run.metrics, curves=curves)
+    page = folder / PAGE_NAME
+    shown = {name: value.strip('"') for name, value in (line.split(" = ") for line in settings.splitlines())}
+    command = shlex.join(["python", "-m", "core_torch", *sys.argv[1:]])
+    write_run_page(
+        page, metrics=run.metrics, settings=shown, pictures=pictures, captions=CAPTIONS, command=command
+    )
+    print(f"see {page}", file=sys.stderr)
+
+
+def missing_library() -> str | None:
+    """The name of a library that pictures need and that is not installed."""
+    return next((name for name in ("matplotlib", "PIL") if find_spec(name) is None), None)
+
+
+def csv_of(columns: Mapping[str, Sequence[object]], *, first: str = "epoch") -> str:
+    """A line per value, numbered from 1 in the `first` column; only the heading where there are none."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([first, *columns])
+    writer.writerows((number, *values) for number, values in enumerate(zip(*columns.values()), start=1))
+    return text.getvalue()
+
+
+def draw(
+    folder: Path,
+    model: "Autoencoder",
+    test: Split,
+    *,
+    recipe: Recipe,
+    metrics: dict[str, object],
+    curves: dict[str, list[float]],
+    **options: object,
+) -> list[Path]:
+    """The pictures of a model, written into `folder`; `options` are those of `draw_album`."""
+    from core_torch.evaluation.album import draw_album
+
+    names = {"train_loss": "training loss", "validation_mse": "validation error"}
+    if recipe.objective == "contractive":
+        names["train_loss"] = "training loss, penalty included"
+    levels = {"mean image": "test_mse_of_mean", "PCA as wide": "test_mse_of_pca"}
+    return draw_album(
+        model,
+        test,
+        prepare_output(folder),
+        recipe=recipe,
+        history={names.get(name, name): values for name, values in curves.items()},
+        levels={name: float(metrics[key]) for name, key in levels.items() if key in metrics},  # type: ignore[arg-type]
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def read_metrics(checkpoint: Path) -> tuple[dict[str, object], dict[str, list[float]]]:
+    """(metrics, curves) that `train` wrote beside a model; nothing where they are not, or not such a file."""
+    try:
+        metrics = json.loads((checkpoint / METRICS_NAME).read_text())
+        curves = {name: [float(value) for value in values] for name, values in metrics["history"].items() if values}
+        return metrics, curves
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}, {}

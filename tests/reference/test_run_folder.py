@@ -1,0 +1,181 @@
+"""What `train --output` leaves behind, and the commands that look at it."""
+
+import csv
+import json
+import re
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from core_torch.__main__ import main
+from core_torch.contract.pixels import load_split
+from core_torch.evaluation.album import CAPTIONS
+
+LARGEST_PAGE = 6e6  # bytes
+SHORT = ("train", "--device", "cpu", "--epochs", "2")
+
+
+@pytest.fixture(scope="module")
+def call():
+    """Runs a command line in this process; (exit code, stdout, stderr)."""
+    from contextlib import redirect_stderr, redirect_stdout
+    from io import StringIO
+
+    def start(*arguments: object) -> SimpleNamespace:
+        out, err = StringIO(), StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.setattr(sys, "argv", ["core_torch", *map(str, arguments)])
+            with pytest.raises(SystemExit) as ended:
+                main()
+        return SimpleNamespace(code=ended.value.code, out=out.getvalue(), err=err.getvalue())
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def run(call, tmp_path_factory):
+    """The folder of a short denoising run."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    options = ("--model", "deep", "--objective", "denoising", "--corruption", "masking", "--seed", "3")
+    done = call(*SHORT, *options, "--output", folder)
+    assert done.code == 0, done.err
+    return folder
+
+
+def metrics_of(folder) -> dict:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_every_result_is_there(run):
+    numbers = {"metrics.json", "recipe.toml", "history.csv"}
+    names = {path.name for path in run.iterdir()}
+    assert names == {"weights.safetensors", "manifest.json", "index.html", "figures"} | numbers
+    assert {path.name for path in (run / "figures").iterdir()} == set(CAPTIONS)
+
+
+def test_the_history_has_a_line_an_epoch(run):
+    rows = list(csv.DictReader((run / "history.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    for name, values in metrics_of(run)["history"].items():
+        assert [float(row[name]) for row in rows] == values
+    assert all(float(row["seconds"]) > 0 for row in rows)
+
+
+def test_the_page_needs_nothing_but_itself(run):
+    page = (run / "index.html").read_text()
+    assert len(page) < LARGEST_PAGE
+    assert page.count("data:image/") == len(CAPTIONS)
+    sources = re.findall(r"(?:src|href)='([^']{0,20})", page)
+    assert sources
+    assert all(source.startswith("data:image/") for source in sources)
+    for foreign in ("http:", "https:", "@import", "<script", "<link", "url("):
+        assert foreign not in page
+    for needed in ("name=viewport", "prefers-color-scheme: dark", f"{metrics_of(run)['test_mse']:.5f}", "masking"):
+        assert needed in page
+
+
+def test_the_page_names_are_text_and_not_markup(tmp_path, run):
+    from core_torch.evaluation.run_page import write_run_page
+
+    path = tmp_path / "page.html"
+    write_run_page(
+        path, metrics=metrics_of(run) | {"dead": True}, settings={}, pictures=[], captions={}, command="--output '<b>&'"
+    )
+    assert "&lt;b&gt;&amp;" in path.read_text()
+    assert "learnt nothing" in path.read_text()
+
+
+def test_the_written_recipe_repeats_the_run(call, run, tmp_path):
+    again, other = tmp_path / "again", tmp_path / "other"
+    repeated = ("train", "--recipe", run / "recipe.toml", "--device", "cpu", "--no-figures")
+    assert call(*repeated, "--output", again).code == 0
+    same = ("test_mse", "noisy_test_mse", "history", "model", "seed")
+    assert {name: metrics_of(again)[name] for name in same} == {name: metrics_of(run)[name] for name in same}
+    assert (again / "recipe.toml").read_bytes() == (run / "recipe.toml").read_bytes()
+    assert not (again / "figures").exists()
+    assert call(*repeated, "--seed", "4", "--output", other).code == 0
+    assert metrics_of(other)["seed"] == 4
+    assert metrics_of(other)["test_mse"] != metrics_of(run)["test_mse"]
+
+
+@pytest.mark.parametrize("missing", ["matplotlib", "PIL"])
+def test_without_a_drawing_library_all_but_the_figures_is_written(call, tmp_path, monkeypatch, missing):
+    for name in [name for name in sys.modules if name.partition(".")[0] == missing or "core_torch.evaluation" in name]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    done = call(*SHORT, "--output", tmp_path / "run")
+    assert (done.code, done.err) == (0, f"no figures: {missing} is not installed\n")
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {"weights.safetensors", "history.csv", "recipe.toml"}
+    assert not (tmp_path / "run" / "index.html").exists()
+    refused = call("figures", tmp_path / "run")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert f"figures: {missing} is not installed" in refused.err
+
+
+def test_a_model_without_epochs_has_a_page_too(call, tmp_path):
+    done = call(*SHORT, "--model", "randomized-shallow", "--output", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert (tmp_path / "run" / "history.csv").read_text() == "epoch\n"
+    assert not (tmp_path / "run" / "figures" / "losses.png").exists()
+    assert (tmp_path / "run" / "index.html").exists()
+
+
+def test_figures_are_drawn_where_they_are_asked_for(call, run, tmp_path):
+    done = call("figures", run, "--output", tmp_path / "new" / "pictures", "--against", run, "--device", "cpu")
+    assert done.code == 0, done.err
+    assert [line.rpartition("/")[2] for line in done.out.splitlines()] == list(CAPTIONS)
+    assert {path.name for path in (tmp_path / "new" / "pictures").iterdir()} == set(CAPTIONS)
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"history": {"a": "b"}}', '{"history": {"loss": []}}'])
+def test_figures_need_no_metrics_beside_the_model(call, run, tmp_path, content):
+    for name in ("weights.safetensors", "manifest.json"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    if content is not None:
+        (tmp_path / "metrics.json").write_text(content)
+    done = call("figures", tmp_path, "--device", "cpu")
+    assert done.code == 0, done.err
+    assert "losses.png" not in done.out
+
+
+def test_codes_are_written_with_their_labels(call, run, tmp_path):
+    assert call("encode", run, "--output", tmp_path / "codes.npz", "--train").code == 0
+    with np.load(tmp_path / "codes.npz", allow_pickle=False) as stored:
+        arrays = dict(stored)
+    assert arrays["codes"].shape == (360, 10)
+    assert arrays["train_codes"].shape == (1437, 10)
+    for prefix, part in (("", False), ("train_", True)):
+        assert np.array_equal(arrays[f"{prefix}labels"], load_split(train=part).labels)
+    assert call("encode", run, "--output", tmp_path / "codes.npy").code == 0
+    assert np.array_equal(np.load(tmp_path / "codes.npy", allow_pickle=False), arrays["codes"])
+
+
+def test_the_probe_reports_codes_beside_pixels_and_pca(call, run, tmp_path):
+    assert call("evaluate", run, "--probe", "--json", tmp_path / "probe.json").code == 0
+    written = json.loads((tmp_path / "probe.json").read_text())
+    of = {name: value for name, value in written.items() if name.startswith("accuracy")}
+    kinds, representations = ("linear", "neighbours"), ("code", "pixels", "pca")
+    assert set(of) == {f"accuracy_{kind}_{name}" for kind in kinds for name in representations}
+    assert of["accuracy_neighbours_pixels"] > 0.95 > of["accuracy_linear_code"] > 0.1
+
+
+def test_a_sweep_tries_every_combination(call, tmp_path):
+    grid = ("--learning-rate", "1e-3", "1e25", "--seed", "0", "1")
+    results = ("--output", tmp_path, "--json", tmp_path / "rows.json")
+    done = call("sweep", "--device", "cpu", "--epochs", "1", *grid, *results)
+    assert done.code == 0, done.err
+    rows = list(csv.DictReader((tmp_path / "sweep.csv").open()))
+    assert [(row["run"], row["learning_rate"], row["seed"]) for row in rows] == [
+        *(("1", "0.001", "0"), ("2", "0.001", "1"), ("3", "1e+25", "0"), ("4", "1e+25", "1"))
+    ]
+    assert len({row["test_mse"] for row in rows[:2]}) == 2
+    assert [row["test_mse"] for row in rows[2:]] == ["", ""]
+    assert done.err.count("learning_rate") == 2
+    assert len(done.out.splitlines()) == 5
+    assert [row["test_mse"] for row in json.loads((tmp_path / "rows.json").read_text())][2:] == [None, None]
+    single = tmp_path / "single"
+    again = call("train", "--device", "cpu", "--epochs", "1", "--seed", "1", "--no-figures", "--output", single)
+    assert again.code == 0
+    assert str(metrics_of(single)["test_mse"]) == rows[1]["test_mse"]
