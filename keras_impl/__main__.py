@@ -1,36 +1,45 @@
-"""python -m keras_impl train, on the backend that KERAS_BACKEND names.
+"""python -m keras_impl train | evaluate, on the backend that KERAS_BACKEND names.
 
 No framework is imported before the arguments have been judged, so that help and errors answer at once.
 """
 
 import argparse
-import json
 import os
 import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from core_torch.contract.architecture import describe
-from core_torch.contract.command_line import Parser, check_results, prepare_output, run
+from core_torch.contract.command_line import (
+    Parser,
+    add_data_options,
+    check_results,
+    prepare_output,
+    report,
+    run,
+    write_json,
+)
 from core_torch.contract.errors import ConfigError, check_choice
-from core_torch.contract.pixels import load_split
-from core_torch.contract.train_options import add_train_options, chosen
-from core_torch.contract.weights_file import save_weights, write_atomically
-from keras_impl.options import BACKENDS, ROUTES, check_options
+from core_torch.contract.pixels import DATASETS, load_split
+from core_torch.contract.train_options import RECIPE_NAME, add_train_options, chosen, recipe_file
+from core_torch.contract.weights_file import write_atomically
+from keras_impl.options import BACKENDS, add_keras_options, check_logs, check_options
 
 PROGRAM = "python -m keras_impl"
 MODELS = ("shallow", "deep", "conv-shallow", "conv-deep")  # the randomized two need layer-wise training
 
 
 def build_parser() -> Parser:
-    """The one command and its options."""
+    """The commands and their options."""
     backends = f"KERAS_BACKEND is one of {', '.join(BACKENDS)} (default {BACKENDS[0]})."
     parser = Parser(prog=PROGRAM, description=f"The autoencoders in Keras 3. {backends}")
-    train = parser.add_subparsers(dest="command", required=True).add_parser(
-        "train", help="train a model and report its test error", description=backends
-    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    train = commands.add_parser("train", help="train a model and report its test error", description=backends)
     add_train_options(train, models=MODELS)
-    train.add_argument("--route", default="arrays", help=f"of the data: {', '.join(ROUTES)} (default arrays)")
+    add_keras_options(train)
+    evaluate = commands.add_parser("evaluate", help="report the test error of a trained model", description=backends)
+    evaluate.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder that train --output of any port wrote")
+    add_data_options(evaluate, dataset=None)
+    evaluate.add_argument("--json", metavar="FILE", help="also write the printed values there")
     return parser
 
 
@@ -48,59 +57,75 @@ def train(options: argparse.Namespace) -> None:
     """Train, report, and write what was asked for."""
     architecture, recipe = chosen(options, models=MODELS)
     backend = choose_backend()
-    check_options(recipe, backend=backend, route=options.route)
+    how = {
+        "route": options.route,
+        "jit_compile": {"true": True, "false": False}.get(options.jit_compile, options.jit_compile),
+        "steps_per_execution": options.steps_per_execution,
+    }
+    check_options(recipe, backend=backend, data_parallel=options.data_parallel, **how)
     check_results(options)
-    split = load_split(options.dataset, root=options.data_root)
-    test_split = load_split(options.dataset, train=False, root=options.data_root)
+    check_logs(options, backend=backend)
+    splits = [load_split(options.dataset, train=part, root=options.data_root) for part in (True, False)]
 
-    from keras_impl.batches import unit_pixels
+    import keras
+
+    from keras_impl.checkpoint import save_checkpoint
+    from keras_impl.evaluation import measure
     from keras_impl.model import build_autoencoder
-    from keras_impl.training import squared_error
+    from keras_impl.parallel import use_data_parallel
     from keras_impl.training import train as train_model
-    from keras_impl.weight_layout import to_reference_weights
 
+    about: dict[str, object] = {"backend": backend, "route": options.route}
+    if options.data_parallel:
+        about["devices"] = use_data_parallel()
+    callbacks = [keras.callbacks.TensorBoard(options.tensorboard)] if options.tensorboard else []
+    backup = options.backup and Path(options.backup)
     model = build_autoencoder(architecture, seed=recipe.seed)
     started = time.perf_counter()
-    history = train_model(model, split, recipe=recipe, route=options.route)
+    history = train_model(model, splits[0], recipe=recipe, callbacks=callbacks, backup=backup, **how)
     seconds = time.perf_counter() - started
-    total = squared_error(model, test_split)
-    mean_image = unit_pixels(split).mean(axis=0, dtype="float64")
     metrics = {
         "model": options.model,
         "objective": recipe.objective,
         "dataset": options.dataset,
         "seed": recipe.seed,
         "epochs": len(history["train_loss"]),
-        "parameters": model.count_params(),
-        "test_mse": total / test_split.images.size,
-        "test_sse": total / len(test_split),
-        "test_mse_of_mean": float(((unit_pixels(test_split) - mean_image) ** 2).mean()),
+        **measure(model, *splits),
         "seconds": seconds,
-        "backend": backend,
-        "route": options.route,
+        **about,
     }
-    content = (json.dumps(metrics | {"history": history}, indent=2) + "\n").encode()
     if options.output is not None:
         output = prepare_output(options.output)
-        about = {
-            "model": options.model,
-            "dataset": options.dataset,
-            "architecture": describe(architecture),
-            "recipe": recipe.to_dict(),
-        }
-        save_weights(output, to_reference_weights(model, architecture), about=about)
-        write_atomically(output / "metrics.json", content)
-    if options.json is not None:
-        write_atomically(Path(options.json), content)
-    about_run = f"{metrics['epochs']} epochs in {seconds:.1f} s"
-    print(f"{options.model} on {options.dataset}, Keras on {backend}: {about_run}")
-    print(f"test MSE {metrics['test_mse']:.6f}, of the per-pixel mean {metrics['test_mse_of_mean']:.6f}")
+        save_checkpoint(output, model, architecture, recipe=recipe, name=options.model, dataset=options.dataset)
+        write_json(output / "metrics.json", metrics | {"history": history})
+        write_atomically(output / RECIPE_NAME, recipe_file(options, recipe).encode())
+    if options.log is not None:
+        rows = [("epoch", *history), *((epoch, *row) for epoch, row in enumerate(zip(*history.values()), start=1))]
+        write_atomically(Path(options.log), "".join(f"{','.join(map(str, row))}\n" for row in rows).encode())
+    report(metrics, json_file=options.json)
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Score a model of any port on a test split, by default of what it was trained on."""
+    backend = choose_backend()
+    if options.dataset is not None:
+        check_choice("dataset", options.dataset, DATASETS)
+    check_results(options)
+
+    from keras_impl.checkpoint import load_checkpoint
+    from keras_impl.evaluation import measure
+
+    model, recipe, manifest = load_checkpoint(Path(options.checkpoint))
+    dataset = options.dataset or str(manifest.get("dataset"))
+    splits = [load_split(dataset, train=part, root=options.data_root) for part in (True, False)]
+    about = {"model": manifest.get("model"), "objective": recipe.objective, "dataset": dataset}
+    report(about | measure(model, *splits) | {"backend": backend}, json_file=options.json)
 
 
 def main() -> None:
-    """Parse, train, exit."""
+    """Parse, dispatch, exit."""
     options = build_parser().parse_args()
-    run(lambda: train(options), program=PROGRAM)
+    run(lambda: {"train": train, "evaluate": evaluate}[options.command](options), program=PROGRAM)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""How images reach `fit`. Every route trains on the same batches, those of the contract's `batch_order`.
+"""How images reach a training step. Every route trains on the same batches, those of the contract's `batch_order`.
 
-The fourth route, which never leaves the device, is in `resident`.
+Three routes go through `fit`, one epoch at a time. The fourth never leaves the device, see `resident`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -10,6 +11,10 @@ import numpy as np
 
 from core_torch.contract.batch_order import batch_order, epoch_order
 from core_torch.contract.pixels import Split, to_unit_range
+from core_torch.contract.recipe import Recipe
+from keras_impl.resident import resident_loop
+
+RunEpoch = Callable[[int], float]  # epoch, from 0 -> its mean training loss
 
 
 def unit_pixels(split: Split) -> np.ndarray:
@@ -20,6 +25,14 @@ def unit_pixels(split: Split) -> np.ndarray:
 def shuffled_arrays(images: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
     """A copy of images (N, pixels) in that epoch's order, for `fit(..., shuffle=False)`."""
     return images[epoch_order(len(images), seed=seed, epoch=epoch)]
+
+
+def parts_to_share(images: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """For one call of Keras each: all images; or with `keras.distribution`, under which the batches of a call are all
+    laid out as its first, those of whole batches and those of a short last one.
+    """
+    cut = len(images) - len(images) % batch_size if keras.distribution.distribution() else len(images)
+    return [part for part in (images[:cut], images[cut:]) if len(part)]
 
 
 class EpochBatches(keras.utils.PyDataset):
@@ -52,3 +65,42 @@ def tf_dataset(images: Any, *, batch_size: int, seed: int, epoch: int) -> Any:
 
     order = tf.data.Dataset.from_tensor_slices(epoch_order(len(images), seed=seed, epoch=epoch))
     return order.batch(batch_size).map(gather).prefetch(tf.data.AUTOTUNE)
+
+
+def _fit(model: keras.Model, data: object, targets: object = None, *, batch_size: int | None = None) -> float:
+    """One epoch of `fit` in the order given; Keras's running loss, weighted by batch length."""
+    fitted = model.fit(data, targets, batch_size=batch_size, epochs=1, shuffle=False, verbose=0)
+    return float(fitted.history["loss"][-1])
+
+
+def _arrays(model: keras.Model, images: np.ndarray, recipe: Recipe) -> RunEpoch:
+    def run(epoch: int) -> float:
+        parts = parts_to_share(shuffled_arrays(images, seed=recipe.seed, epoch=epoch), recipe.batch_size)
+        losses = [_fit(model, part, part, batch_size=recipe.batch_size) * len(part) for part in parts]
+        return sum(losses) / len(images)
+
+    return run
+
+
+def _tf_data(model: keras.Model, images: np.ndarray, recipe: Recipe) -> RunEpoch:
+    import tensorflow as tf
+
+    with tf.device("CPU"):  # where tf.data gathers
+        rows = tf.constant(images)
+    return lambda epoch: _fit(model, tf_dataset(rows, **_order(recipe, epoch)))
+
+
+def _pydataset(model: keras.Model, images: np.ndarray, recipe: Recipe) -> RunEpoch:
+    return lambda epoch: _fit(model, EpochBatches(images, **_order(recipe, epoch)))
+
+
+def _resident(model: keras.Model, images: np.ndarray, recipe: Recipe) -> RunEpoch:
+    loop, rows = resident_loop(model), keras.ops.convert_to_tensor(images)
+    return lambda epoch: loop.epoch(rows, batch_order(len(images), **_order(recipe, epoch)))
+
+
+def _order(recipe: Recipe, epoch: int) -> dict[str, Any]:
+    return {"batch_size": recipe.batch_size, "seed": recipe.seed, "epoch": epoch}
+
+
+ROUTES = {"arrays": _arrays, "tf.data": _tf_data, "pydataset": _pydataset, "resident": _resident}

@@ -8,6 +8,7 @@ from keras import ops
 from core_torch.contract.architecture import IMAGE_SIDE
 
 
+@keras.saving.register_keras_serializable("keras_impl")
 class Corruption(keras.layers.Layer):
     """Damages images (N, pixels) in [0, 1] in training, drawn afresh at every call; leaves them as they are else.
 
@@ -17,8 +18,8 @@ class Corruption(keras.layers.Layer):
             the area, its side rounded, anywhere in the image, to 0.
     """
 
-    def __init__(self, kind: str, level: float, *, seed: int) -> None:
-        super().__init__(name="corruption")
+    def __init__(self, kind: str, level: float, *, seed: int, **options: Any) -> None:
+        super().__init__(**({"name": "corruption"} | options))
         self.kind, self.level = kind, level
         self.generator = keras.random.SeedGenerator(seed)
 

@@ -7,7 +7,6 @@ import keras
 from keras import layers
 
 from core_torch.contract.architecture import Architecture, Convolutional, FullyConnected
-from core_torch.contract.errors import ConfigError
 from core_torch.contract.initial_weights import initial_weights
 from core_torch.contract.layers import (
     Activation,
@@ -19,6 +18,7 @@ from core_torch.contract.layers import (
     TransposedConvolution,
     Unflatten,
 )
+from keras_impl.tied import TransposedDense
 from keras_impl.weight_layout import load_reference_weights
 
 # Images are (N, H, W, C) inside the model on every backend: TensorFlow has no other convolution on a CPU.
@@ -32,16 +32,17 @@ def build_autoencoder(architecture: Architecture, *, seed: int = 0) -> keras.Mod
     Its layers "encoder", (N, pixels) -> code (N, code_width), and "decoder", code -> (N, pixels), are models
     themselves; "encoder_0" is the layer made from `encoder_layers()[0]`. Weights start at `initial_weights`.
 
-    Raises:
-        ConfigError: tied weights, which this port does not offer.
+    It is a Keras model as any other: `model.compile("adam", "mean_squared_error")`, then
+    `model.fit(images, images)`, `evaluate`, `predict`; `training.train` follows a recipe instead.
     """
-    if isinstance(architecture, FullyConnected) and architecture.tied:
-        raise ConfigError("tied: found True, allowed: False, the Keras port does not offer tied weights")
+    tied = isinstance(architecture, FullyConnected) and architecture.tied
     pixels = keras.Input((math.prod(architecture.input_shape),), name="pixels")
     code = keras.Input((architecture.code_width,), name="code")
     images = _to_images(pixels, architecture) if isinstance(architecture, Convolutional) else pixels
     encoder = keras.Model(pixels, _stack("encoder", architecture.encoder_layers(), images), name="encoder")
-    decoder = keras.Model(code, _stack("decoder", architecture.decoder_layers(), code), name="decoder")
+    sources = [layer for layer in encoder.layers if tied and isinstance(layer, layers.Dense)]
+    decoded = _stack("decoder", architecture.decoder_layers(), code, sources=sources)
+    decoder = keras.Model(code, decoded, name="decoder")
     model = keras.Model(pixels, decoder(encoder(pixels)), name="autoencoder")
     load_reference_weights(model, architecture, initial_weights(architecture, seed=seed))
     return model
@@ -55,10 +56,15 @@ def _to_images(pixels: keras.KerasTensor, architecture: Convolutional) -> keras.
     return layers.Permute((2, 3, 1))(layers.Reshape((channels, side, side))(pixels))
 
 
-def _stack(part: str, stages: Sequence[Layer], x: keras.KerasTensor) -> keras.KerasTensor:
-    """Apply one layer after another. An activation right after weights becomes an argument of their layer, as
-    is usual in Keras: on the torch backend a layer of its own adds a fifth to a small model's step.
+def _stack(
+    part: str, stages: Sequence[Layer], x: keras.KerasTensor, *, sources: Sequence[layers.Dense] = ()
+) -> keras.KerasTensor:
+    """Apply one layer after another, the dense ones tied to `sources` where there are any, the last first.
+
+    An activation right after weights becomes an argument of their layer, as is usual in Keras: on the torch backend a
+    layer of its own adds a fifth to a small model's step.
     """
+    waiting = list(sources)
     for index, layer in enumerate(stages):
         if index and isinstance(layer, Activation) and isinstance(stages[index - 1], WEIGHTED):
             continue
@@ -66,7 +72,11 @@ def _stack(part: str, stages: Sequence[Layer], x: keras.KerasTensor) -> keras.Ke
             x = layers.Permute((3, 1, 2))(x)  # the output's pixels are in the reference's order
         following = stages[index + 1] if index + 1 < len(stages) else None
         activation = following.name if isinstance(following, Activation) else "linear"
-        x = _translate(layer, x, activation=activation, name=f"{part}_{index}")
+        name = f"{part}_{index}"
+        if waiting and isinstance(layer, Dense):
+            x = TransposedDense(waiting.pop(), use_bias=layer.bias, activation=activation, name=name)(x)
+        else:
+            x = _translate(layer, x, activation=activation, name=name)
     return x
 
 

@@ -8,11 +8,17 @@ import numpy as np
 from keras import ops
 
 from core_torch.contract.recipe import ADAM_BETAS, Recipe
+from keras_impl.schedule import OneCycle
 
 
-def build_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
-    """Keras's SGD, with momentum or Nesterov's; or `Adam`, with AdamW's weight decay."""
-    rate = float(recipe.learning_rate)
+def build_optimizer(recipe: Recipe, *, steps: int = 1) -> keras.optimizers.Optimizer:
+    """Keras's SGD, with momentum or Nesterov's; or `Adam`, with AdamW's weight decay.
+
+    Args:
+        steps: of the whole run, which one cycle spans; of a single step there is no cycle.
+    """
+    cycles = recipe.schedule == "one-cycle" and steps > 1
+    rate = OneCycle(recipe.learning_rate, steps) if cycles else float(recipe.learning_rate)
     if recipe.optimizer == "sgd":
         # Keras on TensorFlow rounds a Python float to float32 even where the weights are float64.
         return keras.optimizers.SGD(rate, momentum=np.float64(recipe.momentum), nesterov=recipe.nesterov)

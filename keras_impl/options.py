@@ -1,10 +1,42 @@
 """What this port offers, judged before any framework is imported."""
 
+import argparse
+from importlib.util import find_spec
+
+from core_torch.contract.command_line import check_file, check_folder
 from core_torch.contract.errors import ConfigError, check_choice, check_integer
 from core_torch.contract.recipe import Recipe
 
 BACKENDS = ("tensorflow", "jax", "torch")  # values of KERAS_BACKEND
 ROUTES = ("arrays", "tf.data", "pydataset", "resident")  # how images reach the model; see `batches`
+JIT = ("auto", "true", "false")
+
+
+def add_keras_options(parser: argparse.ArgumentParser) -> None:
+    """What `train` offers beyond the options of every port."""
+    parser.add_argument("--route", default="arrays", help=f"of the data: {', '.join(ROUTES)} (default arrays)")
+    parser.add_argument("--jit-compile", default="auto", help=f"{', '.join(JIT)} (default auto: eager on torch)")
+    parser.add_argument("--steps-per-execution", type=int, default=1, metavar="N", help="in one call (default 1)")
+    parser.add_argument("--data-parallel", action="store_true", help="share each batch among the devices (JAX)")
+    parser.add_argument("--backup", metavar="DIR", help="keep the state after each epoch; go on from one that is there")
+    parser.add_argument("--log", metavar="FILE", help="write the history of epochs there as CSV")
+    parser.add_argument("--tensorboard", metavar="DIR", help="write event files of epochs and weights there")
+
+
+def check_logs(options: argparse.Namespace, *, backend: str) -> None:
+    """Judge --log, --backup and --tensorboard before a long run; `ConfigError` if they cannot be written."""
+    if options.log is not None:
+        check_file("log", options.log)
+    if options.backup is not None:
+        check_folder("backup", options.backup)
+    if options.tensorboard is None:
+        return
+    check_folder("tensorboard", options.tensorboard)
+    if backend == "torch":  # TensorFlow writes the events, and clashes with triton, which torch may load
+        raise ConfigError("tensorboard: found with KERAS_BACKEND=torch, allowed: tensorflow, jax")
+    for package in ("tensorboard", "tensorflow"):
+        if find_spec(package) is None:
+            raise ConfigError(f"tensorboard: found {options.tensorboard}, but the package {package} is not installed")
 
 
 def check_options(
@@ -14,13 +46,16 @@ def check_options(
     route: str = "arrays",
     jit_compile: bool | str = "auto",
     steps_per_execution: int = 1,
+    data_parallel: bool = False,
 ) -> None:
     """Raise `ConfigError` for what Keras, or this port, cannot do with that backend or route."""
     check_choice("KERAS_BACKEND", backend, BACKENDS)
     check_choice("route", route, ROUTES)
+    if not isinstance(jit_compile, bool) and jit_compile != "auto":
+        raise ConfigError(f"jit_compile: found {jit_compile!r}, allowed: {', '.join(JIT)}")
     check_integer("steps_per_execution", steps_per_execution, minimum=1)
-    if recipe.schedule != "constant":
-        raise ConfigError(f"schedule: found {recipe.schedule}, allowed in the Keras port: constant")
+    if recipe.schedule != "constant" and recipe.momentum:  # Keras's velocity has the rate of its step in it
+        raise ConfigError(f"schedule: found {recipe.schedule}, allowed with momentum in the Keras port: constant")
     if route == "tf.data" and backend != "tensorflow":
         raise ConfigError(f"route: found tf.data with KERAS_BACKEND={backend}, allowed: tensorflow")
     if steps_per_execution > 1 and (backend == "torch" or route == "resident"):
@@ -28,3 +63,5 @@ def check_options(
         raise ConfigError(f"steps_per_execution: found {steps_per_execution}, allowed with {where}: 1")
     if jit_compile is False and (backend, route) == ("jax", "resident"):
         raise ConfigError("jit_compile: found False, allowed with the resident route on JAX: True or auto")
+    if data_parallel and (backend, route) != ("jax", "arrays"):
+        raise ConfigError(f"data_parallel: found with {backend} and the route {route}, allowed: jax and arrays")

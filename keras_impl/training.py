@@ -1,27 +1,25 @@
 """Training by a recipe, along any data route."""
 
+import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from core_torch.contract.batch_order import batch_order
 from core_torch.contract.errors import DivergenceError
 from core_torch.contract.pixels import Split, hold_out
 from core_torch.contract.recipe import Recipe
-from keras_impl.batches import EpochBatches, shuffled_arrays, tf_dataset, unit_pixels
+from keras_impl.backup import Backup, History, fingerprint
+from keras_impl.batches import ROUTES, parts_to_share, unit_pixels
 from keras_impl.contractive import ContractiveAutoencoder
 from keras_impl.corruption import Corruption
 from keras_impl.optimizers import build_optimizer
 from keras_impl.options import check_options
-from keras_impl.resident import resident_loop
 
 SCORING_BATCH = 512  # images per forward pass where no gradient is needed
-
-History = dict[str, list[float]]
-RunEpoch = Callable[[int], float]  # epoch, from 0 -> its mean training loss
 
 
 def train(
@@ -33,6 +31,8 @@ def train(
     route: str = "arrays",
     jit_compile: bool | str = "auto",
     steps_per_execution: int = 1,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    backup: Path | None = None,
 ) -> History:
     """Train `model` in place, and leave it uncompiled: the same batches in the same order for every route and backend.
 
@@ -42,6 +42,9 @@ def train(
         route: "arrays", "tf.data", "pydataset" go through `fit`; "resident" keeps the split on the device.
         jit_compile: as of `keras.Model.compile`; "auto" is eager on torch.
         steps_per_execution: as of `keras.Model.compile`, for the routes through `fit`.
+        callbacks: told of the training and its epochs, not of batches; they may set `stop_training`.
+        backup: folder for the state after each epoch. If it holds one, training goes on from there, to the very
+            weights and history of a run that was never stopped, on the same machine and versions.
 
     Returns:
         One value per epoch: "train_loss", the objective averaged over images before each step, and
@@ -50,34 +53,64 @@ def train(
         put back.
 
     Raises:
+        CheckpointError: the backup is damaged, of another run, or cannot be written.
         ConfigError: the port, the backend or the route does not offer what was asked for.
         DivergenceError: the loss of an epoch is not finite.
     """
     options: dict[str, Any] = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}
-    check_options(recipe, backend=keras.backend.backend(), route=route, **options)
+    shared = keras.distribution.distribution() is not None
+    check_options(recipe, backend=keras.backend.backend(), route=route, data_parallel=shared, **options)
     if validation is None and recipe.validation_fraction:
         kept, held = hold_out(len(split), fraction=recipe.validation_fraction, seed=recipe.seed)
         split, validation = split.take(kept), split.take(held)
+    steps = recipe.epochs * math.ceil(len(split) / recipe.batch_size)
     trained = training_model(model, recipe)
-    trained.compile(build_optimizer(recipe), "mean_squared_error", **options)
-    run_epoch = ROUTES[route](trained, unit_pixels(split), recipe)
+    trained.compile(build_optimizer(recipe, steps=steps), "mean_squared_error", **options)
+    trained.optimizer.build(trained.trainable_variables)
     history: History = {"train_loss": [], "validation_mse": []} if validation else {"train_loss": []}
     best_weights = None
-    for epoch in range(recipe.epochs):
+    if backup is not None:
+        about = _identity(model, split, validation) | recipe.to_dict() | options | {"route": route}
+        saved = Backup(backup, trained, about=about)
+        history, best_weights = saved.restore() or (history, best_weights)
+    told = keras.callbacks.CallbackList(callbacks, model=trained)
+    told.on_train_begin()
+    run_epoch = ROUTES[route](trained, unit_pixels(split), recipe)
+    while not (is_finished(history, recipe) or trained.stop_training):
+        epoch = len(history["train_loss"])
+        told.on_epoch_begin(epoch)
         history["train_loss"].append(run_epoch(epoch))
         if not math.isfinite(history["train_loss"][-1]):
             raise DivergenceError(f"epoch {epoch}: the training loss is not finite; lower the learning_rate")
         if validation:
             history["validation_mse"].append(squared_error(model, validation) / validation.images.size)
-        if recipe.patience:
-            best = best_epoch(history["validation_mse"])
-            if best == epoch:
-                best_weights = model.get_weights()
-            if epoch - best >= recipe.patience:
-                break
+        if recipe.patience and best_epoch(history["validation_mse"]) == epoch:
+            best_weights = model.get_weights()
+        if backup is not None:
+            saved.save(history, best_weights)
+        told.on_epoch_end(epoch, {name: values[-1] for name, values in history.items()})
+    told.on_train_end()
     if best_weights is not None:
         model.set_weights(best_weights)
     return history
+
+
+def is_finished(history: History, recipe: Recipe) -> bool:
+    """Whether all epochs are done, or too many without a better one."""
+    done = len(history["train_loss"])
+    stalled = recipe.patience and done and done - 1 - best_epoch(history["validation_mse"]) >= recipe.patience
+    return bool(stalled) or done >= recipe.epochs
+
+
+def _identity(model: keras.Model, *splits: Split | None) -> dict[str, object]:
+    """What beside the recipe decides every bit of a run."""
+    distribution = keras.distribution.distribution()
+    return {
+        "backend": keras.backend.backend(),
+        "devices": distribution.num_model_replicas if distribution else 1,
+        "model": fingerprint(model),
+        "images": [hashlib.sha256(split.images.tobytes()).hexdigest() for split in splits if split],
+    }
 
 
 def best_epoch(errors: list[float]) -> int:
@@ -88,8 +121,13 @@ def best_epoch(errors: list[float]) -> int:
 def squared_error(model: keras.Model, split: Split) -> float:
     """Squared error summed over images and pixels, in float64."""
     images = unit_pixels(split)
-    outputs = model.predict(images, batch_size=SCORING_BATCH, verbose=0)
-    return float(np.sum((outputs.astype(np.float64) - images) ** 2))
+    return float(np.sum((predict(model, images).astype(np.float64) - images) ** 2))
+
+
+def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """As `model.predict`, also of numbers of images that devices cannot share equally."""
+    parts = parts_to_share(images, SCORING_BATCH)
+    return np.concatenate([model.predict(part, batch_size=SCORING_BATCH, verbose=0) for part in parts])
 
 
 def training_model(model: keras.Model, recipe: Recipe) -> keras.Model:
@@ -103,41 +141,3 @@ def training_model(model: keras.Model, recipe: Recipe) -> keras.Model:
         corrupt = Corruption(recipe.corruption, recipe.corruption_level, seed=recipe.seed)
         return keras.Sequential([keras.Input(model.input_shape[1:]), corrupt, model])
     return keras.Model(model.input, model.output)
-
-
-def _fit(model: keras.Model, data: object, targets: object = None, *, batch_size: int | None = None) -> float:
-    """One epoch of `fit` in the order given; Keras's running loss, weighted by batch length."""
-    fitted = model.fit(data, targets, batch_size=batch_size, epochs=1, shuffle=False, verbose=0)
-    return float(fitted.history["loss"][-1])
-
-
-def _arrays(model: keras.Model, images: np.ndarray, recipe: Recipe) -> RunEpoch:
-    def run(epoch: int) -> float:
-        shuffled = shuffled_arrays(images, seed=recipe.seed, epoch=epoch)
-        return _fit(model, shuffled, shuffled, batch_size=recipe.batch_size)
-
-    return run
-
-
-def _tf_data(model: keras.Model, images: np.ndarray, recipe: Recipe) -> RunEpoch:
-    import tensorflow as tf
-
-    with tf.device("CPU"):  # where tf.data gathers
-        rows = tf.constant(images)
-    return lambda epoch: _fit(model, tf_dataset(rows, **_order(recipe, epoch)))
-
-
-def _pydataset(model: keras.Model, images: np.ndarray, recipe: Recipe) -> RunEpoch:
-    return lambda epoch: _fit(model, EpochBatches(images, **_order(recipe, epoch)))
-
-
-def _resident(model: keras.Model, images: np.ndarray, recipe: Recipe) -> RunEpoch:
-    loop, rows = resident_loop(model), keras.ops.convert_to_tensor(images)
-    return lambda epoch: loop.epoch(rows, batch_order(len(images), **_order(recipe, epoch)))
-
-
-def _order(recipe: Recipe, epoch: int) -> dict[str, Any]:
-    return {"batch_size": recipe.batch_size, "seed": recipe.seed, "epoch": epoch}
-
-
-ROUTES = {"arrays": _arrays, "tf.data": _tf_data, "pydataset": _pydataset, "resident": _resident}

@@ -4,12 +4,11 @@ Run as a script, this file is such a process: it reads weights from a folder and
 beside. The tests, which import no framework, are the judge.
 """
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,6 @@ from core_torch.contract.oracle_optimizer import OracleOptimizer
 from core_torch.contract.pixels import load_split, to_unit_range
 from core_torch.contract.recipe import Recipe
 
-ROOT = Path(__file__).parents[2]
-BACKENDS = ("tensorflow", "jax", "torch")
 SGD = Recipe(optimizer="sgd", learning_rate=0.5, momentum=0.9, validation_fraction=0)
 NESTEROV = SGD.with_changes(nesterov=True)
 # So large an epsilon that where it is added matters in every weight.
@@ -38,6 +35,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     # Square, so that a weight put in transposed has the right shape.
     "shallow": FullyConnected(widths=(64, 64), code_activation="silu", bias=False),
     "sigmoid": FullyConnected(widths=(64, 12), code_activation="sigmoid"),
+    "tied": FullyConnected(widths=(64, 16, 8), hidden_activation="tanh", code_activation="sigmoid", tied=True),
     "deep": FullyConnected(widths=(64, 32, 16, 8), hidden_activation="silu", code_activation="linear"),
     "deep-relu": FullyConnected(widths=(64, 32, 8), code_activation="tanh"),
     "randomized": FullyConnected(widths=(64, 24, 24), bias=False, output_activation="linear"),
@@ -76,10 +74,11 @@ class Run:
 
 
 RUNS = {
-    **{name: Run(name) for name in ("shallow", "deep", "randomized", "conv-strided", "conv-deep")},
+    **{name: Run(name) for name in ("shallow", "tied", "deep", "randomized", "conv-strided", "conv-deep")},
     "fit": Run("deep", route="fit"),
     "denoising": Run("deep", SGD.with_changes(objective="denoising")),
     "contractive": Run("sigmoid", CONTRACTIVE),
+    "contractive tied": Run("tied", CONTRACTIVE, route="fit"),
     "contractive fit": Run("sigmoid", CONTRACTIVE, route="fit"),
     "contractive silu": Run("shallow", CONTRACTIVE),
     "contractive deep": Run("deep", CONTRACTIVE),
@@ -227,9 +226,20 @@ def part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
 # ---- The judge ----------------------------------------------------------------------------------------------------
 
 
+def prepare(folder: Path) -> None:
+    """What `work` reads."""
+    for name, weights in trained_weights().items():
+        write(folder, f"{name} weights", weights)
+
+
 @pytest.fixture(scope="module")
 def starts() -> dict[str, dict[str, np.ndarray]]:
-    """Trained weights: they alone make a wrong flatten order, or a weight left out, matter."""
+    return trained_weights()
+
+
+@cache
+def trained_weights() -> dict[str, dict[str, np.ndarray]]:
+    """They alone make a wrong flatten order, or a weight left out, matter."""
     found = {}
     for name, architecture in ARCHITECTURES.items():
         oracle = Oracle(architecture, initial_weights(architecture), dtype=np.float32)
@@ -258,41 +268,6 @@ def true_steps(run: Run, start: dict[str, np.ndarray]) -> dict[str, Any]:
         true[f"loss/{step}"] = optimizer.step(inputs, targets)
     true |= prefixed("update/", {name: array - start[name] for name, array in oracle.weights.items()})
     return true | prefixed("state/", optimizer.state)
-
-
-@pytest.fixture(scope="module")
-def processes(starts, tmp_path_factory) -> Iterator[dict[str, tuple[subprocess.Popen, Path]]]:
-    """One process for each backend, all at work at once."""
-    started = {}
-    for backend in BACKENDS:
-        folder = tmp_path_factory.mktemp(backend)
-        for name, weights in starts.items():
-            write(folder, f"{name} weights", weights)
-        environment = {
-            "KERAS_BACKEND": backend,
-            "KERAS_HOME": str(folder),
-            "CUDA_VISIBLE_DEVICES": "",
-            "JAX_PLATFORMS": "cpu",
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "OMP_NUM_THREADS": "1",  # the models are so small that threads would only wait for each other
-            "PYTHONPATH": str(ROOT),
-        }
-        with open(folder / "log.txt", "w") as log:
-            command = [sys.executable, __file__, str(folder)]
-            process = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)
-        started[backend] = process, folder
-    yield started
-    for process, _ in started.values():
-        process.kill()
-        process.wait()
-
-
-@pytest.fixture(scope="module", params=BACKENDS)
-def results(request, processes) -> Path:
-    """The folder that a backend's process has filled."""
-    process, folder = processes[request.param]
-    assert process.wait() == 0, (folder / "log.txt").read_text()[-4000:]
-    return folder
 
 
 def distance(found: dict[str, np.ndarray], truth: dict[str, np.ndarray]) -> float:
@@ -373,7 +348,7 @@ def test_a_number_of_the_recipe_off_by_a_hundredth_is_found(results, starts, run
     assert levels <= failures(read(results, run), true_steps(other, starts[other.model])).keys()
 
 
-@pytest.mark.parametrize("name", ["shallow", "deep", "conv-strided", "conv-deep"])
+@pytest.mark.parametrize("name", ["shallow", "tied", "deep", "conv-strided", "conv-deep"])
 def test_weights_come_back_bit_for_bit(results, starts, name):
     loaded = part(read(results, name), "loaded/")
     assert list(loaded) == list(starts[name])

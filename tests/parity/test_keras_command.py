@@ -1,9 +1,11 @@
 """python -m keras_impl: its errors take one line and load no framework; its files hold what it says."""
 
+import argparse
 import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from core_torch.contract.oracle import Oracle
 from core_torch.contract.pixels import load_split, to_unit_range
 from core_torch.contract.recipe import OBJECTIVES, Recipe
 from core_torch.contract.weights_file import load_weights
-from keras_impl.options import check_options
+from keras_impl.options import check_logs, check_options
 
 ROOT = Path(__file__).parents[2]
 FRAMEWORKS = ("keras", "tensorflow", "jax", "torch")
@@ -52,6 +54,14 @@ def keras_impl(*arguments: str, backend: str = "jax") -> subprocess.CompletedPro
         (["train", "--dataset", "mnst"], "mnist"),
         (["train", "--route", "tf.data"], "tensorflow"),
         (["train", "--output", "/dev/null/folder"], "/dev/null"),
+        (["train", "--backup", "/dev/null/folder"], "/dev/null"),
+        (["train", "--log", "/no such folder/log.csv"], "log"),
+        (["train", "--jit-compile", "yes"], "jit_compile"),
+        (["train", "--steps-per-execution", "2", "--route", "resident"], "steps_per_execution"),
+        (["train", "--data-parallel", "--route", "pydataset"], "data_parallel"),
+        (["train", "--preset", "bst"], "best"),
+        (["evaluate"], "CHECKPOINT"),
+        (["evaluate", "somewhere", "--dataset", "mnst"], "mnist"),
     ],
 )
 def test_a_mistake_takes_one_line_and_loads_no_framework(arguments, named):
@@ -76,14 +86,25 @@ def test_help_loads_no_framework():
     assert finished.stdout.splitlines()[-1] == "imported:"
 
 
-@pytest.mark.parametrize("objective", ["standard", "contractive"])
-def test_train_writes_weights_that_score_what_it_reports(tmp_path, objective):
-    options = f"train --objective {objective} --epochs 1 --batch-size 64 --seed 3 --route resident --output {tmp_path}"
-    finished = keras_impl(*options.split())
+@pytest.fixture(scope="module", params=["standard", "contractive"])
+def trained(request, tmp_path_factory) -> Path:
+    """The folder of a model trained in Keras on JAX."""
+    folder = tmp_path_factory.mktemp(request.param)
+    options = f"--objective {request.param} --epochs 1 --batch-size 64 --seed 3 --route resident --log {folder}/log.csv"
+    finished = keras_impl("train", *options.split(), "--backup", f"{folder}/backup", "--output", str(folder))
     assert finished.returncode == 0, finished.stderr
-    summary = finished.stdout.splitlines()[:-1]
-    assert len(summary) == 2
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    (folder / "printed").write_text(finished.stdout)
+    return folder
+
+
+def printed(text: str) -> dict[str, str]:
+    """{name: value} of what a command printed."""
+    return dict(line.split(maxsplit=1) for line in text.splitlines()[:-1])
+
+
+def test_train_writes_weights_that_score_what_it_reports(trained):
+    metrics = json.loads((trained / "metrics.json").read_text())
+    objective = trained.name.rstrip("0")
     assert {name: metrics[name] for name in ("model", "objective", "dataset", "seed", "epochs", "backend")} == {
         "model": "shallow",
         "objective": objective,
@@ -92,31 +113,85 @@ def test_train_writes_weights_that_score_what_it_reports(tmp_path, objective):
         "epochs": 1,
         "backend": "jax",
     }
-    weights, manifest = load_weights(tmp_path)
+    weights, manifest = load_weights(trained)
     architecture = architecture_from(manifest["architecture"])
     assert {name: array.shape for name, array in weights.items()} == parameter_shapes(architecture)
     assert metrics["parameters"] == sum(array.size for array in weights.values())
     images = to_unit_range(load_split("digits", train=False).images, np.float64).reshape(-1, 784)
-    error = Oracle(architecture, weights).loss(images, images)
+    oracle = Oracle(architecture, weights)
+    error = oracle.loss(images, images)
     assert metrics["test_mse"] == pytest.approx(error, rel=1e-5)
     assert metrics["history"]["train_loss"][0] > (5 if objective == "contractive" else 1) * error
     assert metrics["test_sse"] == pytest.approx(784 * error, rel=1e-5)
     training = to_unit_range(load_split("digits").images, np.float64).reshape(-1, 784)
     assert metrics["test_mse_of_mean"] == pytest.approx(np.mean((images - training.mean(axis=0)) ** 2), rel=1e-5)
-    assert f"{metrics['test_mse']:.6f}" in summary[1]
-    assert f"{metrics['test_mse_of_mean']:.6f}" in summary[1]
+    assert metrics["test_mse_of_zeros"] == pytest.approx(np.mean(images**2), rel=1e-5)
+    first = images[:100]
+    contraction = oracle.loss(first, first, contraction=1) - oracle.loss(first, first)
+    assert metrics["jacobian_norm_squared"] == pytest.approx(contraction, rel=1e-5)
+    variance = oracle.activations(images)["encoder.1"].var(axis=0).sum()
+    assert metrics["jacobian_scale_free"] == pytest.approx(contraction / variance, rel=1e-5)
+
+
+def test_what_is_printed_logged_and_kept_is_one_and_the_same(trained):
+    metrics = json.loads((trained / "metrics.json").read_text())
+    history = metrics.pop("history")
+    shown = printed((trained / "printed").read_text())
+    assert list(shown) == list(metrics)
+    assert float(shown["test_mse"]) == pytest.approx(metrics["test_mse"], rel=1e-5)
+    heading, row = (trained / "log.csv").read_text().splitlines()
+    assert heading == "epoch,train_loss,validation_mse"
+    assert list(map(float, row.split(","))) == [1, *history["train_loss"], *history["validation_mse"]]
+
+
+def test_evaluate_repeats_the_figures_of_train(trained):
+    finished = keras_impl("evaluate", str(trained), "--json", f"{trained}/evaluated.json")
+    assert finished.returncode == 0, finished.stderr
+    metrics = json.loads((trained / "metrics.json").read_text())
+    found = json.loads((trained / "evaluated.json").read_text())
+    assert list(found) == list(printed(finished.stdout)) == [name for name in metrics if name in found]
+    assert {"test_mse", "test_sse", "jacobian_norm_squared", "model", "dataset"} < found.keys()
+    for name, value in found.items():
+        assert metrics[name] == (pytest.approx(value, rel=1e-6) if isinstance(value, float) else value)
+
+
+def test_the_recipe_file_repeats_a_run_and_its_backup_spares_the_training(trained):
+    again = ("train", "--recipe", f"{trained}/recipe.toml", "--route", "resident", "--backup", f"{trained}/backup")
+    finished = keras_impl(*again, "--json", f"{trained}/again.json")
+    assert finished.returncode == 0, finished.stderr
+    found, metrics = (json.loads((trained / name).read_text()) for name in ("again.json", "metrics.json"))
+    assert found["test_mse"] == metrics["test_mse"]
+
+
+def test_two_devices_that_share_all_batches_but_an_odd_one_train_as_one_device(tmp_path, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    found = {}
+    for name, parallel in (("one", []), ("two", ["--data-parallel"])):
+        finished = keras_impl(*"train --epochs 1 --batch-size 64 --output".split(), f"{tmp_path}/{name}", *parallel)
+        assert finished.returncode == 0, finished.stderr
+        found[name] = json.loads((tmp_path / name / "metrics.json").read_text())
+    assert found["two"]["devices"] == 2
+    for name in ("test_mse", "jacobian_norm_squared"):
+        assert found["two"][name] == pytest.approx(found["one"][name], rel=1e-5)
+    one, two = (load_weights(tmp_path / name)[0] for name in ("one", "two"))
+    for name, array in one.items():
+        np.testing.assert_allclose(two[name], array, atol=1e-5)
+    assert not np.array_equal(two["encoder.0.weight"], one["encoder.0.weight"])  # two halves round otherwise
 
 
 @pytest.mark.parametrize(
     ("changes", "options", "named"),
     [
-        ({"schedule": "one-cycle"}, {}, "one-cycle"),
+        ({"schedule": "one-cycle", "optimizer": "sgd", "momentum": 0.9}, {}, "one-cycle"),
         ({}, {"route": "lists"}, "lists"),
         ({}, {"route": "tf.data"}, "tensorflow"),
         ({}, {"steps_per_execution": 0}, "steps_per_execution"),
         ({}, {"steps_per_execution": 2, "backend": "torch"}, "torch"),
         ({}, {"steps_per_execution": 2, "route": "resident"}, "resident"),
         ({}, {"jit_compile": False, "route": "resident"}, "jit_compile"),
+        ({}, {"jit_compile": "yes"}, "jit_compile"),
+        ({}, {"data_parallel": True, "route": "resident"}, "data_parallel"),
+        ({}, {"data_parallel": True, "backend": "torch"}, "data_parallel"),
         ({}, {"backend": "theano"}, "theano"),
     ],
 )
@@ -129,4 +204,15 @@ def test_what_keras_or_the_port_cannot_do_is_refused_by_name(changes, options, n
 def test_what_they_can_do_is_not(backend):
     for route in ("arrays", "pydataset", "resident", *(["tf.data"] if backend == "tensorflow" else [])):
         for objective in OBJECTIVES:
-            check_options(Recipe(objective=objective, corruption="patch"), backend=backend, route=route)
+            recipe = Recipe(objective=objective, corruption="patch", schedule="one-cycle")
+            check_options(recipe, backend=backend, route=route)
+
+
+@pytest.mark.parametrize(
+    ("backend", "installed", "named"), [("torch", True, "torch"), ("jax", False, "tensorboard"), ("jax", True, None)]
+)
+def test_tensorboard_is_refused_where_it_cannot_be_written(monkeypatch, tmp_path, backend, installed, named):
+    monkeypatch.setattr("keras_impl.options.find_spec", lambda package: installed or None)
+    options = argparse.Namespace(log=None, backup=None, tensorboard=str(tmp_path))
+    with pytest.raises(ConfigError, match=named) if named else nullcontext():
+        check_logs(options, backend=backend)

@@ -3,10 +3,10 @@
 Run as a script, this file is such a process: it writes what Keras made into a folder, for the tests to judge.
 """
 
+import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,10 @@ from core_torch.contract.oracle_optimizer import OracleOptimizer
 from core_torch.contract.pixels import Split, load_split, to_unit_range
 from core_torch.contract.recipe import CORRUPTIONS, Recipe
 
-ROOT = Path(__file__).parents[2]
-BACKENDS = ("tensorflow", "jax", "torch")
 PLAIN = FullyConnected(widths=(784, 8))
 SGD = Recipe(optimizer="sgd", learning_rate=1.0, momentum=0.9, batch_size=32, epochs=2, validation_fraction=0)
+CYCLE = Recipe(schedule="one-cycle", learning_rate=0.01, batch_size=32, epochs=2, validation_fraction=0)
+CYCLE_STEPS = (2, 3, 4, 10, 101)
 # {name: (recipe, route)}; the oracle retraces each.
 TRAININGS = {
     "arrays": (SGD, "arrays"),
@@ -33,6 +33,8 @@ TRAININGS = {
     "pydataset": (SGD, "pydataset"),
     "resident": (SGD, "resident"),
     "contractive arrays": (SGD.with_changes(objective="contractive", contraction=0.1), "arrays"),
+    "one-cycle arrays": (CYCLE, "arrays"),
+    "one-cycle resident": (CYCLE, "resident"),
     "contractive resident": (SGD.with_changes(objective="contractive", contraction=0.1), "resident"),
 }
 COUNT = 70  # images: two batches and a short one
@@ -55,6 +57,7 @@ def work(folder: Path) -> None:
     write_refusals(folder)
     write_training(folder)
     write_denoising(folder)
+    write_as_any_other(folder)
     write_keras_files(folder)
 
 
@@ -65,6 +68,7 @@ def write_refusals(folder: Path) -> None:
     from benchmarks.route_keras import prepare
     from benchmarks.trial import Case
     from core_torch.contract.errors import UserError
+    from keras_impl.checkpoint import save_model
     from keras_impl.model import build_autoencoder
     from keras_impl.training import train
     from keras_impl.weight_layout import load_reference_weights, to_reference, to_reference_weights
@@ -80,7 +84,7 @@ def write_refusals(folder: Path) -> None:
         "other model": lambda: to_reference_weights(model, replace(PLAIN, widths=(784, 9))),
         "deeper model": lambda: to_reference_weights(model, FullyConnected(widths=(784, 8, 4))),
         "too few arrays": lambda: to_reference([weight], model, PLAIN),
-        "tied": lambda: build_autoencoder(replace(PLAIN, tied=True)),
+        "tied": lambda: save_model(build_autoencoder(replace(PLAIN, tied=True)), folder / "tied.keras"),
         "diverged": lambda: train(
             build_autoencoder(replace(PLAIN, output_activation="linear")),
             training_split(),
@@ -122,6 +126,33 @@ def write_training(folder: Path) -> None:
         write(folder, f"train-{name}", to_reference_weights(model, PLAIN) | history)
 
 
+def write_as_any_other(folder: Path) -> None:
+    """What a Keras user does with a model; and the rates of cycles."""
+    import keras
+
+    from keras_impl.model import build_autoencoder
+    from keras_impl.schedule import OneCycle
+    from keras_impl.training import train
+
+    model, images = build_autoencoder(PLAIN), to_unit_range(training_split().images).reshape(COUNT, -1)
+    model.compile("adam", "mean_squared_error")
+    found = {"loss": model.fit(images, images, epochs=2, verbose=0).history["loss"]}
+    found["evaluated"] = model.evaluate(images, images, verbose=0)
+    found["predicted"] = model.predict(images, verbose=0)
+    found["error"] = np.mean((found["predicted"] - images) ** 2)
+    codes = model.get_layer("encoder").predict(images, verbose=0)
+    found["decoded"] = model.get_layer("decoder").predict(codes, verbose=0)
+    stop = keras.callbacks.EarlyStopping("train_loss", mode="max", patience=0)
+    recipe = CYCLE.with_changes(epochs=3)
+    found["stopped"] = train(build_autoencoder(PLAIN), training_split(), recipe=recipe, callbacks=[stop])["train_loss"]
+    write(folder, "as any other", found)
+    rates = {}
+    for steps in CYCLE_STEPS:
+        cycle = OneCycle.from_config(OneCycle(0.3, steps).get_config())
+        rates[str(steps)] = [float(cycle(keras.ops.array(step))) for step in range(steps)]
+    write(folder, "cycles", rates)
+
+
 def write_denoising(folder: Path) -> None:
     """Two draws of each corruption, what scoring sees, and the losses of training with it."""
     import keras
@@ -132,7 +163,8 @@ def write_denoising(folder: Path) -> None:
     for kind in CORRUPTIONS:
         recipe = SGD.with_changes(objective="denoising", corruption=kind)
         model = build_autoencoder(PLAIN)
-        corrupt = training_model(model, recipe).layers[0]
+        described = keras.saving.serialize_keras_object(training_model(model, recipe).layers[0])
+        corrupt = keras.saving.deserialize_keras_object(described, safe_mode=True)
         grey = keras.ops.convert_to_tensor(np.full((40, 784), 0.5, np.float32))
         draws = {
             name: keras.ops.convert_to_numpy(corrupt(grey, training=training))
@@ -158,6 +190,7 @@ assert "keras_impl" not in sys.modules
 
 
 def write_keras_files(folder: Path) -> None:
+    from keras_impl.checkpoint import save_model
     from keras_impl.model import build_autoencoder
     from keras_impl.optimizers import build_optimizer
     from keras_impl.training import train, training_model
@@ -168,7 +201,7 @@ def write_keras_files(folder: Path) -> None:
     for name, architecture in SAVED.items():
         model = build_autoencoder(architecture)
         train(model, training_split(), recipe=recipe)
-        model.save(folder / f"{name}.keras")
+        save_model(model, folder / f"{name}.keras")
         expected |= {f"{name}/{index}": array for index, array in enumerate(model.get_weights())}
         expected[f"{name}/outputs"] = model.predict(images, verbose=0)
     compiled = training_model(model, recipe)
@@ -191,54 +224,26 @@ def write(folder: Path, name: str, arrays: dict[str, Any]) -> None:
 # ---- The judge ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def processes(tmp_path_factory) -> Iterator[dict[str, tuple[subprocess.Popen, Path]]]:
-    """One process for each backend, all at work at once."""
-    started = {}
-    for backend in BACKENDS:
-        folder = tmp_path_factory.mktemp(backend)
-        environment = {
-            "KERAS_BACKEND": backend,
-            "KERAS_HOME": str(folder),
-            "CUDA_VISIBLE_DEVICES": "",
-            "JAX_PLATFORMS": "cpu",
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "OMP_NUM_THREADS": "1",  # the models are so small that threads would only wait for each other
-            "PYTHONPATH": str(ROOT),
-        }
-        with open(folder / "log.txt", "w") as log:
-            command = [sys.executable, __file__, str(folder)]
-            process = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)
-        started[backend] = process, folder
-    yield started
-    for process, _ in started.values():
-        process.kill()
-        process.wait()
-
-
-@pytest.fixture(scope="module", params=BACKENDS)
-def results(request, processes) -> Path:
-    """The folder that a backend's process has filled."""
-    process, folder = processes[request.param]
-    assert process.wait() == 0, (folder / "log.txt").read_text()[-4000:]
-    return folder
-
-
 @pytest.mark.parametrize("name", TRAININGS)
 def test_train_does_the_oracles_work(results, name):
     recipe, route = TRAININGS[name]
+    steps = recipe.epochs * math.ceil(COUNT / recipe.batch_size)
+    rates = one_cycle(recipe.learning_rate, steps) if recipe is CYCLE else [recipe.learning_rate] * steps
     if route == "tf.data" and not results.name.startswith("tensorflow"):
         pytest.skip("tf.data needs the tensorflow backend")
     images = to_unit_range(training_split().images).reshape(COUNT, -1)
     optimizer, losses = OracleOptimizer(Oracle(PLAIN, initial_weights(PLAIN)), recipe), []
     for epoch in range(recipe.epochs):
-        *full, short = optimizer.train(images, batch_order(COUNT, 32, epoch=epoch))
-        losses.append((sum(full) * 32 + short * 6) / COUNT)
+        taken = []
+        for batch in batch_order(COUNT, 32, epoch=epoch):
+            optimizer.learning_rate = rates[optimizer.steps]
+            taken.append(optimizer.step(images[batch], images[batch]) * len(batch))
+        losses.append(sum(taken) / COUNT)
     found = read(results, f"train-{name}")
     np.testing.assert_allclose(found["train_loss"], losses, rtol=1e-5)
     assert change_distance(found, optimizer.oracle.weights) < UPDATE
     standard = read(results, f"train-{route}")
-    assert ("contractive" in name) == (change_distance(standard, optimizer.oracle.weights) > 10 * UPDATE)
+    assert (recipe is not SGD) == (change_distance(standard, optimizer.oracle.weights) > 10 * UPDATE)
 
 
 def change_distance(found: dict, truth: dict) -> float:
@@ -246,6 +251,35 @@ def change_distance(found: dict, truth: dict) -> float:
     start = initial_weights(PLAIN)
     squares = sum(np.sum((found[name] - truth[name]) ** 2) for name in truth)
     return float(np.sqrt(squares / sum(np.sum((truth[name] - start[name]) ** 2) for name in truth)))
+
+
+def one_cycle(peak: float, steps: int) -> list[float]:
+    """PyTorch's rates, as the reference's `build_scheduler` asks for them."""
+    import torch
+
+    optimizer = torch.optim.SGD([torch.zeros(1)], peak)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=steps, cycle_momentum=False)
+    rates = []
+    for _ in range(steps):
+        rates.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+@pytest.mark.parametrize("steps", CYCLE_STEPS)
+def test_the_cycle_is_pytorchs_at_every_step(results, steps):
+    found = read(results, "cycles")[str(steps)]
+    np.testing.assert_allclose(found, one_cycle(0.3, steps), rtol=1e-6)
+    assert steps == 2 or not np.allclose(found, one_cycle(0.3, steps + 1)[1:], rtol=1e-2)
+
+
+def test_a_model_is_compiled_fitted_evaluated_and_asked_as_any_other(results):
+    found = read(results, "as any other")
+    assert found["loss"][1] < found["loss"][0]
+    np.testing.assert_allclose(found["evaluated"], found["error"], rtol=1e-5)
+    np.testing.assert_allclose(found["decoded"], found["predicted"], atol=1e-6)
+    assert len(found["stopped"]) == 2  # of three epochs, by a callback
 
 
 def test_patience_stops_and_puts_the_best_weights_back(results):
@@ -297,6 +331,7 @@ def test_bad_weights_are_refused_by_name_before_any_is_copied(results):
     assert "encoder_2" in said["deeper model"]
     assert "found 1, expected 4" in said["too few arrays"]
     assert "tied" in said["tied"]
+    assert not list(results.glob("*tied*"))
     assert "training loss" in said["diverged"]
     assert "float64" in said.get("float64", "float64")
     for name, array in initial_weights(PLAIN).items():
