@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.parity.bug_optimizers import EpsilonBeforeCorrection, RateInVelocity
 from core_torch.contract.architecture import FullyConnected
 from core_torch.contract.oracle import Arrays, Oracle
 from core_torch.contract.oracle_optimizer import OracleOptimizer
@@ -100,22 +101,6 @@ def test_the_oracle_s_weights_and_state_are_torch_s(name):
     assert distance(to_reference_weights(small()), expected) > BROKEN
 
 
-class RateInsideVelocity(OracleOptimizer):
-    """v <- momentum v + rate g; w <- w - v."""
-
-    def accelerate(self, name, gradient):
-        return super().accelerate(name, self.learning_rate * gradient) / self.learning_rate
-
-
-class EpsilonInsideRoot(OracleOptimizer):
-    """m^ / sqrt(v^ + epsilon)."""
-
-    def adam(self, name, gradient):
-        epsilon, right = self.recipe.epsilon, super().adam(name, gradient)
-        root = np.sqrt(self.state[f"second_moment/{name}"] / (1 - 0.999**self.steps))
-        return right * (root + epsilon) / np.sqrt(root**2 + epsilon)
-
-
 class DecayAfterTheStep(OracleOptimizer):
     """Shrinks the weight that the step has left, not the one that it found."""
 
@@ -127,7 +112,7 @@ class DecayAfterTheStep(OracleOptimizer):
 
 @pytest.mark.parametrize(
     ("broken", "name"),
-    [(RateInsideVelocity, "momentum"), (EpsilonInsideRoot, "adam, epsilon"), (DecayAfterTheStep, "adamw")],
+    [(RateInVelocity, "momentum"), (EpsilonBeforeCorrection, "adam, epsilon"), (DecayAfterTheStep, "adamw")],
 )
 def test_a_broken_optimizer_is_not_torch_s(broken, name):
     expected = after_torch(lambda model: TORCH[name](model.parameters()))[0]
