@@ -26,7 +26,7 @@ bench-full: $(READY)  ## every loader, batch size and model; about an hour
 	$(BIN)/python -m benchmarks run --suite full --output $(OUTPUT) $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow $(ARGS)
