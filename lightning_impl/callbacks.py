@@ -1,11 +1,19 @@
-"""EpochTimer: how fast a Trainer's epochs were."""
+"""EpochTimer: how fast a Trainer's epochs were. Pictures: what the model makes of images."""
 
+import io
 import time
+from copy import copy
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
+
+from core_torch.contract.command_line import prepare_output
+from core_torch.contract.weights_file import write_atomically
+from core_torch.data.resident import ResidentDataset
+from core_torch.evaluation.mode import only_looking
+from core_torch.objectives.reconstruction import EVALUATION_BATCH
 
 
 class EpochTimer(Callback):
@@ -28,10 +36,19 @@ class EpochTimer(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count; after the last batch, before validation, stop the clock."""
-        self._images += len(batch[0])
+        self._images += len(batch[0]) * trainer.world_size
         if trainer.is_last_batch:
             self.seconds.append(_now(pl_module.device) - self._started)
             self.images_per_second.append(self._images / self.seconds[-1])
+
+
+def _on(device: torch.device, dataset: ResidentDataset) -> ResidentDataset:
+    """The dataset, or a copy of it there."""
+    if dataset.device == device:
+        return dataset
+    part = copy(dataset)
+    part.data, part.targets, part.labels = (held.to(device) for held in (part.data, part.targets, part.labels))
+    return part
 
 
 def _now(device: torch.device) -> float:
@@ -39,3 +56,51 @@ def _now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
+
+
+class Pictures(Callback):
+    """Reconstructions and a map of the codes (two principal components), after every validation and test.
+
+    They go to the loggers that take figures, as TensorBoard's does; where there is none, to PNG files. Needs
+    matplotlib, and a Trainer that was given an `MNISTDataModule`.
+
+    Args:
+        folder: of the files; default: the Trainer's `log_dir`, or its `default_root_dir`.
+    """
+
+    def __init__(self, folder: str | None = None) -> None:
+        self.folder = folder
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Of the held-out images."""
+        if not trainer.sanity_checking:
+            self._show(trainer, pl_module, "validation", trainer.datamodule.validation)  # type: ignore[attr-defined]
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Of the test split."""
+        self._show(trainer, pl_module, "test", trainer.datamodule.testing)  # type: ignore[attr-defined]
+
+    def _show(self, trainer: L.Trainer, lit: Any, part: str, dataset: ResidentDataset) -> None:
+        from core_torch.evaluation.charts import plot_latent_map
+        from core_torch.evaluation.figures import plot_reconstructions
+
+        if not trainer.is_global_zero:
+            return
+        dataset = _on(lit.device, dataset)
+        with only_looking(lit.model):
+            batches = dataset.batches(EVALUATION_BATCH, shuffle=False)
+            codes = torch.cat([lit.model.encode(images) for images, _ in batches]).float().cpu().numpy()
+        figures = {
+            "reconstructions": plot_reconstructions(lit.model, dataset),
+            "codes": plot_latent_map(codes, dataset.labels.cpu().numpy(), title=f"Codes of {part} images"),
+        }
+        experiments = [getattr(logger, "experiment", None) for logger in trainer.loggers]
+        boards: list[Any] = [experiment for experiment in experiments if hasattr(experiment, "add_figure")]
+        for name, figure in figures.items():
+            for board in boards:
+                board.add_figure(f"{part}/{name}", figure, trainer.global_step)
+            if not boards:
+                folder = prepare_output(self.folder or trainer.log_dir or trainer.default_root_dir)
+                picture = io.BytesIO()
+                figure.savefig(picture, format="png")
+                write_atomically(folder / f"{part}-{name}-{trainer.global_step}.png", picture.getvalue())

@@ -1,6 +1,9 @@
-"""AtomicCheckpointIO: checkpoints that are whole or absent, and errors that are raised."""
+"""AtomicCheckpointIO: checkpoints that are whole or absent, verified when read, and errors that are raised."""
 
+import glob
+import hashlib
 import io
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,34 +13,77 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from core_torch.contract.errors import CheckpointError
 from core_torch.contract.weights_file import write_atomically
 
+# A checkpoint is a zip file, which ends with the length of a comment and the comment: here its own sha256.
+NO_COMMENT = b"\0\0"
+DIGEST_LENGTH = 64
+END = b"PK\5\6"
+END_LENGTH = 22
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target and replaces it in one step.
+    """Writes beside the target and replaces it in one step; a digest in the file tells damage from a checkpoint.
 
     Lightning's own stages in the temporary folder, which tears files where that lies on another device, and
     passes over a `PermissionError` in silence (pytorch-lightning issues 21253 and 21800).
     """
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write to a local path; `CheckpointError` where that fails."""
-        buffer = io.BytesIO()
+        path, buffer = local(path), io.BytesIO()
         torch.save(checkpoint, buffer)
         try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from error
-        write_atomically(Path(path), buffer.getvalue())
+        write_atomically(path, sealed(buffer.getvalue()))
+        for orphan in path.parent.glob(f".{glob.escape(path.name)}-*"):  # of a process killed while it wrote
+            with suppress(OSError):
+                orphan.unlink()
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """Read a verified local file, never pickled code, whatever `weights_only` says."""
+        return read_checkpoint(path, map_location=map_location)
 
 
-def check_readable(path: str | Path) -> None:
-    """Raise `CheckpointError` unless `path` holds a Lightning checkpoint that loads without pickled code."""
+def read_checkpoint(path: str | Path, *, map_location: Any = "cpu") -> dict[str, Any]:
+    """A Lightning checkpoint; without a digest too, for Lightning's own writer leaves none.
+
+    Raises:
+        CheckpointError: the file is absent, is no Lightning checkpoint, is not what was written, or is a URL.
+    """
+    path = local(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = unsealed(path.read_bytes())
+        checkpoint = torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
     except Exception as error:  # a damaged file makes torch raise nearly anything
         reason = str(error).split("\n")[0].split(". ")[0]
         raise CheckpointError(f"{path}: cannot be read as a checkpoint ({reason})") from error
-    missing = {"state_dict", "pytorch-lightning_version"} - set(content if isinstance(content, dict) else ())
+    missing = {"state_dict", "pytorch-lightning_version"} - set(checkpoint if isinstance(checkpoint, dict) else ())
     if missing:
         raise CheckpointError(f"{path}: is not a Lightning checkpoint, it holds no {max(missing)}")
+    return checkpoint
+
+
+def local(path: str | Path) -> Path:
+    """The path; `CheckpointError` for a URL, from which no checkpoint is loaded."""
+    if "://" in str(path):
+        raise CheckpointError(f"{path}: is a URL, allowed: a local file")
+    return Path(path)
+
+
+def sealed(content: bytes) -> bytes:
+    """A zip file without a comment, given its sha256 as one."""
+    digest = hashlib.sha256(content).hexdigest().encode()
+    return content[: -len(NO_COMMENT)] + len(digest).to_bytes(2, "little") + digest
+
+
+def unsealed(content: bytes) -> bytes:
+    """The inverse of `sealed`; `ValueError` where the digest is another one, or damaged."""
+    if content[-END_LENGTH:].startswith(END) and content.endswith(NO_COMMENT):
+        return content
+    original, digest = content[: -DIGEST_LENGTH - len(NO_COMMENT)] + NO_COMMENT, content[-DIGEST_LENGTH:]
+    if sealed(original) != content:
+        raise ValueError(f"its sha256 is not {digest.decode(errors='replace')}")
+    return original

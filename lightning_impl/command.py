@@ -1,28 +1,42 @@
 """The commands: LightningCLI with the reference's defaults, one-line errors, and the figures at the end.
 
-Options are those of `LitAutoencoder` (--model.*), `MNISTDataModule` (--data.*) and Trainer (--trainer.*), on
-the command line or in a YAML file (--config). Nothing is written unless asked for: no logs, no checkpoint.
+Options are those of `LitAutoencoder` (--model.*), `MNISTDataModule` (--data.*) and Trainer (--trainer.*), on the
+command line or in a YAML file (--config); how many epochs, which batches and which seed the model's recipe says.
+Nothing is written unless asked for: `--output DIR`; logs and checkpoints by the Trainer's options, which keep
+checkpoints in DEFAULT_ROOT_DIR/checkpoints.
 """
 
+import io
 import logging
 import math
 import statistics
 import warnings
+from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning as L
+import numpy as np
+import torch
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from core_torch.contract.errors import ConfigError, DivergenceError
+from core_torch.checkpoint import save_checkpoint
+from core_torch.contract.architecture import Architecture
+from core_torch.contract.command_line import check_folder, prepare_output, write_json
+from core_torch.contract.errors import CheckpointError, ConfigError, DivergenceError
+from core_torch.contract.pixels import load_split
+from core_torch.contract.presets import PRESETS, preset
 from core_torch.contract.recipe import Recipe
+from core_torch.contract.weights_file import write_atomically
+from core_torch.evaluation.report import measure
 from lightning_impl.callbacks import EpochTimer
-from lightning_impl.checkpoint_io import AtomicCheckpointIO, check_readable
-from lightning_impl.datamodule import MNISTDataModule
+from lightning_impl.checkpoint_io import AtomicCheckpointIO, read_checkpoint
+from lightning_impl.datamodule import RECIPE_FIELDS, MNISTDataModule
 from lightning_impl.module import LitAutoencoder
 
 CHECKPOINT_KEYWORDS = ("best", "last", "hpc", "registry")  # Lightning takes them besides a path
-TRAINER_DEFAULTS = {"max_epochs": Recipe.epochs, "devices": 1, "logger": False, "enable_checkpointing": False}
+TRAINER_DEFAULTS = {"devices": 1, "logger": False, "enable_checkpointing": False}
 
 
 class OneLineParser(LightningArgumentParser):
@@ -50,39 +64,116 @@ class Command(LightningCLI):
             parser_class=OneLineParser,
             parser_kwargs={"prog": program},
             auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,  # the module saves its own hyperparameters, resolved
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """One seed for weights, noise, order and held-out choice."""
-        parser.link_arguments("model.seed", "data.seed")
+        """--output; and one recipe, the model's, for the data too."""
+        help_text = "of fit: weights.safetensors, manifest.json and metrics.json; of predict: reconstructions.npy"
+        parser.add_argument("--output", type=str | None, default=None, help=f"folder for the results {help_text}")
+        for name in RECIPE_FIELDS:
+            number = partial(_of_recipe, name)
+            parser.link_arguments("model", f"data.{name}", compute_fn=number, apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse, and refuse a checkpoint that cannot be read before anything is built."""
+        """Parse, and refuse results or a checkpoint that cannot be, before anything is built."""
         super().parse_arguments(parser, args)
-        path = self.config[self.config.subcommand].ckpt_path
-        if path in CHECKPOINT_KEYWORDS:
-            raise ConfigError(f"ckpt_path: found {path}, allowed: a checkpoint file")
-        if path is not None:
-            check_readable(path)
+        options = self.config[self.config.subcommand]
+        if options.output is not None:
+            check_folder("output", options.output)
+        if options.ckpt_path in CHECKPOINT_KEYWORDS:
+            raise ConfigError(f"ckpt_path: found {options.ckpt_path}, allowed: a checkpoint file")
+        if options.ckpt_path is not None:
+            given = {name: value for name, value in options.model.as_dict().items() if value not in (None, "default")}
+            check_agreement(given, options.ckpt_path)
 
     def instantiate_trainer(self, **options: Any) -> L.Trainer:
-        """With atomic checkpoints, unless the user names plugins."""
-        chosen = self._get(self.config_init, "trainer")["plugins"]
+        """With the recipe's epochs and atomic checkpoints, unless the user says otherwise."""
+        chosen = self._get(self.config_init, "trainer")
+        options["plugins"] = chosen["plugins"] or AtomicCheckpointIO()
+        if chosen["max_epochs"] is None:
+            options["max_epochs"] = self.model.epochs
         try:
-            return super().instantiate_trainer(**options, plugins=chosen or AtomicCheckpointIO())
+            return super().instantiate_trainer(**options)
         except ValueError as error:
             raise ConfigError(f"trainer: {error}") from error
 
     def after_fit(self) -> None:
-        """Print the figures of the last epoch."""
+        """Print the figures of the last epoch, and write what was asked for."""
         figures = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
         for name, value in figures.items():
             if not math.isfinite(value):
                 raise DivergenceError(f"{name} is {value} after training; lower the model.learning_rate")
+        if not self.trainer.is_global_zero:
+            return
         if self.timer.images_per_second:
             figures["images_per_second"] = statistics.median(self.timer.images_per_second)
         for name, value in figures.items():
             print(f"{name:24} {value:.6g}")
+        if self.output is not None:
+            self._write_results(prepare_output(self.output), figures)
+
+    def predict(self, model: LitAutoencoder, **options: Any) -> None:
+        """Reconstruct the test split, for callbacks and into the output folder."""
+        if self.trainer.world_size > 1:
+            raise ConfigError(f"trainer.devices: found {self.trainer.world_size}, allowed for predict: 1")
+        batches: Any = self.trainer.predict(model, **options)
+        if self.output is not None:
+            buffer = io.BytesIO()
+            np.save(buffer, torch.cat(batches).float().cpu().numpy())
+            write_atomically(prepare_output(self.output) / "reconstructions.npy", buffer.getvalue())
+
+    @property
+    def output(self) -> str | None:
+        """The folder for results."""
+        return self.config[self.subcommand].output
+
+    def _write_results(self, folder: Path, figures: dict[str, float]) -> None:
+        model, data, epochs = self.model.model, self.datamodule, self.trainer.current_epoch
+        name, recipe = name_of(model.architecture), self.model.recipe
+        if epochs != self.model.epochs:
+            recipe = recipe.with_changes(epochs=epochs)
+        save_checkpoint(folder, model, recipe=recipe, name=name, dataset=data.dataset)
+        splits = [load_split(data.dataset, train=part, root=data.data_root) for part in (True, False)]
+        metrics = {
+            "model": name,
+            "objective": recipe.objective,
+            "dataset": data.dataset,
+            "seed": recipe.seed,
+            "epochs": epochs,
+            **measure(model, *splits, device=self.trainer.strategy.root_device, recipe=recipe),
+            "seconds": sum(self.timer.seconds),
+            **figures,
+        }
+        write_json(folder / "metrics.json", metrics)
+
+
+def check_agreement(given: dict[str, Any], ckpt_path: str) -> None:
+    """`CheckpointError` where an option for the model is not what the checkpoint was trained with: that holds.
+
+    Args:
+        given: options by name; with a preset among them, they are all that it says.
+    """
+    held = read_checkpoint(ckpt_path).get("hyper_parameters", {})
+    if "weights" in given:
+        raise ConfigError("model.weights: found beside ckpt_path, allowed: one of them")
+    wanted = LitAutoencoder(**given).hparams if given else {}
+    for name in wanted if "preset" in given else given:
+        if name in held and wanted[name] != held[name]:
+            raise CheckpointError(f"ckpt_path: {ckpt_path} has {name} {held[name]}, found model.{name} {wanted[name]}")
+
+
+def name_of(architecture: Architecture) -> str:
+    """What `--model.architecture` would call it, with whatever preset; `custom` where nothing would."""
+    for name, models in PRESETS.items():
+        for model, objective in models:
+            if preset(name, model, objective)[0] == architecture:
+                return model
+    return "custom"
+
+
+def _of_recipe(name: str, lit: LitAutoencoder) -> Any:
+    return getattr(lit.recipe, name)
 
 
 def run_command(*, program: str) -> None:

@@ -1,6 +1,7 @@
 """MNISTDataModule: a dataset of the contract for a Trainer, by either of two routes with equal batches."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import lightning as L
@@ -8,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from core_torch.contract.batch_order import epoch_order
-from core_torch.contract.errors import ConfigError, check_choice, check_integer
+from core_torch.contract.errors import CheckpointError, ConfigError, check_boolean, check_choice, check_integer
 from core_torch.contract.pixels import DATASETS, load_split
 from core_torch.contract.recipe import Recipe
 from core_torch.contract.sources import SOURCES, download_missing, raw_folder
@@ -16,52 +17,137 @@ from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.objectives.reconstruction import EVALUATION_BATCH
 
 ROUTES = ("resident", "dataloader")
+RECIPE_FIELDS = ("batch_size", "validation_fraction", "seed")
 
 
 class EpochOrder(Sampler[int]):
     """The contract's order of `count` images, another one each epoch; Lightning calls `set_epoch`.
 
     Args:
+        seed: of the order; None: the stored order, in every epoch.
         first_epoch: the contract's number of the Trainer's epoch 0.
+        period: epochs after which the orders repeat; None: never.
     """
 
-    def __init__(self, count: int, *, seed: int, first_epoch: int = 0) -> None:
-        self.count, self.seed, self.first_epoch = count, seed, first_epoch
+    def __init__(self, count: int, *, seed: int | None, first_epoch: int = 0, period: int | None = None) -> None:
+        self.count, self.seed, self.first_epoch, self.period = count, seed, first_epoch, period
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the Trainer's epoch of that number."""
-        self.epoch = self.first_epoch + epoch
+        self.epoch = self.first_epoch + (epoch % self.period if self.period else epoch)
 
     def __len__(self) -> int:
         return self.count
 
     def __iter__(self) -> Iterator[int]:
+        if self.seed is None:
+            return iter(range(self.count))
         return iter(epoch_order(self.count, seed=self.seed, epoch=self.epoch).tolist())
 
 
 class ResidentBatches:
     """What a Trainer asks of a DataLoader, without one: batches gathered where the dataset lives.
 
+    The Trainer puts its `state_dict` into checkpoints, so that a resumed epoch goes on where it was left.
+
     Args:
+        batch_size: images per batch, of all processes together.
         sampler: names the seed and the epoch of the order; None: the stored order.
+        rank: of this process; of each batch it is given every `world_size`th image.
+        world_size: number of processes.
     """
 
     batch_sampler = None  # Lightning looks for this and for `sampler`, to tell it the epoch
 
     def __init__(
-        self, dataset: ResidentDataset, batch_size: int, *, sampler: EpochOrder | None = None
+        self,
+        dataset: ResidentDataset,
+        batch_size: int,
+        *,
+        sampler: EpochOrder | None = None,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         check_integer("batch_size", batch_size, minimum=1)
-        self.dataset, self.batch_size, self.sampler = dataset, batch_size, sampler
+        least = len(dataset) % batch_size or batch_size
+        if least < world_size:
+            raise ConfigError(f"batch_size: found {batch_size}, which leaves {least} images for {world_size} processes")
+        self.dataset, self.batch_size = dataset, batch_size
+        self.sampler = sampler or EpochOrder(len(dataset), seed=None)
+        self.share = slice(rank, None, world_size)
+        self.position, self.resumed = 0, dict[str, Any]()
 
     def __len__(self) -> int:
         return -(-len(self.dataset) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        if self.sampler is None:
-            return self.dataset.batches(self.batch_size, shuffle=False)
-        return self.dataset.batches(self.batch_size, seed=self.sampler.seed, epoch=self.sampler.epoch)
+        # Runs once the first batch is asked for: a resumed Trainer makes its iterator before it names the epoch.
+        resumed, self.resumed = self.resumed, {}
+        self.position = resumed["position"] if resumed.get("epoch") == self.sampler.epoch else 0
+        for batch in self.batches_from(self.position):
+            self.position += 1
+            yield batch
+
+    def batches_from(self, first: int) -> Iterator[Batch]:
+        """This process's share of the epoch's batches, from number `first` on."""
+        seed = self.sampler.seed
+        order: dict[str, Any] = {"shuffle": False} if seed is None else {"seed": seed, "epoch": self.sampler.epoch}
+        batches = islice(self.dataset.batches(self.batch_size, **order), first, None)
+        if self.share.step == 1:
+            return batches
+        return (tuple(whole[self.share].contiguous() for whole in batch) for batch in batches)  # type: ignore[misc]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the epoch."""
+        order = {"images": len(self.dataset), "batch_size": self.batch_size, "seed": self.sampler.seed}
+        return {**order, "epoch": self.sampler.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there; `CheckpointError` if that is a place in another order."""
+        for name, found in self.state_dict().items():
+            if name not in ("epoch", "position") and state.get(name) != found:
+                raise CheckpointError(f"checkpoint: was trained with {name} {state.get(name)}, found {found}")
+        self.resumed = state
+
+
+class LoadedBatches(ResidentBatches):
+    """The same batches by PyTorch's DataLoader, image by image; options as `ResidentBatches`.
+
+    Args:
+        num_workers: processes of the DataLoader.
+    """
+
+    def __init__(self, *arguments: Any, num_workers: int = 0, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.first = 0
+        self.loader: DataLoader = DataLoader(
+            self.dataset,
+            batch_sampler=IndexBatches(self),
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            collate_fn=with_targets,
+        )
+
+    def batches_from(self, first: int) -> Iterator[Batch]:
+        """As `ResidentBatches`; those before `first` are not read."""
+        self.first = first
+        return iter(self.loader)
+
+
+class IndexBatches(Sampler[list[int]]):
+    """A DataLoader's `batch_sampler`: which images make this process's share of each batch."""
+
+    def __init__(self, batches: LoadedBatches) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order, size = list(self.batches.sampler), self.batches.batch_size
+        for start in range(self.batches.first * size, len(order), size):
+            yield order[start : start + size][self.batches.share]
 
 
 class MNISTDataModule(L.LightningDataModule):
@@ -72,7 +158,8 @@ class MNISTDataModule(L.LightningDataModule):
     Args:
         dataset: one of `DATASETS`; digits needs no files.
         data_root: folder that holds MNIST/raw; default $MNIST_ROOT, then ./data.
-        batch_size: images per training step.
+        batch_size: images per training step, of all processes together.
+        shuffle: the training images, anew every epoch; False: in their stored order.
         route: `resident`, on the device, a batch one gather; `dataloader`, PyTorch's, image by image.
         num_workers: processes of the DataLoader; 0: the Trainer's own.
         validation_fraction: of the training split; in [0, 0.5].
@@ -88,6 +175,7 @@ class MNISTDataModule(L.LightningDataModule):
         dataset: str = "digits",
         data_root: str | None = None,
         batch_size: int = Recipe.batch_size,
+        shuffle: bool = True,
         route: str = "resident",
         num_workers: int = 0,
         validation_fraction: float = Recipe.validation_fraction,
@@ -96,10 +184,14 @@ class MNISTDataModule(L.LightningDataModule):
         super().__init__()
         check_choice("dataset", dataset, DATASETS)
         check_choice("route", route, ROUTES)
+        check_boolean("shuffle", shuffle)
         check_integer("num_workers", num_workers, minimum=0)
         self.recipe = Recipe(batch_size=batch_size, validation_fraction=validation_fraction, seed=seed)
-        self.dataset, self.data_root, self.route, self.num_workers = dataset, data_root, route, num_workers
-        self.save_hyperparameters()
+        self.dataset, self.data_root, self.shuffle = dataset, data_root, shuffle
+        self.route, self.num_workers = route, num_workers
+        self.batches: ResidentBatches | None = None
+        self.resumed: dict[str, Any] = {}
+        self.save_hyperparameters(ignore=RECIPE_FIELDS)  # the module has them
 
     def prepare_data(self) -> None:
         """Download what is missing; in one process only."""
@@ -109,8 +201,6 @@ class MNISTDataModule(L.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Read what the stage needs."""
-        if self.trainer and (count := self.trainer.world_size) > 1:
-            raise ConfigError(f"trainer.devices: found {count}, allowed: 1, batches are not divided")
         if stage in ("fit", "validate"):
             everything = self._read(train=True)
             fraction, seed = self.recipe.validation_fraction, self.recipe.seed
@@ -123,39 +213,44 @@ class MNISTDataModule(L.LightningDataModule):
         device = self.trainer.strategy.root_device if self.trainer and self.route == "resident" else "cpu"
         return ResidentDataset(split, device=device)
 
-    def train_dataloader(self) -> ResidentBatches | DataLoader:
+    def train_dataloader(self) -> ResidentBatches:
         """In the contract's order for seed and epoch; the last batch may be shorter."""
-        order = EpochOrder(len(self.training), seed=self.recipe.seed)
-        if self.trainer:
-            # A resumed fit takes its first iterator before it tells the sampler the epoch.
-            order.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
-        return self._batches(self.training, self.recipe.batch_size, order)
+        period = getattr(self.trainer.lightning_module, "order_period", None) if self.trainer else None
+        seed = self.recipe.seed if self.shuffle else None
+        order = EpochOrder(len(self.training), seed=seed, period=period)
+        self.batches = self._batches(self.training, self.recipe.batch_size, order)
+        if self.resumed:
+            self.batches.load_state_dict(self.resumed)
+            self.resumed = {}
+        return self.batches
 
-    def val_dataloader(self) -> ResidentBatches | DataLoader | list:
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the epoch. The Trainer's own copy is lost where a scheduler asks for the number of steps."""
+        return self.batches.state_dict() if self.batches else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The next training batches go on from there."""
+        self.resumed = state
+
+    def val_dataloader(self) -> ResidentBatches | list:
         """The held-out images, or nothing where the fraction is 0."""
         return self._batches(self.validation, EVALUATION_BATCH) if len(self.validation) else []
 
-    def test_dataloader(self) -> ResidentBatches | DataLoader:
+    def test_dataloader(self) -> ResidentBatches:
         """The test split."""
         return self._batches(self.testing, EVALUATION_BATCH)
 
-    def predict_dataloader(self) -> ResidentBatches | DataLoader:
-        """The test split."""
+    def predict_dataloader(self) -> ResidentBatches:
+        """The test split, of which each of several processes has its share."""
         return self._batches(self.testing, EVALUATION_BATCH)
 
     def _batches(
         self, dataset: ResidentDataset, batch_size: int, order: EpochOrder | None = None
-    ) -> ResidentBatches | DataLoader:
+    ) -> ResidentBatches:
+        place = {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size} if self.trainer else {}
         if self.route == "resident":
-            return ResidentBatches(dataset, batch_size, sampler=order)
-        return DataLoader(
-            dataset,
-            batch_size,
-            sampler=order,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            collate_fn=with_targets,
-        )
+            return ResidentBatches(dataset, batch_size, sampler=order, **place)
+        return LoadedBatches(dataset, batch_size, sampler=order, num_workers=self.num_workers, **place)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """A batch that lives there already is passed on untouched."""

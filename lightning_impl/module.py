@@ -2,18 +2,29 @@
 
 import inspect
 import math
+from dataclasses import fields
+from pathlib import Path
 from typing import Any, Self
 
 import lightning as L
 import torch
+from torch import distributed, nn
 from torchmetrics import MeanSquaredError
 
-from core_torch.contract.architecture import architecture_from, architecture_named, describe
+from core_torch.checkpoint import load_checkpoint
+from core_torch.contract.architecture import architecture_from, describe
 from core_torch.contract.errors import CheckpointError, ConfigError
-from core_torch.contract.recipe import Recipe
+from core_torch.contract.presets import preset as named_preset
+from core_torch.contract.recipe import LARGEST_SEED, SOLVERS, Recipe
 from core_torch.data.resident import Batch
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
+from core_torch.objectives.contractive import ContractiveLoss
+from core_torch.training.closed_form import NormalEquations
 from core_torch.training.loop import build_corruption, build_criterion, build_optimizer, build_scheduler
+from lightning_impl.checkpoint_io import read_checkpoint
+from lightning_impl.layerwise import LayerwiseTraining
+
+RECIPE_FIELDS = {field.name for field in fields(Recipe)}
 
 
 class LitAutoencoder(L.LightningModule):
@@ -21,71 +32,116 @@ class LitAutoencoder(L.LightningModule):
 
     A batch is (inputs (N, 1, 28, 28), targets (N, 784)), float32 in [0, 1]. Logged by epoch: `train_loss`,
     the criterion averaged over images; `validation_mse` and `test_mse`, the squared error per pixel, of clean
-    images. A `fit` resumed from a checkpoint starts noise and random probes at the seed again.
+    images. Of several processes each draws noise of its own; their gradient is that of the whole batch.
 
     Args:
-        architecture: a name in `ARCHITECTURES`, or the table that `describe` makes of any architecture.
-        objective: like all that follow a field of `Recipe`, which gives units and ranges. Its others belong
-            to the Trainer (`epochs`, `patience`) or to the datamodule (`batch_size`, `validation_fraction`).
+        architecture: a name in `ARCHITECTURES`, or the table that `describe` makes of any architecture. Default:
+            shallow, or what `weights` are of.
+        preset: a name in `PRESETS`: the shapes and numbers of a named architecture that are not given here.
+        weights: a folder that any of the ports wrote, to start from. Without `architecture`, its recipe, too.
+        solver: of a randomized model's layers, one of `SOLVERS`, see `LayerwiseTraining`. Default: ridge for the
+            architectures named so; for all others, every layer is trained at once.
+        objective: like all that follow a field of `Recipe`, which gives units and ranges. `epochs` is for the
+            Trainer; `batch_size` and `validation_fraction` are for the datamodule; the commands pass them on.
+
+    Attributes:
+        hparams: every argument as it was resolved; none refers to a preset or to a folder.
 
     Raises:
         ConfigError: a value lies outside its range.
+        CheckpointError: `weights` cannot be read, or are of another architecture.
     """
 
     def __init__(
         self,
-        architecture: str | dict[str, Any] = "shallow",
-        objective: str = Recipe.objective,
-        optimizer: str = Recipe.optimizer,
-        learning_rate: float = Recipe.learning_rate,
-        momentum: float = Recipe.momentum,
-        nesterov: bool = Recipe.nesterov,
-        epsilon: float = Recipe.epsilon,
-        weight_decay: float = Recipe.weight_decay,
-        schedule: str = Recipe.schedule,
-        corruption: str = Recipe.corruption,
-        corruption_level: float = Recipe.corruption_level,
-        contraction: float = Recipe.contraction,
-        seed: int = Recipe.seed,
+        architecture: str | dict[str, Any] | None = None,
+        preset: str = "default",
+        weights: str | None = None,
+        solver: str | None = None,
+        objective: str | None = None,
+        optimizer: str | None = None,
+        learning_rate: float | None = None,
+        momentum: float | None = None,
+        nesterov: bool | None = None,
+        epsilon: float | None = None,
+        weight_decay: float | None = None,
+        schedule: str | None = None,
+        batch_size: int | None = None,
+        epochs: int | None = None,
+        corruption: str | None = None,
+        corruption_level: float | None = None,
+        contraction: float | None = None,
+        validation_fraction: float | None = None,
+        seed: int | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.recipe = Recipe(
-            objective=objective,
-            optimizer=optimizer,
-            learning_rate=learning_rate,
-            momentum=momentum,
-            nesterov=nesterov,
-            epsilon=epsilon,
-            weight_decay=weight_decay,
-            schedule=schedule,
-            corruption=corruption,
-            corruption_level=corruption_level,
-            contraction=contraction,
-            seed=seed,
-        )
-        if isinstance(architecture, str):
-            if architecture.startswith("randomized"):
-                raise ConfigError(f"architecture: found {architecture}, allowed: models not trained layer by layer")
-            chosen = architecture_named(architecture)
-        else:
+        changes = {name: value for name, value in self.hparams.items() if name in RECIPE_FIELDS}
+        model, recipe = None, Recipe()
+        if weights is not None:
+            model, recipe, _ = load_checkpoint(Path(weights))
+        if isinstance(architecture, dict):
+            if preset != "default":
+                raise ConfigError(f"preset: found {preset}, allowed with a table as architecture: default")
             chosen = architecture_from(architecture)
-        self._hold(build_autoencoder(chosen, seed=seed))
+        elif model is None or architecture is not None:
+            chosen, recipe = named_preset(preset, architecture or "shallow", objective or Recipe.objective)
+        else:
+            chosen = model.architecture
+        self.recipe = recipe.with_changes(**changes)
+        if model is not None and model.architecture != chosen:
+            raise CheckpointError(f"weights: {weights} holds another architecture than {architecture}")
+        if solver is None and isinstance(architecture, str) and architecture.startswith("randomized"):
+            solver = SOLVERS[0]
+        self._hold(model or build_autoencoder(chosen, seed=self.recipe.seed), solver)
+        resolved = {"architecture": describe(chosen), "preset": "default", "weights": None, "solver": solver}
+        self.save_hyperparameters(resolved | {name: getattr(self.recipe, name) for name in changes})
         self.validation_mse, self.test_mse = MeanSquaredError(), MeanSquaredError()
 
     @classmethod
-    def wrap(cls, model: Autoencoder, recipe: Recipe) -> Self:
+    def wrap(cls, model: Autoencoder, recipe: Recipe, *, solver: str | None = None) -> Self:
         """Around a model that exists already, at the weights it has."""
         wanted = inspect.signature(cls).parameters
-        fields: dict[str, Any] = {name: value for name, value in recipe.to_dict().items() if name in wanted}
-        lit = cls(describe(model.architecture), **fields)
-        lit._hold(model)
+        named: dict[str, Any] = {name: value for name, value in recipe.to_dict().items() if name in wanted}
+        lit = cls(describe(model.architecture), solver=solver, **named)
+        lit._hold(model, solver)
         return lit
 
-    def _hold(self, model: Autoencoder) -> None:
+    def _hold(self, model: Autoencoder, solver: str | None) -> None:
         self.model = model
+        self.layerwise = LayerwiseTraining(model, self.recipe, solver=solver) if solver else None
+        self.automatic_optimization = self.layerwise is None
         self.criterion = build_criterion(model, self.recipe)
         self.corrupt = build_corruption(self.recipe, torch.device("cpu"))
+        self.loss_sum, self.images = torch.zeros(()), 0  # of the epoch so far
+        self.generator: torch.Generator | None = None
+        self.resumed: list[dict[str, Any]] = []  # by process
+
+    @property
+    def epochs(self) -> int:
+        """What the Trainer's `max_epochs` should be."""
+        return len(self.layerwise.stages) if self.layerwise else self.recipe.epochs
+
+    @property
+    def order_period(self) -> int | None:
+        """Epochs after which the order of images repeats: each layer that is descended has the same."""
+        return self.recipe.epochs if self.layerwise and self.layerwise.solver == "gradient-descent" else None
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Where training stands in every process: its generator, and its sums so far in the epoch."""
+        if self.generator is None:
+            return
+        sums = self.layerwise.sums if self.layerwise else None
+        mine = {
+            "generator": self.generator.get_state(),
+            "loss_sum": self.loss_sum,
+            "images": self.images,
+            "sums": sums and (sums.gram, sums.moment, sums.count),
+        }
+        checkpoint["processes"] = [mine]
+        if self.trainer.world_size > 1:
+            checkpoint["processes"] = [None] * self.trainer.world_size
+            distributed.all_gather_object(checkpoint["processes"], mine)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """`CheckpointError` for the weights of another model, before one is copied."""
@@ -94,13 +150,38 @@ class LitAutoencoder(L.LightningModule):
         if found != expected:
             wrong = sorted(name for name, _ in found.items() ^ expected.items())
             raise CheckpointError(f"checkpoint: {wrong[0]} is missing, unexpected or of another shape")
+        self.resumed = checkpoint.get("processes", [])
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *arguments: Any, **options: Any) -> Self:
+        """Lightning's, of a verified local file and without pickled code; `CheckpointError` otherwise."""
+        read_checkpoint(checkpoint_path)
+        return super().load_from_checkpoint(checkpoint_path, *arguments, **options | {"weights_only": True})
 
     def on_fit_start(self) -> None:
-        """The model is on its device now: so must be the generator of its noise."""
-        self.corrupt = build_corruption(self.recipe, self.device)
+        """The model is on its device now: so must be the generator of its noise and probes."""
+        if self.layerwise:
+            _check("max_epochs", self.trainer.max_epochs, (self.epochs,))
+            _check("world_size", self.trainer.world_size, (1,))
+            _check("precision", self.trainer.precision, ("32-true", "bf16-mixed"))
+        seed = (self.recipe.seed + self.global_rank) % (LARGEST_SEED + 1)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        for resumed in self.resumed[self.global_rank : self.global_rank + 1]:
+            self.generator.set_state(resumed["generator"].cpu())
+            self.loss_sum, self.images = resumed["loss_sum"].to(self.device), resumed["images"]
+            if self.layerwise and resumed["sums"]:
+                gram, moment, count = resumed["sums"]
+                self.layerwise.sums = NormalEquations(gram.to(self.device), moment.to(self.device), count)
+        self.resumed = []
+        self.corrupt = build_corruption(self.recipe, self.device, generator=self.generator)
+        if isinstance(self.criterion, ContractiveLoss):
+            self.criterion.generator = self.generator
 
     def configure_optimizers(self) -> Any:
         """The recipe's optimizer; under one-cycle with a scheduler that advances every step."""
+        if self.layerwise:
+            self.trainer.fit_loop.setup_data()
+            return self.layerwise.build_optimizers(steps=int(self.trainer.num_training_batches))
         optimizer = build_optimizer(self.model, self.recipe)
         if self.recipe.schedule == "constant":
             return optimizer
@@ -110,20 +191,48 @@ class LitAutoencoder(L.LightningModule):
         scheduler = build_scheduler(optimizer, self.recipe, steps=int(steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def on_train_start(self) -> None:
+        """`ConfigError` where a resumed cycle was planned for another number of steps."""
+        for planned in self.trainer.lr_scheduler_configs:
+            allowed, found = planned.scheduler.total_steps, self.trainer.estimated_stepping_batches  # type: ignore[union-attr]
+            if self.automatic_optimization and found != allowed:
+                raise ConfigError(f"trainer.max_epochs: makes {found} steps, allowed to go on with: {allowed}")
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images (N, ...) -> reconstructions (N, 784)."""
         return self.model(x)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        """The criterion of one batch, corrupted where the objective says so."""
-        inputs, targets = batch
-        return self.criterion(self(self.corrupt(inputs) if self.corrupt else inputs), targets)
+    def on_train_epoch_start(self) -> None:
+        """Nothing seen yet; a layer starts its noise anew."""
+        self.loss_sum, self.images = torch.zeros((), device=self.device), 0
+        if self.layerwise and self.generator and self.layerwise.begins(self.current_epoch):
+            self.generator.manual_seed(self.recipe.seed)
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Logs here rather than in `training_step`, which thereby runs without a Trainer too."""
-        if not self.trainer.barebones:
-            loss, count = outputs["loss"], len(batch[0])
-            self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=count)
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor | None:
+        """The criterion of one batch, corrupted where the objective says so; None where a layer is solved for."""
+        inputs, targets = batch
+        if self.layerwise:
+            loss = self.layerwise.step(self, self.model, batch, self.corrupt or nn.Identity())
+        else:
+            loss = self.criterion(self(self.corrupt(inputs) if self.corrupt else inputs), targets)
+        if loss is not None:
+            self.loss_sum, self.images = self.loss_sum + loss.detach() * len(inputs), self.images + len(inputs)
+        self.batch_images = len(inputs)
+        return loss
+
+    def backward(self, loss: torch.Tensor, *arguments: Any, **options: Any) -> None:
+        """Processes average their gradients: weighed by their images, that is the gradient of the whole batch."""
+        if self.trainer.world_size > 1:
+            count = torch.tensor(float(self.batch_images), device=self.device)
+            loss = loss * self.batch_images / self.trainer.strategy.reduce(count, reduce_op="mean")
+        super().backward(loss, *arguments, **options)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the criterion, averaged over the epoch's images."""
+        if self.images and not self.trainer.barebones:
+            totals = torch.stack([self.loss_sum, torch.full_like(self.loss_sum, self.images)])
+            loss_sum, images = self.trainer.strategy.reduce(totals, reduce_op="sum")
+            self.log("train_loss", loss_sum / images, prog_bar=True, sync_dist=True)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds to the validation error."""
@@ -142,3 +251,8 @@ class LitAutoencoder(L.LightningModule):
     def predict_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Reconstructions (N, 784)."""
         return self(batch[0])
+
+
+def _check(name: str, found: object, allowed: tuple) -> None:
+    if found not in allowed:
+        raise ConfigError(f"trainer.{name}: found {found}, allowed layer by layer: {', '.join(map(str, allowed))}")

@@ -1,19 +1,26 @@
 """python -m lightning_impl: it runs, it prints the figures, and an error is one line with exit code 2."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import yaml
+from lightning import Trainer
 
+from core_torch.checkpoint import load_checkpoint, save_checkpoint
 from core_torch.contract.pixels import load_split
+from core_torch.contract.presets import PRESETS, preset
 from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import ResidentDataset
 from core_torch.models.autoencoder import build_autoencoder
 from core_torch.training.loop import train
 from lightning_impl.__main__ import main
 from lightning_impl.command import Command
+from lightning_impl.datamodule import MNISTDataModule
 from lightning_impl.module import LitAutoencoder
 
 ROOT = Path(__file__).parents[2]
@@ -46,26 +53,93 @@ def test_fit_prints_the_validation_error_that_the_reference_reaches(monkeypatch,
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["shallow", "deep"])
-def test_the_configurations_run(name: str, monkeypatch, capsys) -> None:
-    config = str(ROOT / "lightning_impl" / "configs" / f"{name}.yaml")
-    assert call(monkeypatch, "fit", "--config", config, *QUIET, "--trainer.max_epochs", "1") == 0
-    assert 0 < figures(capsys.readouterr().out)["validation_mse"] < 1
+CONFIGS = sorted((ROOT / "lightning_impl" / "configs").iterdir())
 
 
-def test_a_checkpoint_is_scored_with_the_architecture_and_seed_it_was_trained_with(
-    monkeypatch, capsys, tmp_path
-) -> None:
-    model = ["--model.architecture", "deep", "--model.seed", "2", "--trainer.max_epochs", "1"]
-    output = ["--trainer.enable_checkpointing", "true", "--trainer.default_root_dir", str(tmp_path)]
-    assert call(monkeypatch, "fit", *QUIET, *model, *output) == 0
-    expected = figures(capsys.readouterr().out)["validation_mse"]
-    (checkpoint,) = tmp_path.rglob("*.ckpt")
-
-    monkeypatch.setattr(sys, "argv", ["", "validate", *QUIET, "--ckpt_path", str(checkpoint)])
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_configuration_trains_what_its_preset_says(path: Path, monkeypatch, capsys) -> None:
+    named = yaml.safe_load(path.read_text())["model"]
+    architecture, recipe = preset(named["preset"], named["architecture"], "denoising")
+    monkeypatch.setattr(Command, "fit", lambda self, model, **options: None, raising=False)
+    monkeypatch.setattr(sys, "argv", ["", "fit", "--config", str(path), *QUIET, "--model.objective", "denoising"])
     command = Command(program="test")
-    assert float(command.trainer.callback_metrics["validation_mse"]) == pytest.approx(expected, rel=1e-5)
-    assert torch.load(checkpoint, weights_only=True)["hyper_parameters"]["architecture"] == "deep"
+    assert command.model.model.architecture == architecture
+    assert command.model.recipe == recipe
+    assert command.trainer.max_epochs == command.model.epochs
+    found = command.datamodule.recipe
+    for name in ("batch_size", "validation_fraction", "seed"):
+        assert getattr(found, name) == getattr(recipe, name)
+
+
+def test_there_is_a_configuration_of_every_preset_but_the_default() -> None:
+    wanted = {(name, model) for name, models in PRESETS.items() for model, _ in models if name != "default"}
+    models = [yaml.safe_load(path.read_text())["model"] for path in CONFIGS]
+    assert sorted((model["preset"], model["architecture"]) for model in models) == sorted(wanted)
+
+
+def test_fit_test_and_predict_with_one_configuration(monkeypatch, capsys, tmp_path) -> None:
+    config = ["--config", str(ROOT / "lightning_impl" / "configs" / "deep.yaml"), *QUIET]
+    keep = ["--trainer.enable_checkpointing", "true", "--trainer.default_root_dir", str(tmp_path)]
+    output = ["--output", str(tmp_path / "run")]
+    assert call(monkeypatch, "fit", *config, *keep, *output, "--trainer.max_epochs", "1") == 0
+    (checkpoint,) = (tmp_path / "checkpoints").iterdir()
+    capsys.readouterr()
+
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics.keys() >= set(
+        "model objective dataset seed epochs test_mse test_sse jacobian_norm_squared seconds parameters".split()
+    )
+    assert [metrics[name] for name in ("model", "objective", "epochs")] == ["deep", "standard", 1]
+    for start in (["--ckpt_path", str(checkpoint)], ["--model.weights", str(tmp_path / "run")]):
+        monkeypatch.setattr(sys, "argv", ["", "test", *config, *start])
+        scored = Command(program="test").trainer.callback_metrics["test_mse"]
+        assert float(scored) == pytest.approx(metrics["test_mse"], rel=1e-6)
+        assert call(monkeypatch, "predict", *config, *start, *output) == 0
+        predicted = np.load(tmp_path / "run" / "reconstructions.npy")
+        model, recipe, manifest = load_checkpoint(tmp_path / "run")  # the reference's own reader
+        with torch.no_grad():
+            expected = model(ResidentDataset(load_split("digits", train=False)).data).numpy()
+        assert np.abs(predicted - expected).max() < 1e-6
+        (tmp_path / "run" / "reconstructions.npy").unlink()
+    assert (manifest["model"], recipe.epochs) == ("deep", 1)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A folder with shallow's checkpoint a.ckpt and weights, at the best preset's start."""
+    folder, lit = tmp_path_factory.mktemp("trained"), LitAutoencoder("shallow", "best", seed=2)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    trainer.validate(lit, datamodule=MNISTDataModule(), verbose=False)
+    trainer.save_checkpoint(folder / "a.ckpt")
+    save_checkpoint(folder, lit.model, recipe=lit.recipe, name="shallow", dataset="digits")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--ckpt_path", "a.ckpt", "--model.architecture", "deep"], "has architecture"),
+        (["--ckpt_path", "a.ckpt", "--model.architecture", "conv-shallow", "--model.preset", "best"], "architecture"),
+        (["--ckpt_path", "a.ckpt", "--model.architecture", "shallow", "--model.objective", "denoising"], "objective"),
+        (["--ckpt_path", "a.ckpt", "--model.learning_rate", "0.5"], "has learning_rate 0.01, found"),
+        (["--ckpt_path", "a.ckpt", "--model.weights", "."], "one of them"),
+        (["--ckpt_path", "https://example.org/a.ckpt"], "URL"),
+        (["--model.weights", ".", "--model.architecture", "deep"], "another architecture than deep"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_checkpoint_of_another_model_is_refused(arguments, named, trained, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(trained)
+    assert call(monkeypatch, "test", *QUIET, *arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert named in line
+
+
+@pytest.mark.parametrize("start", ["--ckpt_path a.ckpt", "--model.weights ."])
+def test_a_checkpoint_of_the_same_model_is_taken(start: str, trained, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(trained)
+    same = ["--model.architecture", "shallow", "--model.preset", "best", "--model.seed", "2"]
+    assert call(monkeypatch, "test", *QUIET, *start.split(), *same) == 0
 
 
 @pytest.mark.parametrize(
@@ -78,7 +152,12 @@ def test_a_checkpoint_is_scored_with_the_architecture_and_seed_it_was_trained_wi
         (["fit", "--model.learning_rate", "0"], "learning_rate"),
         (["fit", "--model.optimizer", "sgd", "--model.learning_rate", "1e30", *QUIET], "is nan"),
         (["fit", "--model.momentum", "0.9"], "momentum"),
-        (["fit", "--data.batch_size", "0"], "batch_size"),
+        (["fit", "--model.batch_size", "0"], "batch_size"),
+        (["fit", "--data.batch_size", "64"], "data.batch_size"),
+        (["fit", "--model.preset", "bset"], "did you mean best?"),
+        (["fit", "--model.preset", "dcec"], "allowed with preset dcec: conv-deep"),
+        (["fit", "--model.architecture", "randomized-deep", "--trainer.max_epochs", "1", *QUIET], "found 1"),
+        (["fit", "--output", str(ROOT / "pyproject.toml")], "output"),
         (["fit", "--data.dataset", "mnits"], "did you mean mnist?"),
         (["fit", "--data.dateset", "mnist"], "--data.dateset"),
         (["fit", "--data.seed", "1"], "data.seed"),

@@ -6,18 +6,20 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers.logger import DummyLogger
 
+from core_torch.checkpoint import save_checkpoint
 from core_torch.contract.architecture import ARCHITECTURES, FullyConnected, describe
 from core_torch.contract.errors import CheckpointError, ConfigError
 from core_torch.contract.pixels import load_split
-from core_torch.contract.recipe import Recipe
+from core_torch.contract.presets import PRESETS, preset
+from core_torch.contract.recipe import OBJECTIVES, Recipe
 from core_torch.data.resident import ResidentDataset
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
 from core_torch.objectives.reconstruction import mean_squared_error
 from core_torch.training.loop import build_corruption, build_criterion, build_optimizer, train, train_epoch
-from lightning_impl.callbacks import EpochTimer
-from lightning_impl.checkpoint_io import AtomicCheckpointIO, check_readable
+from lightning_impl.callbacks import EpochTimer, Pictures
+from lightning_impl.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from lightning_impl.datamodule import EpochOrder, MNISTDataModule, ResidentBatches
 from lightning_impl.module import LitAutoencoder
 
@@ -148,29 +150,13 @@ def test_predictions_are_the_model_s_outputs_in_order() -> None:
         assert torch.equal(batch, lit.model(dataset.data))
 
 
-@pytest.mark.parametrize("route", ["resident", "dataloader"])
-def test_a_run_resumed_from_a_checkpoint_ends_where_an_unbroken_one_does(route: str, tmp_path) -> None:
-    whole = LitAutoencoder.wrap(fresh("shallow"), RECIPE)
-    trainer(max_epochs=3).fit(whole, datamodule=datamodule(route))
-
-    keeper = ModelCheckpoint(tmp_path, save_on_train_epoch_end=True)
-    half = LitAutoencoder.wrap(fresh("shallow"), RECIPE)
-    options = {"enable_checkpointing": True, "callbacks": [keeper], "plugins": AtomicCheckpointIO()}
-    trainer(max_epochs=2, **options).fit(half, datamodule=datamodule(route))
-    assert not equal(half.state_dict(), whole.state_dict())
-
-    resumed = LitAutoencoder.wrap(fresh("shallow"), RECIPE)
-    trainer(max_epochs=3).fit(resumed, datamodule=datamodule(route), ckpt_path=keeper.best_model_path)
-    assert equal(resumed.state_dict(), whole.state_dict())
-
-
 def test_a_checkpoint_brings_back_weights_and_hyperparameters(tmp_path) -> None:
     network = build_autoencoder(FullyConnected(widths=(784, 32, 8), tied=True), seed=2)
     lit = LitAutoencoder.wrap(network, RECIPE.with_changes(objective="denoising"))
     fitter = trainer(max_epochs=1, plugins=AtomicCheckpointIO())
     fitter.fit(lit, datamodule=datamodule())
     fitter.save_checkpoint(tmp_path / "a.ckpt")
-    check_readable(tmp_path / "a.ckpt")
+    read_checkpoint(tmp_path / "a.ckpt")
 
     loaded = LitAutoencoder.load_from_checkpoint(tmp_path / "a.ckpt", weights_only=True)
     assert equal(loaded.state_dict(), lit.state_dict())
@@ -179,34 +165,62 @@ def test_a_checkpoint_brings_back_weights_and_hyperparameters(tmp_path) -> None:
     assert loaded.recipe == lit.recipe
 
 
-def test_hyperparameters_are_the_plain_arguments() -> None:
-    assert dict(LitAutoencoder("deep", learning_rate=0.01).hparams) == {
-        "architecture": "deep",
-        "objective": "standard",
-        "optimizer": "adam",
-        "learning_rate": 0.01,
-        "momentum": 0.0,
-        "nesterov": False,
-        "epsilon": 1e-8,
-        "weight_decay": 0.0,
-        "schedule": "constant",
-        "corruption": "gaussian",
-        "corruption_level": 0.2,
-        "contraction": 0.01,
-        "seed": 0,
-    }
+def test_hyperparameters_are_the_resolved_arguments() -> None:
+    architecture, recipe = preset("best", "deep", "standard")
+    hparams = dict(LitAutoencoder("deep", "best", learning_rate=0.01).hparams)
+    about = {"architecture": describe(architecture), "preset": "default", "weights": None, "solver": None}
+    numbers = recipe.with_changes(learning_rate=0.01).to_dict()
+    numbers.pop("patience")
+    assert hparams == about | numbers
+    again = LitAutoencoder(**hparams)
+    assert again.model.architecture == architecture
+    assert dict(again.hparams) == hparams
 
 
-def test_a_checkpoint_that_cannot_be_written_or_read_is_an_error(tmp_path) -> None:
-    file = tmp_path / "file"
-    file.write_bytes(b"not a checkpoint")
-    with pytest.raises(CheckpointError, match="cannot be written"):
-        AtomicCheckpointIO().save_checkpoint({}, file / "a.ckpt")
-    with pytest.raises(CheckpointError, match="cannot be read"):
-        check_readable(file)
-    AtomicCheckpointIO().save_checkpoint({"weights": 1}, file)
-    with pytest.raises(CheckpointError, match="no state_dict"):
-        check_readable(file)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize(("name", "model"), sorted({(name, model) for name in PRESETS for model, _ in PRESETS[name]}))
+def test_every_preset_is_resolved_as_the_contract_does(name: str, model: str, objective: str) -> None:
+    lit = LitAutoencoder(model, name, objective=objective)
+    assert (lit.model.architecture, lit.recipe) == preset(name, model, objective)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("model", ARCHITECTURES)
+def test_all_eighteen_are_trained_and_tested(model: str, objective: str) -> None:
+    lit = LitAutoencoder(model, objective=objective, epochs=1)
+    before = {name: weight.clone() for name, weight in lit.model.state_dict().items()}
+    limited = {"max_epochs": lit.epochs, "limit_train_batches": 2, "limit_val_batches": 1}
+    trainer(**limited).fit(lit, datamodule=datamodule())
+    assert not any(torch.equal(weight, before[name]) for name, weight in lit.model.state_dict().items())
+    (metrics,) = trainer().test(lit, datamodule=datamodule(), verbose=False)
+    assert 0 < metrics["test_mse"] < 1
+
+
+def test_a_folder_of_weights_brings_architecture_and_recipe(tmp_path) -> None:
+    network = build_autoencoder(FullyConnected(widths=(784, 32, 8)), seed=2)
+    recipe = RECIPE.with_changes(objective="denoising")
+    save_checkpoint(tmp_path, network, recipe=recipe, name="custom", dataset="digits")
+    lit = LitAutoencoder(weights=str(tmp_path), learning_rate=0.25)
+    assert equal(lit.model.state_dict(), network.state_dict())
+    assert lit.recipe == recipe.with_changes(learning_rate=0.25)
+    assert lit.hparams["weights"] is None
+    with pytest.raises(CheckpointError, match="another architecture than deep"):
+        LitAutoencoder("deep", weights=str(tmp_path))
+    with pytest.raises(CheckpointError, match="manifest"):
+        LitAutoencoder(weights=str(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_mixed_precision_learns_nearly_the_same_in_float32_weights(objective: str) -> None:
+    losses = []
+    for precision in ("32-true", "bf16-mixed"):
+        lit = LitAutoencoder("shallow", objective=objective)
+        fitter = trainer(max_epochs=2, precision=precision)
+        fitter.fit(lit, datamodule=datamodule())
+        losses.append(float(fitter.callback_metrics["train_loss"]))
+        assert {weight.dtype for weight in lit.model.parameters()} == {torch.float32}
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)
+    assert losses[1] != losses[0]
 
 
 def test_one_cycle_without_an_end_is_refused() -> None:
@@ -220,3 +234,41 @@ def test_the_timer_has_a_value_for_every_epoch() -> None:
     kept = len(load_split("digits")) - round(0.1 * len(load_split("digits")))
     images = [seconds * rate for seconds, rate in zip(timer.seconds, timer.images_per_second)]
     assert images == pytest.approx([kept, kept])
+
+
+@pytest.mark.parametrize("route", ["resident", "dataloader"])
+def test_pictures_of_images_and_codes_are_files_where_no_logger_takes_them(route: str, tmp_path) -> None:
+    pytest.importorskip("matplotlib")
+    pictures = Pictures(str(tmp_path / "new"))
+    fitter = trainer(max_epochs=1, callbacks=[pictures], num_sanity_val_steps=2)
+    lit, data = LitAutoencoder(), datamodule(route)
+    fitter.fit(lit, datamodule=data)
+    fitter.test(lit, datamodule=data, verbose=False)
+    files = sorted((tmp_path / "new").iterdir())
+    names = ["test-codes", "test-reconstructions", "validation-codes", "validation-reconstructions"]
+    assert [path.name for path in files] == [f"{name}-{fitter.global_step}.png" for name in names]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in files)
+
+
+def test_pictures_go_to_a_logger_that_takes_them(tmp_path, monkeypatch) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    logger = Board()
+    trainer(callbacks=[Pictures()], logger=logger).validate(LitAutoencoder(), datamodule=datamodule(), verbose=False)
+    assert logger.experiment.tags == ["validation/reconstructions", "validation/codes"]
+    assert not list(tmp_path.rglob("*.png"))
+
+
+class Board(DummyLogger):
+    """A logger like TensorBoard's, which is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+
+    @property
+    def experiment(self) -> "Board":
+        return self
+
+    def add_figure(self, tag: str, figure: object, step: int) -> None:
+        self.tags.append(tag)

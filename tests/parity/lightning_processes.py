@@ -1,0 +1,47 @@
+"""Run by test_lightning_processes.py: two processes of a Trainer, and what they leave.
+
+Usage: lightning_processes.py OUTPUT ROUTE; writes OUTPUT/weighed.pt and, with gradients averaged over processes
+whatever they hold, OUTPUT/unweighed.pt.
+"""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from lightning_impl.checkpoint_io import AtomicCheckpointIO
+from lightning_impl.datamodule import MNISTDataModule
+from lightning_impl.module import LitAutoencoder
+
+
+def fit(*, devices: int, **data: Any) -> tuple[L.Trainer, LitAutoencoder]:
+    """After two epochs."""
+    lit = LitAutoencoder("shallow", optimizer="sgd", learning_rate=0.5, momentum=0.9, seed=2)
+    fitter = L.Trainer(
+        accelerator="cpu",
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        max_epochs=2,
+        plugins=AtomicCheckpointIO(),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    fitter.fit(lit, datamodule=MNISTDataModule(batch_size=215, seed=2, **data))
+    return fitter, lit
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    folder, route = Path(sys.argv[1]), sys.argv[2]
+    for name in ("weighed", "unweighed"):
+        fitter, lit = fit(devices=2, route=route)
+        metrics = {name: float(value) for name, value in fitter.callback_metrics.items()}
+        if fitter.is_global_zero:
+            torch.save({"weights": lit.model.state_dict(), "metrics": metrics}, folder / f"{name}.pt")
+        fitter.save_checkpoint(folder / f"{name}.ckpt")
+        LitAutoencoder.backward = L.LightningModule.backward  # type: ignore[method-assign]

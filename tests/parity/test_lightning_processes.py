@@ -1,0 +1,62 @@
+"""Two processes that share each batch against one that has it whole: equal up to rounding."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from core_torch.contract.errors import ConfigError
+from core_torch.contract.pixels import load_split
+from core_torch.data.resident import ResidentDataset
+from lightning_impl.checkpoint_io import read_checkpoint
+from lightning_impl.datamodule import LoadedBatches, ResidentBatches
+from tests.parity.lightning_processes import fit
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+ROUNDING = 1e-6  # relative, of float32 weights after two epochs
+
+
+def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    return max(float((one[name] - other[name]).norm() / other[name].norm()) for name in other)
+
+
+def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
+    script = [sys.executable, str(Path(__file__).with_name("lightning_processes.py")), str(tmp_path), "resident"]
+    environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(script, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+    fitter, alone = fit(devices=1)
+    assert len(fitter.datamodule.training) % 215 == 3  # so that the last batch is shared two to one
+    both = torch.load(tmp_path / "weighed.pt", weights_only=True)
+    assert distance(both["weights"], alone.model.state_dict()) < ROUNDING
+    for name, value in fitter.callback_metrics.items():
+        assert both["metrics"][name] == pytest.approx(float(value), rel=ROUNDING)
+    unweighed = torch.load(tmp_path / "unweighed.pt", weights_only=True)
+    assert distance(unweighed["weights"], alone.model.state_dict()) > 100 * ROUNDING
+    states = [process["generator"] for process in read_checkpoint(tmp_path / "weighed.ckpt")["processes"]]
+    assert len(states) == 2
+    assert not torch.equal(*states)
+
+
+@pytest.mark.parametrize("kind", [ResidentBatches, LoadedBatches])
+def test_shares_make_up_the_batch(kind: type[ResidentBatches]) -> None:
+    dataset = ResidentDataset(load_split("digits"))
+    whole = list(ResidentBatches(dataset, 101))
+    shares = [list(kind(dataset, 101, rank=rank, world_size=3)) for rank in range(3)]
+    for number, (inputs, targets) in enumerate(whole):
+        for rank in range(3):
+            assert torch.equal(shares[rank][number][0], inputs[rank::3])
+            assert torch.equal(shares[rank][number][1], targets[rank::3])
+
+
+def test_a_batch_too_small_to_share_is_refused() -> None:
+    dataset = ResidentDataset(load_split("digits"))
+    for batch_size in (1, len(dataset) - 1):
+        with pytest.raises(ConfigError, match="batch_size"):
+            ResidentBatches(dataset, batch_size, world_size=2)
+        ResidentBatches(dataset, batch_size)
