@@ -64,6 +64,11 @@ def test_a_code_block_works_as_written(block: str, folder: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.parametrize(("file", "excerpt"), re.findall(r"in `(\S+\.py)`[^`]*```py\n(.*?)```", README, re.DOTALL))
+def test_an_excerpt_is_in_its_file(file: str, excerpt: str) -> None:
+    assert excerpt in (ROOT / file).read_text()
+
+
 def test_the_commands_are_found() -> None:
     assert len(COMMANDS) >= 5
     assert MINUTES_LONG
