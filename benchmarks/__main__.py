@@ -167,13 +167,17 @@ def run_verification(options: argparse.Namespace) -> int:
 
     check_number("threshold", options.threshold, minimum=0)
     check_results(options)
+    path = Path(options.output) / "results.json"
+    if path.exists() and path.samefile(options.results):
+        raise ConfigError(f"output: found the folder of {options.results} itself, allowed: another")
     stored = Results.from_content(read_results(Path(options.results)))
     repeated = _stored_options(stored.command)
+    if repeated.dataset != stored.dataset:
+        raise ConfigError(f"command: runs on {repeated.dataset}, but {options.results} is of {stored.dataset}")
     for name in ("data_root", "output"):
         setattr(repeated, name, getattr(options, name))
     repeated.json = None
     code = run_suite(repeated)
-    path = Path(options.output) / "results.json"
     rows, _ = compare(Path(options.results), path, threshold=options.threshold)
     _print_rows([row for row in rows if row["clock"] == stored.clock], options.json)
     refuted = rejected(rows, clock=stored.clock, threshold=options.threshold)

@@ -21,6 +21,8 @@ th, td { padding: .25rem .5rem; text-align: right; border-bottom: 1px solid #888
 th:first-child, td:first-child { text-align: left; }
 .answer { border-left: .3rem solid #0072b2; padding: .1rem 1rem; margin: 1rem 0; background: #8881; }
 .answer p { margin: .4rem 0; } .big { font-size: 1.3rem; }
+.wrapped td { white-space: normal; overflow-wrap: anywhere; }
+.wrapped td + td { text-align: left; }
 .lines { width: 100%; max-width: 36rem; }
 .no { color: #e33; font-weight: bold; } .busy { border-color: #e69f00; }
 """
@@ -121,7 +123,9 @@ def write_report(results: Results, path: Path) -> None:
         "<h2>Refused</h2>" if results.refused else "",
         _table(["case", "reason"], [[row["case"], row["reason"]] for row in results.refused]),
         "<h2>Machine</h2>",
-        _table(["", ""], [[name, str(value)] for name, value in environment.items()]),
+        "<div class=wrapped>",
+        _table(["", ""], [[name, _told(value)] for name, value in environment.items()]),
+        "</div>",
         f"<p><code>{html.escape(' '.join(results.command))}</code></p></html>",
     ]
     path.write_text("\n".join(parts), encoding="utf-8")
@@ -131,6 +135,10 @@ def _summary(results: Results) -> str:
     passed = sum(row["passed"] for row in results.agreement)
     machine = f"{results.environment.get('gpu') or results.environment['cpu']}, {CLOCKS[results.clock]}"
     return f"{passed} of {len(results.agreement)} agreement checks passed on {results.dataset}. {machine}."
+
+
+def _told(value: Any) -> str:
+    return ", ".join(f"{name} {each}" for name, each in value.items()) if isinstance(value, dict) else str(value)
 
 
 def _busy(results: Results) -> str:
@@ -196,6 +204,7 @@ def _floor_times(row: dict[str, Any]) -> str:
     return f"{row['times']['median']:.2f} ({row['times']['low']:.2f} to {row['times']['high']:.2f})"
 
 
+FLOOR_COLUMNS = ["floor", "us per image", "Gflop/s"]
 PROFILE_COLUMNS = {  # {heading: (key, factor, format)}
     "first epoch, s": ("first_epoch_seconds", 1, ".2f"),
     "step p50, ms": ("step_seconds_p50", 1e3, ".2f"),
@@ -250,13 +259,13 @@ def _scaling(grouped: Rows) -> str:
 
 
 def _floors(results: Results) -> str:
-    rows = [
-        [row["case"], row["floor"], f"{row['median'] * 1e6:.3f}",
-         f"{row['gigaflops']:.0f}" if row.get("gigaflops") else ""]
-        for row in results.floors
-        if row["unit"].startswith(results.clock)
-    ]
-    return f"<h2>Floors</h2>{_table(['case', 'floor', 'us per image', 'Gflop/s'], rows)}" if rows else ""
+    cases: dict[str, list[list[str]]] = {}
+    for row in results.floors:
+        if row["unit"].startswith(results.clock):
+            rate = f"{row['gigaflops']:.0f}" if row.get("gigaflops") else ""
+            cases.setdefault(row["case"], []).append([row["floor"], f"{row['median'] * 1e6:.3f}", rate])
+    tables = [f"<h3>{html.escape(case)}</h3>{_table(FLOOR_COLUMNS, rows)}" for case, rows in cases.items()]
+    return f"<h2>Floors</h2>{''.join(tables)}" if tables else ""
 
 
 def _agreement(results: Results) -> str:

@@ -1,6 +1,7 @@
 """What a step and an epoch take besides time: operators, kernel launches, memory, energy."""
 
 import ctypes
+import os
 import resource
 import sys
 import time
@@ -62,8 +63,10 @@ def energy_per_image(epoch: Callable[[], int], *, device: str) -> float | None:
     before, started, images = meter(), time.perf_counter(), 0
     while time.perf_counter() - started < WINDOW_SECONDS:
         images += epoch()
-    used = meter() - before - idle * (time.perf_counter() - started)
-    return max(0.0, used) / images
+    used = meter() - before
+    if used < 0 or idle < 0:  # the counter has begun anew
+        return None
+    return max(0.0, used - idle * (time.perf_counter() - started)) / images
 
 
 def processor_meter(path: Path = RAPL) -> Meter | None:
@@ -76,13 +79,16 @@ def processor_meter(path: Path = RAPL) -> Meter | None:
 
 
 def nvidia_meter() -> Meter | None:
-    """The first GPU's counter since its driver was loaded, if NVIDIA's library is there and tells."""
+    """The counter of the first visible GPU since its driver was loaded, if NVIDIA's library is there and tells."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    if not first.isdecimal():
+        return None
     try:
         library = ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:
         return None
     handle, joules = ctypes.c_void_p(), ctypes.c_ulonglong()
-    if library.nvmlInit_v2() or library.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(handle)):
+    if library.nvmlInit_v2() or library.nvmlDeviceGetHandleByIndex_v2(int(first), ctypes.byref(handle)):
         return None
     if library.nvmlDeviceGetTotalEnergyConsumption(handle, ctypes.byref(joules)):
         return None

@@ -165,6 +165,16 @@ def read_results(path: Path) -> dict[str, Any]:
 
 def _unfounded(content: dict[str, Any]) -> Iterator[str]:
     """Ratios without times; times without a passed check of that contender in that case."""
+    for table in ("measurements", "ratios"):
+        for number, row in enumerate(content[table]):
+            if not row["low"] <= row["median"] <= row["high"]:
+                yield f"{table}[{number}] has a median outside its interval"
+    for number, row in enumerate(content["measurements"]):
+        if len(row["samples"]) != row["n"]:
+            yield f"measurements[{number}] has {len(row['samples'])} samples, and says {row['n']}"
+    keys = [(row["case"], row["contender"], row["baseline"], row["clock"]) for row in content["ratios"]]
+    if len(keys) > len(set(keys)):
+        yield "ratios has one of them twice"
     measured = {(row["case"], row["contender"], row["unit"].split(" ")[0]) for row in content["measurements"]}
     for number, row in enumerate(content["ratios"]):
         if (row["case"], row["contender"], row["clock"]) not in measured:

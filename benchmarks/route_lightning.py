@@ -16,10 +16,10 @@ from torch.utils.data import DataLoader
 from benchmarks.per_image import PerImageDataset
 from benchmarks.route_core_torch import exact, gradients_of, layer_outputs, pin_precision, state_of
 from benchmarks.trial import Arrays, Case
-from core_torch.contract.errors import check_choice
+from core_torch.contract.errors import ConfigError, check_choice
 from core_torch.contract.pixels import Split
 from core_torch.contract.recipe import Recipe
-from core_torch.data.resident import ResidentDataset
+from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.models.autoencoder import build_autoencoder, load_reference_weights, to_reference_weights
 from lightning_impl.datamodule import EpochOrder, ResidentBatches, with_targets
 from lightning_impl.module import LitAutoencoder
@@ -85,17 +85,23 @@ class LightningTrial:
 
     def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Arrays]:
         """Of `training_step`, by autograd."""
-        loss = self.lit.training_step(self._batch(inputs, targets), 0)
+        loss = self._loss(self._batch(inputs, targets))
         return loss.item(), gradients_of(loss, self.lit.model)
 
     def step(self, inputs: np.ndarray, targets: np.ndarray) -> float:
         """`training_step`, and the optimizer that the module configures."""
         batch, optimizer = self._batch(inputs, targets), self.lit.configure_optimizers()
-        loss = self.lit.training_step(batch, 0)
+        loss = self._loss(batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         return loss.item()
+
+    def _loss(self, batch: Batch) -> torch.Tensor:
+        loss = self.lit.training_step(batch, 0)
+        if loss is None:
+            raise ConfigError("solver: found one, allowed: none, a layer that is solved for has no step")
+        return loss
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """From the next step on."""

@@ -18,7 +18,7 @@ SLOPES = {
 class ContractiveAutoencoder(keras.Model):
     """A model whose loss is the compiled one plus `contraction` times the mean of ||dh/dx||_F^2 over the batch.
 
-    Rifai et al., ICML 2011, equation 4. Inputs and outputs are those of a `build_autoencoder` model, whose layers
+    Rifai et al., ICML 2011. Inputs and outputs are those of a `build_autoencoder` model, whose layers
     it shares.
     """
 
@@ -38,7 +38,7 @@ class ContractiveAutoencoder(keras.Model):
 def jacobian_norm_squared(encoder: keras.Model, inputs: Any) -> Any:
     """||dh/dx||_F^2 (N,) at inputs (N, pixels), differentiable with respect to the weights.
 
-    One layer: sum_j s'(a_j)^2 ||W_j||^2 (Rifai et al., equation 6). Otherwise the Jacobians are formed, by a backward
+    One layer: sum_j s'(a_j)^2 ||W_j||^2 (Rifai et al.). Otherwise the Jacobians are formed, by a backward
     pass from every code unit: memory is N * code width * the largest layer.
     """
     *stages, (code, _, slope) = _stages(encoder, inputs)

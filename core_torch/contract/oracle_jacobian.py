@@ -23,7 +23,7 @@ def contractive_penalty(
 ) -> float:
     """`weight` times ||J||_F^2 averaged over the images of `record`; adds its gradient to `gradients`.
 
-    Rifai et al., ICML 2011, equation 4, for any encoder.
+    Rifai et al., ICML 2011, for any encoder.
     """
     encoder = oracle.layers[: len(oracle.architecture.encoder_layers())]
     count, code_width = record[encoder[-1][0]].shape

@@ -1,6 +1,6 @@
 """ContractiveLoss: reconstruction error plus the squared norm of the encoder's Jacobian.
 
-Rifai, Vincent, Muller, Glorot, Bengio, Contractive Auto-Encoders, ICML 2011, equation 4:
+Rifai, Vincent, Muller, Glorot, Bengio, Contractive Auto-Encoders, ICML 2011:
 J_CAE = sum_x L(x, g(f(x))) + lambda ||J_f(x)||_F^2. Here both terms are averages over the batch and L is
 the squared error per pixel, so `weight` is lambda / 784 of a loss summed over pixels.
 """

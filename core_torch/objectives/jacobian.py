@@ -44,7 +44,7 @@ def is_affordable(architecture: Architecture) -> bool:
 def dense_norm_squared(model: Autoencoder, x: torch.Tensor) -> torch.Tensor:
     """J = D_L W_L ... D_1 W_1 with D_l = diag(s'(a_l)), multiplied up from the code, its narrow side.
 
-    For one layer the product is never formed: ||J||_F^2 = sum_j s'(a_j)^2 ||W_j||^2, Rifai et al. equation 6.
+    For one layer the product is never formed: ||J||_F^2 = sum_j s'(a_j)^2 ||W_j||^2, Rifai et al. for the sigmoid.
     """
     linears = [layer for layer in model.encoder if isinstance(layer, nn.Linear)]
     slopes, h = [], x.flatten(1)

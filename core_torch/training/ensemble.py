@@ -35,10 +35,11 @@ def train_together(
         A history for each, without times.
 
     Raises:
-        ConfigError: architectures differ, recipes differ in more than `OWN`, the objective is contractive, or they
-            would stop early.
+        ConfigError: architectures differ, recipes differ in more than `OWN`, the objective is contractive, they
+            would stop early, a model is there twice, or a weight is frozen or not float32.
         DivergenceError: the loss of one is not finite.
     """
+    models = list(models)
     check_alike(models, recipes)
     shared = recipes[0]
     kept, held = zip(*(hold_out(len(dataset), fraction=shared.validation_fraction, seed=each.seed) for each in recipes))
@@ -52,6 +53,7 @@ def train_together(
         losses = ensemble.epoch(torch.from_numpy(np.stack(orders)).to(dataset.device), shared.batch_size)
         for model, history, judge, loss in zip(models, histories, judges, losses.tolist()):
             history.record(epoch, loss=loss, validation_mse=error_on(judge, model))
+    ensemble.release(models)
     return histories
 
 
@@ -59,6 +61,11 @@ def check_alike(models: Sequence[Autoencoder], recipes: Sequence[Recipe]) -> Non
     """Raise `ConfigError` unless these can be trained together."""
     if not models or len(models) != len(recipes):
         raise ConfigError(f"recipes: found {len(recipes)} for {len(models)} models, allowed: one each")
+    if len({*map(id, models)}) < len(models):
+        raise ConfigError("models: found one twice, allowed: once")
+    weights = [weight for model in models for weight in model.parameters()]
+    if not all(weight.requires_grad and weight.dtype == torch.float32 for weight in weights):
+        raise ConfigError("models: found a weight that is frozen or not float32, allowed: all trained in float32")
     own = {name: getattr(Recipe, name) for name in OWN}
     if any(model.architecture != models[0].architecture for model in models):
         raise ConfigError("models: found different architectures, allowed: one")
@@ -71,7 +78,7 @@ def check_alike(models: Sequence[Autoencoder], recipes: Sequence[Recipe]) -> Non
 
 
 class Ensemble:
-    """The models' parameters, from now on views of stacked ones, with one optimizer for all."""
+    """The models' parameters, until `release` views of stacked ones, with one optimizer for all."""
 
     def __init__(
         self, models: Sequence[Autoencoder], dataset: ResidentDataset, recipes: Sequence[Recipe], *, steps: int
@@ -90,6 +97,12 @@ class Ensemble:
         self.scheduler = build_scheduler(self.optimizer, recipes[0], steps=steps)
         self.corruptions = [build_corruption(recipe, dataset.device) for recipe in recipes]
         self.differentiate = vmap(grad_and_value(self._loss))
+
+    def release(self, models: Sequence[Autoencoder]) -> None:
+        """Give every model memory of its own again."""
+        for model in models:
+            for parameter in model.parameters():
+                parameter.data, parameter.grad = parameter.data.clone(), None
 
     def epoch(self, orders: torch.Tensor, batch_size: int) -> torch.Tensor:
         """Train each model on the images of its row of `orders` (models, images); mean losses (models,)."""

@@ -4,27 +4,40 @@ Opt-in, for small models on a fast GPU, where the host takes longer to launch a 
 is recorded is the readable loop's step: gather, corrupt, forward, backward, update. On a CPU it runs unrecorded.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
+from core_torch.contract.errors import ConfigError, DivergenceError, check_integer
 from core_torch.data.resident import ResidentDataset
 from core_torch.training.loop import Corrupt, Criterion
 
 WARM_UP_STEPS = 3  # before a capture, on a side stream: libraries choose their kernels and allocate
-FUSED_SETTINGS = ("lr", "momentum", "nesterov", "betas", "eps", "weight_decay")
+FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 
 
 def fused_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """The same optimizer anew, its update one kernel, its learning rate a tensor: a recorded number never changes."""
-    settings = {name: value for name, value in optimizer.defaults.items() if name in FUSED_SETTINGS}
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    settings["lr"] = torch.tensor(float(settings["lr"]), device=parameters[0].device)
-    if "capturable" in optimizer.defaults:  # of Adam, which else counts its steps on the host
-        settings["capturable"] = parameters[0].is_cuda
-    return type(optimizer)(parameters, **settings, fused=True)  # type: ignore[call-arg]
+    """The same optimizer anew, its update one kernel, its learning rates tensors: a recorded number never changes.
+
+    Raises:
+        ConfigError: it has taken steps already, or is none of SGD, Adam and AdamW.
+    """
+    kind = type(optimizer)
+    if kind not in FUSED:
+        raise ConfigError(f"optimizer: found {kind.__name__}, allowed: {', '.join(each.__name__ for each in FUSED)}")
+    if optimizer.state:
+        raise ConfigError("optimizer: found one that has taken steps, allowed: a fresh one")
+    groups = []
+    for group in optimizer.param_groups:
+        device = group["params"][0].device
+        changes = {"lr": torch.tensor(float(group["lr"]), device=device), "fused": True}
+        if "capturable" in group:  # of Adam, which else counts its steps on the host
+            changes["capturable"] = device.type == "cuda"
+        groups.append(group | changes)
+    return kind(groups, fused=True)
 
 
 class GraphedSteps:
@@ -32,7 +45,7 @@ class GraphedSteps:
 
     Args:
         model: on the dataset's device; so is all the criterion holds.
-        optimizer: of `fused_optimizer`; a scheduler may fill its learning rate between batches.
+        optimizer: of `fused_optimizer`; a scheduler may fill its learning rate between calls of `step`.
         generators: that `corrupt` or the criterion draw from.
     """
 
@@ -53,11 +66,21 @@ class GraphedSteps:
         self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
 
     def run(self, order: torch.Tensor, *, batch_size: int) -> float:
-        """Train on the images of `order` (N,), batch by batch; the criterion averaged over them."""
+        """Train on the images of `order` (N,) int64, batch by batch; the criterion averaged over them.
+
+        Raises:
+            ConfigError: there is no image, or batch_size is below 1.
+            DivergenceError: the loss is not finite.
+        """
+        check_integer("batch_size", batch_size, minimum=1)
+        check_integer("images", len(order), minimum=1)
         self.total.zero_()
         for index in order.to(self.dataset.device).split(batch_size):
             self.step(index)
-        return float(self.total) / len(order)
+        mean = float(self.total) / len(order)
+        if not math.isfinite(mean):
+            raise DivergenceError(f"the training loss is {mean}; lower the learning_rate")
+        return mean
 
     def step(self, index: torch.Tensor) -> None:
         """One step on the images of `index` (B,) int64; its loss is added to `total`."""
@@ -97,14 +120,16 @@ class GraphedSteps:
         """Afterwards weights, optimizer, generators and total are, in place, as they were before."""
         before = [(tensor, tensor.detach().clone()) for tensor in self._tensors()]
         states = [generator.get_state() for generator in self.generators]
-        yield
-        with torch.no_grad():
-            for tensor in self._tensors():  # what the optimizer has created since begins at zero
-                old = next((old for found, old in before if found is tensor), None)
-                tensor.zero_() if old is None else tensor.copy_(old)
-        for generator, state in zip(self.generators, states):
-            generator.set_state(state)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for tensor in self._tensors():  # what the optimizer has created since begins at zero
+                    old = next((old for found, old in before if found is tensor), None)
+                    tensor.zero_() if old is None else tensor.copy_(old)
+            for generator, state in zip(self.generators, states):
+                generator.set_state(state)
 
     def _tensors(self) -> list[torch.Tensor]:
         state = [value for each in self.optimizer.state.values() for value in each.values()]
-        return [*self.model.parameters(), *filter(torch.is_tensor, state), self.total]
+        return [*self.model.parameters(), *self.model.buffers(), *filter(torch.is_tensor, state), self.total]

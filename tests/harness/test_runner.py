@@ -368,7 +368,10 @@ def test_a_run_is_verified_by_running_its_command_again(monkeypatch, digits, sma
     code, printed = run_command(monkeypatch, digits, "verify", stored, "--output", tmp_path / "b")
     assert (code, printed.splitlines()[-1]) == (0, "confirmed")
     assert read_results(tmp_path / "b" / "results.json")["environment"]["seed"] == 7
-    claimed = json.loads(stored.read_text())
+    before = stored.read_bytes()
+    code, _ = run_command(monkeypatch, digits, "verify", stored, "--output", tmp_path / "a")
+    assert (code, stored.read_bytes()) == (2, before)  # or it would be compared with itself
+    claimed = json.loads(before)
     for row in claimed["ratios"]:
         row |= {"low": 2.0, "median": 2.0, "high": 2.0}
     stored.write_text(json.dumps(claimed))
@@ -376,7 +379,15 @@ def test_a_run_is_verified_by_running_its_command_again(monkeypatch, digits, sma
     assert (code, printed.splitlines()[-1]) == (1, "REJECTED")
 
 
-@pytest.mark.parametrize("stored", ["python -m benchmarks --help", "python -m benchmarks doctor", "rm -r / x"])
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "python -m benchmarks --help",
+        "python -m benchmarks doctor",
+        "python -m benchmarks run --dataset mnist",  # the file is of digits
+        "rm -r / x",
+    ],
+)
 def test_a_file_whose_command_is_no_run_cannot_be_verified(monkeypatch, digits, results, tmp_path, stored):
     results.command = stored.split()
     results.write(tmp_path / "results.json")

@@ -105,7 +105,25 @@ def test_what_cannot_be_trained_together_is_refused(digits, case):
         train_together(models, digits, recipes=recipes)
 
 
+def test_weights_that_would_not_be_trained_alike_are_refused(digits):
+    model, frozen, double = fresh("shallow", variants(RECIPE))
+    frozen.encoder.requires_grad_(False)
+    for models in ([model, model], [model, frozen], [model, double.double()]):
+        with pytest.raises(ConfigError, match="models: found"):
+            train_together(models, digits, recipes=[RECIPE] * 2)
+
+
 def test_one_that_diverges_is_named(digits):
     recipes = [RECIPE, replace(RECIPE, optimizer="adam", learning_rate=1e30)]
     with pytest.raises(DivergenceError):
         train_together(fresh("shallow", recipes), digits, recipes=recipes)
+
+
+def test_every_model_has_memory_of_its_own_again(digits):
+    recipes = variants(RECIPE)
+    models = fresh("shallow", recipes)
+    train_together(models, digits, recipes=recipes)
+    for model in models:
+        for weight in model.parameters():
+            assert weight.untyped_storage().nbytes() == weight.nbytes
+            assert weight.grad is None

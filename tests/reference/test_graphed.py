@@ -5,6 +5,7 @@ import torch
 
 from core_torch.contract.architecture import architecture_named
 from core_torch.contract.batch_order import epoch_order
+from core_torch.contract.errors import ConfigError, DivergenceError
 from core_torch.contract.pixels import load_split
 from core_torch.contract.recipe import Recipe
 from core_torch.data.corruption import Corruption
@@ -99,7 +100,42 @@ def test_the_fused_optimizer_takes_the_step_of_the_plain_one(digits, name):
             train_epoch(model, batches, criterion=torch.nn.MSELoss(), optimizer=optimizer)
     for one, two in zip(*(model.parameters() for model in models)):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
-    assert fused_optimizer(plain).defaults["fused"]
+
+
+def test_the_fused_optimizer_keeps_what_it_was_told():
+    weights = [torch.nn.Parameter(torch.ones(2)) for _ in range(2)]
+    groups = [{"params": weights[:1], "lr": 0.5}, {"params": weights[1:], "lr": 0.1}]
+    plain = torch.optim.SGD(groups, momentum=0.9, dampening=0.5, maximize=True)
+    plain.param_groups[0]["lr"] = 0.25  # as a scheduler would
+    fused = fused_optimizer(plain)
+    assert [float(group["lr"]) for group in fused.param_groups] == [0.25, pytest.approx(0.1)]
+    for name in ("momentum", "dampening", "maximize"):
+        assert [group[name] for group in fused.param_groups] == [group[name] for group in plain.param_groups]
+    assert all(group["fused"] for group in fused.param_groups)
+
+
+def test_what_cannot_be_carried_over_is_refused(digits):
+    weight = torch.nn.Parameter(torch.ones(2))
+    with pytest.raises(ConfigError, match="RMSprop"):
+        fused_optimizer(torch.optim.RMSprop([weight]))
+    used = torch.optim.Adam([weight])
+    weight.grad = torch.ones(2)
+    used.step()
+    with pytest.raises(ConfigError, match="taken steps"):
+        fused_optimizer(used)
+
+
+def test_an_epoch_without_images_or_with_infinite_loss_is_refused(digits):
+    model = build_autoencoder(architecture_named("shallow"), seed=0).to(digits.device)
+    optimizer = fused_optimizer(build_optimizer(model, RECIPES["sgd"]))
+    infinite = lambda output, target: (output - target).square().sum() * torch.inf  # noqa: E731
+    steps = GraphedSteps(model, digits, criterion=infinite, optimizer=optimizer)
+    with pytest.raises(ConfigError, match="images"):
+        steps.run(torch.arange(0), batch_size=2)
+    with pytest.raises(ConfigError, match="batch_size"):
+        steps.run(torch.arange(4), batch_size=0)
+    with pytest.raises(DivergenceError):
+        steps.run(torch.arange(4), batch_size=2)
 
 
 def test_a_warm_up_leaves_no_trace(digits):
