@@ -21,8 +21,7 @@ th, td { padding: .25rem .5rem; text-align: right; border-bottom: 1px solid #888
 th:first-child, td:first-child { text-align: left; }
 .answer { border-left: .3rem solid #0072b2; padding: .1rem 1rem; margin: 1rem 0; background: #8881; }
 .answer p { margin: .4rem 0; } .big { font-size: 1.3rem; }
-.wrapped td { white-space: normal; overflow-wrap: anywhere; }
-.wrapped td + td { text-align: left; }
+.wrapped td + td { white-space: normal; overflow-wrap: anywhere; text-align: left; }
 .lines { width: 100%; max-width: 36rem; }
 .no { color: #e33; font-weight: bold; } .busy { border-color: #e69f00; }
 """
