@@ -2,16 +2,17 @@
 
 import os
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
 import keras
 
-from core_torch.contract.architecture import Architecture, architecture_from, describe, parameter_shapes
-from core_torch.contract.errors import CheckpointError, ConfigError
+from core_torch.contract.architecture import Architecture
+from core_torch.contract.errors import CheckpointError
+from core_torch.contract.model_folder import load_model_folder, save_model_folder
 from core_torch.contract.recipe import Recipe
-from core_torch.contract.weights_file import check_names_and_shapes, load_weights, save_weights
 from keras_impl.model import build_autoencoder
 from keras_impl.weight_layout import load_reference_weights, to_reference_weights
 
@@ -21,46 +22,21 @@ KERAS_NAME = "model.keras"
 def save_checkpoint(
     folder: Path, model: keras.Model, architecture: Architecture, *, recipe: Recipe, name: str, dataset: str
 ) -> None:
-    """Write the model into an existing folder, for Keras, unless it is tied, and for every port; the manifest last.
-
-    Args:
-        name: of the model, as `--model` spells it.
-        dataset: what it was trained on.
-
-    Raises:
-        CheckpointError: a weight is not finite, or the folder cannot be written to.
-    """
-    about = {
-        "model": name,
-        "dataset": dataset,
-        "architecture": describe(architecture),
-        "recipe": recipe.to_dict(),
-    }
+    """As `save_model_folder`, and for Keras a `.keras` file, unless the model is tied."""
     weights = to_reference_weights(model, architecture)
     if getattr(architecture, "tied", False):
         (folder / KERAS_NAME).unlink(missing_ok=True)  # of an earlier model
     else:
         save_model(model, folder / KERAS_NAME)
-    save_weights(folder, weights, about=about)
+    save_model_folder(folder, weights, architecture=architecture, recipe=recipe, name=name, dataset=dataset)
 
 
-def load_checkpoint(folder: Path) -> tuple[keras.Model, Recipe, dict[str, object]]:
-    """(model, recipe, manifest) of a folder that any port's `train --output` wrote, verified before it is used.
-
-    Raises:
-        CheckpointError: a file is missing or damaged, or the parts do not belong together.
-    """
-    weights, manifest = load_weights(folder)
-    try:
-        architecture = architecture_from(manifest.get("architecture"))
-        recipe = Recipe().with_changes(**manifest["recipe"])  # type: ignore[arg-type]
-    except (ConfigError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder}: the manifest is not one of this repository ({error})") from error
-    # Before the model is built: how large it is, only the manifest says.
-    check_names_and_shapes(weights, parameter_shapes(architecture), where=str(folder))
-    model = build_autoencoder(architecture)
-    load_reference_weights(model, architecture, weights)
-    return model, recipe, manifest
+def load_checkpoint(folder: Path) -> tuple[keras.Model, Recipe, Mapping[str, object]]:
+    """(model, recipe, manifest) of a folder that any port wrote; see `load_model_folder`."""
+    found = load_model_folder(folder)
+    model = build_autoencoder(found.architecture)
+    load_reference_weights(model, found.architecture, found.weights)
+    return model, found.recipe, found.manifest
 
 
 def save_model(model: keras.Model, path: Path) -> None:

@@ -1,0 +1,65 @@
+"""A trained model on disk, as every port writes and reads it: weights, architecture and recipe."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from core_torch.contract.architecture import Architecture, architecture_from, describe, parameter_shapes
+from core_torch.contract.errors import CheckpointError, ConfigError
+from core_torch.contract.recipe import Recipe
+from core_torch.contract.weights_file import check_names_and_shapes, load_weights, save_weights
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """What such a folder holds.
+
+    Attributes:
+        weights: {name: array} in the reference's names and layout.
+        manifest: everything else, the model's name and its dataset among it.
+    """
+
+    architecture: Architecture
+    recipe: Recipe
+    weights: Mapping[str, np.ndarray]
+    manifest: Mapping[str, object]
+
+
+def save_model_folder(
+    folder: Path,
+    weights: Mapping[str, np.ndarray],
+    *,
+    architecture: Architecture,
+    recipe: Recipe,
+    name: str,
+    dataset: str,
+) -> None:
+    """Write into an existing folder; the manifest comes last.
+
+    Args:
+        name: of the model, as `--model` spells it.
+        dataset: what it was trained on.
+
+    Raises:
+        CheckpointError: a weight is not finite, or the folder cannot be written to.
+    """
+    about = {"model": name, "dataset": dataset, "architecture": describe(architecture), "recipe": recipe.to_dict()}
+    save_weights(folder, weights, about=about)
+
+
+def load_model_folder(folder: Path) -> ModelFolder:
+    """Verified before a tensor is used, and before a model is built: how large it is, only the manifest says.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or the parts do not belong together.
+    """
+    weights, manifest = load_weights(folder)
+    try:
+        architecture = architecture_from(manifest.get("architecture"))
+        recipe = Recipe().with_changes(**manifest["recipe"])  # type: ignore[arg-type]
+    except (ConfigError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder}: the manifest is not one of this repository ({error})") from error
+    check_names_and_shapes(weights, parameter_shapes(architecture), where=str(folder))
+    return ModelFolder(architecture, recipe, weights, manifest)
