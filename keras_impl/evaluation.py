@@ -12,7 +12,7 @@ JACOBIAN_IMAGES = 100  # images over which the exact Jacobian is averaged
 JACOBIAN_BATCH = 10  # images; an exact convolutional Jacobian is large
 
 
-def measure(model: keras.Model, train: Split, test: Split) -> dict[str, float]:
+def measure(model: keras.Model, train: Split, test: Split) -> dict[str, float | None]:
     """{name: value}: test error per pixel (MSE) and per image (SSE), that of constants, the encoder's contraction."""
     total, images, mean_image = squared_error(model, test), unit_pixels(test), unit_pixels(train).mean(0, "float64")
     jacobian = mean_jacobian_norm_squared(model, images)
@@ -24,7 +24,7 @@ def measure(model: keras.Model, train: Split, test: Split) -> dict[str, float]:
         "test_mse_of_zeros": float(np.mean(images**2, dtype="float64")),
         "test_mse_of_mean": float(np.mean((images - mean_image) ** 2)),
         "jacobian_norm_squared": jacobian,
-        "jacobian_scale_free": jacobian / variance if variance else 0.0,  # per unit of the code's variance
+        "jacobian_scale_free": jacobian / variance if variance else None,  # per unit of the code's variance
     }
 
 
