@@ -10,7 +10,7 @@ NAMED := $(filter-out %/__init__ %/__main__,$(basename $(wildcard core_torch/*.p
     $(patsubst %/__init__.py,%,$(wildcard core_torch/*/__init__.py)))
 DOCUMENTED := core_torch lightning_impl keras_impl benchmarks $(subst /,.,$(NAMED)) '!benchmarks.loaders_tensorflow'
 
-.PHONY: setup docs bench bench-full test test-slow lint types check clean
+.PHONY: setup docs bench bench-full test test-slow stress lint types check clean
 
 setup: $(READY)
 
@@ -30,6 +30,9 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+stress: $(READY)  ## damage, faults, kills and attacks by the thousand, in one table; about an hour
+	$(BIN)/python -m pytest -m stress tests/reliability $(ARGS)
 
 docs: $(READY)  ## the API reference and the guides, as pages under $(OUTPUT)/docs
 	KERAS_BACKEND=torch $(BIN)/python -m pdoc -o $(OUTPUT)/docs $(DOCUMENTED)

@@ -30,6 +30,9 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train a model and report its test error")
     add_training(train)
+    every_help = "keep the unfinished run in the output folder, saved every N steps and when it is interrupted"
+    train.add_argument("--checkpoint-every", type=int, metavar="N", help=every_help)
+    train.add_argument("--resume", action="store_true", help="go on from there, if there is anything")
     figures_help = "leave out the figures and the page of the run"
     train.add_argument("--no-figures", dest="figures", action="store_false", help=figures_help)
 
@@ -41,7 +44,6 @@ def build_parser() -> Parser:
 
     evaluate = add_looking(commands, "evaluate", help="report the test error of a trained model")
     evaluate.add_argument("--probe", action="store_true", help="also classify by its codes, pixels, and PCA as wide")
-    evaluate.add_argument("--json", metavar="FILE", help="also write the printed values there")
 
     figures = add_looking(commands, "figures", help="draw a trained model's reconstructions, codes, filters, ...")
     figures.add_argument("--output", metavar="DIR", help="write the pictures there (default CHECKPOINT/figures)")
@@ -56,6 +58,8 @@ def build_parser() -> Parser:
     data.add_argument("action", metavar="prepare|verify", help="fetch what is absent or damaged; or only look")
     data.add_argument("--dataset", default="mnist", help=f"one of {', '.join(PUBLISHED)} (default mnist)")
     data.add_argument("--data-root", metavar="DIR", help="folder that holds MNIST/raw (default $MNIST_ROOT or ./data)")
+    for printing in (evaluate, figures, encode, data):
+        printing.add_argument("--json", metavar="FILE", help="also write the printed values there")
     return parser
 
 
@@ -77,11 +81,15 @@ def add_looking(commands, name: str, *, help: str) -> Parser:  # type: ignore[no
     return parser
 
 
-def main() -> None:
-    """Parse, dispatch, exit."""
+def dispatch() -> int | None:
+    """Parse, and do what the command says."""
     options = build_parser().parse_args()
-    home = import_module(f"core_torch.{HOMES[options.command]}")
-    run(lambda: getattr(home, options.command)(options), program=PROGRAM)
+    return getattr(import_module(f"core_torch.{HOMES[options.command]}"), options.command)(options)
+
+
+def main() -> None:
+    """Dispatch and exit."""
+    run(dispatch, program=PROGRAM)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,18 @@
 
 import argparse
 import io
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core_torch.contract.command_line import check_file, check_folder, check_results, report
-from core_torch.contract.errors import ConfigError, check_choice
+from core_torch.contract.command_line import check_device, check_file, check_results, report, write_json
+from core_torch.contract.errors import CheckpointError, ConfigError, check_choice
 from core_torch.contract.pixels import DATASETS, Split, load_split
 from core_torch.contract.recipe import Recipe
-from core_torch.contract.weights_file import write_atomically
+from core_torch.contract.weights_file import MANIFEST_NAME, write_atomically
+from core_torch.evaluation.run_page import CAPTIONS
 from core_torch.run_folder import FIGURES_NAME, draw, missing_library, read_metrics
 
 if TYPE_CHECKING:
@@ -38,16 +40,20 @@ def load_part(options: argparse.Namespace, about: dict[str, object], *, train: b
     return load_split(str(about["dataset"]), train=train, root=options.data_root)
 
 
-def check_dataset(options: argparse.Namespace) -> None:
-    """`ConfigError` for a dataset that does not exist."""
+def check(options: argparse.Namespace, *checkpoints: str) -> None:
+    """Judge what these commands share before a framework is imported; `CheckpointError` where no checkpoint is."""
     if options.dataset is not None:
         check_choice("dataset", options.dataset, DATASETS)
+    check_device(options.device)
+    for path in checkpoints:
+        if not path or not (Path(path) / MANIFEST_NAME).exists():
+            raise CheckpointError(f"checkpoint: {path or 'an empty path'} holds no {MANIFEST_NAME}, see train --output")
 
 
 def evaluate(options: argparse.Namespace) -> None:
     """Score a checkpoint on a test split, by default of what it was trained on."""
-    check_dataset(options)
     check_results(options)
+    check(options, options.checkpoint)
 
     from core_torch.evaluation.report import measure, probed
 
@@ -61,42 +67,54 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def figures(options: argparse.Namespace) -> None:
     """Draw a checkpoint's pictures, and print where they are."""
-    check_dataset(options)
     check_choice("map", options.map, MAPS)
-    folder = options.output if options.output is not None else str(Path(options.checkpoint) / FIGURES_NAME)
-    if options.output is not None:
-        check_folder("output", options.output)
+    against = [] if options.against is None else [options.against]
+    check(options, options.checkpoint, *against)
+    if options.output is None:
+        options.output = str(Path(options.checkpoint) / FIGURES_NAME)
+    check_results(options, files=tuple(CAPTIONS))
     if (missing := missing_library()) is not None:
         raise ConfigError(f"figures: {missing} is not installed; pip install matplotlib")
 
     from core_torch.checkpoint import load_checkpoint
 
     model, recipe, about = load(options)
-    against = None
-    if options.against is not None:
-        other, other_recipe, manifest = load_checkpoint(Path(options.against))
-        against = f"{manifest.get('model')}, {other_recipe.objective}: {options.against}", other.to(
-            next(model.parameters()).device
-        )
+    own, *others = told_apart([options.checkpoint, *against])
+    contender = None
+    for path, name in zip(against, others):
+        other, other_recipe, manifest = load_checkpoint(Path(path))
+        label = f"{manifest.get('model')}, {other_recipe.objective}: {name}"
+        contender = label, other.to(next(model.parameters()).device)
     metrics, curves = read_metrics(Path(options.checkpoint))
-    name = f"{about['model']}, {about['objective']}: {options.checkpoint}"
-    test = load_part(options, about, train=False)
     written = draw(
-        Path(folder), model, test, recipe=recipe, metrics=metrics, curves=curves,
-        method=options.map, name=name, against=against,
+        Path(options.output), model, load_part(options, about, train=False), recipe=recipe, metrics=metrics,
+        curves=curves, method=options.map, name=f"{about['model']}, {about['objective']}: {own}", against=contender,
     )  # fmt: skip
     print(*written, sep="\n")
+    if options.json is not None:
+        write_json(Path(options.json), list(map(str, written)))
+
+
+def told_apart(paths: list[str]) -> list[str]:
+    """Each path without the folders that all of them share."""
+    absolute = [os.path.abspath(path) for path in paths]
+    shared = os.path.commonpath([os.path.dirname(path) for path in absolute])
+    return [os.path.relpath(path, shared) for path in absolute]
 
 
 def encode(options: argparse.Namespace) -> None:
     """Write the codes and labels of a dataset's images."""
-    check_dataset(options)
     path = Path(options.output)
     if path.suffix not in CODE_FILES:
         raise ConfigError(f"output: found {options.output!r}, allowed: a name that ends in {' or '.join(CODE_FILES)}")
     check_file("output", options.output)
     if options.train and path.suffix == ".npy":
         raise ConfigError("train: found with a .npy file, which holds one array; allowed: with .npz")
+    if options.json is not None and Path(options.json).resolve() == path.resolve():
+        raise ConfigError(f"json: found {options.json}, which --output takes, allowed: another file")
+    if options.json is not None:
+        check_file("json", options.json)
+    check(options, options.checkpoint)
 
     from core_torch.evaluation.probe import encode as codes_of
 
@@ -113,3 +131,6 @@ def encode(options: argparse.Namespace) -> None:
     write_atomically(path, content.getvalue())
     for name, array in arrays.items():
         print(f"{name:14} {array.dtype} {array.shape}")
+    if options.json is not None:
+        shapes = {name: {"dtype": str(array.dtype), "shape": array.shape} for name, array in arrays.items()}
+        write_json(Path(options.json), shapes)

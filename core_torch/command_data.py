@@ -1,7 +1,9 @@
 """`python -m core_torch data prepare|verify`: the files of a published dataset. Needs no framework."""
 
 import argparse
+from pathlib import Path
 
+from core_torch.contract.command_line import check_file, write_json
 from core_torch.contract.errors import check_choice
 from core_torch.contract.sources import PUBLISHED, faults, raw_folder, repair
 
@@ -11,12 +13,17 @@ def data(options: argparse.Namespace) -> int:
     check_choice("action", options.action, ("prepare", "verify"))
     check_choice("dataset", options.dataset, PUBLISHED)
     source = PUBLISHED[options.dataset]
+    if options.json is not None:
+        check_file("json", options.json)
     folder = raw_folder(source, options.data_root)
+    states: dict[str, str] = {}
     if options.action == "prepare":
-        for name, was in repair(source, folder, dataset=options.dataset).items():
-            print(f"{name:36} {f'fetched ({was})' if was else 'intact'}")
+        repaired = repair(source, folder, dataset=options.dataset)
+        states = {name: f"fetched ({was})" for name, was in repaired.items() if was}
     found = faults(source, folder)
-    if options.action == "verify":
-        for name, reason in found.items():
-            print(f"{name:36} {reason or 'intact'}")
+    states = {name: reason or states.get(name, "intact") for name, reason in found.items()}
+    for name, state in states.items():
+        print(f"{name:36} {state}")
+    if options.json is not None:
+        write_json(Path(options.json), states)
     return int(any(found.values()))

@@ -6,8 +6,10 @@ from itertools import product
 from pathlib import Path
 
 from core_torch.command_train import fit, judged, load_splits
-from core_torch.contract.command_line import check_results, prepare_output, write_json
-from core_torch.contract.errors import DivergenceError
+from core_torch.contract.architecture import Architecture
+from core_torch.contract.command_line import check_device, check_results, prepare_output, write_json
+from core_torch.contract.errors import ConfigError, DivergenceError
+from core_torch.contract.recipe import Recipe
 from core_torch.contract.weights_file import write_atomically
 from core_torch.run_folder import csv_of
 
@@ -24,11 +26,16 @@ Row = dict[str, object]
 
 def sweep(options: argparse.Namespace) -> None:
     """Judge every combination, then run them; a run that diverges is a row without results."""
-    check_results(options)
+    check_device(options.device)
+    check_results(options, files=(TABLE_NAME,))
     values = {name: getattr(options, name) for name in GRID if getattr(options, name) is not None}
+    for name, listed in values.items():
+        if len(set(listed)) < len(listed):
+            raise ConfigError(f"{name}: found {' '.join(map(str, listed))}, allowed: each value once")
     combinations = [dict(zip(values, combination)) for combination in product(*values.values())]
     runs = [argparse.Namespace(**vars(options) | combination) for combination in combinations]
-    chosen = [judged(run) for run in runs]
+    varied = [name for name, listed in values.items() if len(listed) > 1]
+    chosen = [judge(run, varied) for run in runs]
     splits = load_splits(runs[0])
     output = prepare_output(options.output) if options.output is not None else None
     rows: list[Row] = []
@@ -47,6 +54,15 @@ def sweep(options: argparse.Namespace) -> None:
             write_atomically(output / TABLE_NAME, csv_of(columns, first="run").encode())
     if options.json is not None:
         write_json(Path(options.json), rows)
+
+
+def judge(run: argparse.Namespace, varied: list[str]) -> tuple[Architecture, Recipe]:
+    """As `judged`; the error says which of the varied values were together."""
+    combination = ", ".join(f"{name} {getattr(run, name)}" for name in varied)
+    try:
+        return judged(run)
+    except ConfigError as error:
+        raise ConfigError(f"{error}{combination and f'; in the combination {combination}'}") from error
 
 
 def print_row(row: Row, *, heading: bool) -> None:

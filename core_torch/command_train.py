@@ -3,24 +3,37 @@
 import argparse
 import sys
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core_torch.contract.architecture import ARCHITECTURES, Architecture
-from core_torch.contract.command_line import check_results, prepare_output, report
-from core_torch.contract.errors import ConfigError, check_boolean, check_choice
+from core_torch.contract.command_line import check_device, check_results, prepare_output, report
+from core_torch.contract.errors import ConfigError, check_boolean, check_choice, check_integer
 from core_torch.contract.pixels import Split, load_split
 from core_torch.contract.recipe import SOLVERS, Recipe
-from core_torch.contract.train_options import chosen
-from core_torch.run_folder import Run, write_run
+from core_torch.contract.train_options import chosen, is_randomized
+from core_torch.contract.weights_file import MANIFEST_NAME
+from core_torch.run_folder import RUN_FILES, Run, write_run
+
+if TYPE_CHECKING:
+    from core_torch.training.checkpoints import Checkpoints
+
+CHECKPOINTS_NAME = "unfinished"  # in the output folder; gone once the results are there
 
 
 def train(options: argparse.Namespace) -> None:
     """Train, report, and write what was asked for."""
     architecture, recipe = judged(options)
-    check_results(options)
+    check_device(options.device)
+    check_results(options, files=RUN_FILES)
+    check_checkpoints(options)
     splits = load_splits(options)
-    run = fit(options, architecture, recipe, splits)
+    checkpoints = build_checkpoints(options)
+    run = fit(options, architecture, recipe, splits, checkpoints=checkpoints)
     if options.output is not None:
         write_run(prepare_output(options.output), run, options=options, recipe=recipe, test=splits[1])
+    if checkpoints is not None:
+        checkpoints.remove()
     report(run.metrics, json_file=options.json)
 
 
@@ -38,9 +51,30 @@ def judged(options: argparse.Namespace) -> tuple[Architecture, Recipe]:
     return architecture, recipe
 
 
-def is_randomized(options: argparse.Namespace) -> bool:
-    """Whether the model is trained layer by layer from random weights."""
-    return options.model.startswith("randomized")
+def check_checkpoints(options: argparse.Namespace) -> None:
+    """`ConfigError` for options that contradict each other, and for a run that would overwrite an unfinished one."""
+    if options.checkpoint_every is None:
+        if options.resume:
+            raise ConfigError("resume: found without --checkpoint-every, allowed: with it")
+        return
+    check_integer("checkpoint_every", options.checkpoint_every, minimum=1)
+    if options.output is None:
+        raise ConfigError("checkpoint_every: found without --output, allowed: with it")
+    if is_randomized(options):
+        raise ConfigError(f"checkpoint_every: found with {options.model}, allowed with: models trained in steps")
+    if not options.resume and (Path(options.output) / CHECKPOINTS_NAME / MANIFEST_NAME).exists():
+        raise ConfigError(f"output: {options.output} holds an unfinished run, allowed: with --resume")
+
+
+def build_checkpoints(options: argparse.Namespace) -> "Checkpoints | None":
+    """Where the run is kept while it is not finished."""
+    if options.checkpoint_every is None:
+        return None
+
+    from core_torch.training.checkpoints import Checkpoints
+
+    about = {"model": options.model, "pretrained": bool(options.pretrain)}
+    return Checkpoints(Path(options.output) / CHECKPOINTS_NAME, every=options.checkpoint_every, about=about)
 
 
 def load_splits(options: argparse.Namespace) -> tuple[Split, Split]:
@@ -51,8 +85,15 @@ def load_splits(options: argparse.Namespace) -> tuple[Split, Split]:
     return train_split, test_split
 
 
-def fit(options: argparse.Namespace, architecture: Architecture, recipe: Recipe, splits: tuple[Split, Split]) -> Run:
-    """Train from the contract's starting weights, and measure."""
+def fit(
+    options: argparse.Namespace,
+    architecture: Architecture,
+    recipe: Recipe,
+    splits: tuple[Split, Split],
+    *,
+    checkpoints: "Checkpoints | None" = None,
+) -> Run:
+    """Train from the contract's starting weights, or go on from checkpoints, and measure."""
     from core_torch.data.resident import ResidentDataset
     from core_torch.device import choose_device
     from core_torch.evaluation.report import measure
@@ -81,10 +122,10 @@ def fit(options: argparse.Namespace, architecture: Architecture, recipe: Recipe,
         }
         refit_decoder(model, dataset, recipe=recipe)
     else:
-        if options.pretrain:
+        if options.pretrain and not (checkpoints and checkpoints.exist()):
             pretrain(model, dataset, recipe=recipe, progress=progress)
-        history = train_model(model, dataset, recipe=recipe, progress=progress)
-    seconds = time.perf_counter() - started
+        history = train_model(model, dataset, recipe=recipe, progress=progress, checkpoints=checkpoints)
+    seconds = time.perf_counter() - started + (checkpoints.seconds if checkpoints else 0.0)
     metrics = {
         "model": options.model,
         "objective": recipe.objective,

@@ -4,11 +4,14 @@ import argparse
 import csv
 import io
 import json
+import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +19,15 @@ from core_torch.contract.command_line import prepare_output, write_json
 from core_torch.contract.pixels import Split
 from core_torch.contract.recipe import Recipe
 from core_torch.contract.train_options import RECIPE_NAME, recipe_file
-from core_torch.contract.weights_file import write_atomically
+from core_torch.contract.weights_file import MANIFEST_NAME, WEIGHTS_NAME, write_atomically
+from core_torch.evaluation.run_page import CAPTIONS, write_run_page
 
 if TYPE_CHECKING:
     from core_torch.models.autoencoder import Autoencoder
 
 PAGE_NAME, FIGURES_NAME, METRICS_NAME, HISTORY_NAME = "index.html", "figures", "metrics.json", "history.csv"
+DRAWN = (PAGE_NAME, *(f"{FIGURES_NAME}/{name}" for name in CAPTIONS))
+RUN_FILES = (WEIGHTS_NAME, MANIFEST_NAME, METRICS_NAME, RECIPE_NAME, HISTORY_NAME, *DRAWN)
 
 
 @dataclass(frozen=True)
@@ -34,9 +40,16 @@ class Run:
 
 
 def write_run(folder: Path, run: Run, *, options: argparse.Namespace, recipe: Recipe, test: Split) -> None:
-    """Weights, manifest, metrics, recipe, history, and where matplotlib is installed the figures and the page."""
+    """Weights, manifest, metrics, recipe, history, and where matplotlib is installed the figures and the page.
+
+    What an earlier run left beside its weights goes first: an interrupted one leaves files of one model only.
+    """
     from core_torch.checkpoint import save_checkpoint
 
+    for name in (*DRAWN, METRICS_NAME, RECIPE_NAME, HISTORY_NAME):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):  # also where somebody else keeps a picture there
+        (folder / FIGURES_NAME).rmdir()
     save_checkpoint(folder, run.model, recipe=recipe, name=options.model, dataset=options.dataset)
     curves = {name: values for name, values in run.history.items() if name != "seconds"}
     write_json(folder / METRICS_NAME, run.metrics | {"history": curves})
@@ -49,16 +62,11 @@ def write_run(folder: Path, run: Run, *, options: argparse.Namespace, recipe: Re
         print(f"no figures: {missing} is not installed", file=sys.stderr)
         return
 
-    from core_torch.evaluation.album import CAPTIONS
-    from core_torch.evaluation.run_page import write_run_page
-
     pictures = draw(folder / FIGURES_NAME, run.model, test, recipe=recipe, metrics=run.metrics, curves=curves)
     page = folder / PAGE_NAME
     shown = {name: value.strip('"') for name, value in (line.split(" = ") for line in settings.splitlines())}
     command = shlex.join(["python", "-m", "core_torch", *sys.argv[1:]])
-    write_run_page(
-        page, metrics=run.metrics, settings=shown, pictures=pictures, captions=CAPTIONS, command=command
-    )
+    write_run_page(page, metrics=run.metrics, settings=shown, pictures=pictures, command=command)
     print(f"see {page}", file=sys.stderr)
 
 
@@ -99,7 +107,7 @@ def draw(
         prepare_output(folder),
         recipe=recipe,
         history={names.get(name, name): values for name, values in curves.items()},
-        levels={name: float(metrics[key]) for name, key in levels.items() if key in metrics},  # type: ignore[arg-type]
+        levels={name: level for name, key in levels.items() if isinstance(level := metrics.get(key), float)},
         **options,  # type: ignore[arg-type]
     )
 
@@ -109,6 +117,6 @@ def read_metrics(checkpoint: Path) -> tuple[dict[str, object], dict[str, list[fl
     try:
         metrics = json.loads((checkpoint / METRICS_NAME).read_text())
         curves = {name: [float(value) for value in values] for name, values in metrics["history"].items() if values}
-        return metrics, curves
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return (metrics, curves) if all(map(math.isfinite, chain(*curves.values()))) else ({}, {})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return {}, {}

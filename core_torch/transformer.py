@@ -1,6 +1,7 @@
 """An autoencoder as a scikit-learn transformer: codes out of any table of numbers."""
 
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from core_torch.contract.architecture import FullyConnected
-from core_torch.contract.errors import check_choice
+from core_torch.contract.errors import ConfigError, check_choice, check_widths
 from core_torch.contract.pixels import Split
 from core_torch.contract.recipe import LARGEST_SEED, Recipe
 from core_torch.data.resident import ResidentDataset
@@ -41,7 +42,8 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         scaler_: the fitted `StandardScaler`.
         history_: {name: value per epoch}.
 
-    `fit` raises `ConfigError`, a ValueError, for an argument out of range.
+    `fit` raises `ConfigError`, a ValueError, for an argument out of range or a feature too large to standardise, and
+    `DivergenceError`, an ArithmeticError, where training leads to a value that is not finite.
     """
 
     def __init__(
@@ -73,20 +75,26 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         check_choice("objective", self.objective, OBJECTIVES)
         recipe = Recipe(
             objective=self.objective,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
+            epochs=plain(self.epochs),
+            batch_size=plain(self.batch_size),
+            learning_rate=plain(self.learning_rate),
             validation_fraction=0.0,
             seed=int(check_random_state(self.random_state).randint(LARGEST_SEED, dtype=np.uint32)),
         )
+        hidden_widths, code_width = plain(self.hidden_widths), plain(self.code_width)
+        check_widths("hidden_widths", hidden_widths, least=0)
         architecture = FullyConnected(
-            widths=(X.shape[1], *self.hidden_widths, self.code_width),
+            widths=(X.shape[1], *hidden_widths, code_width),
             hidden_activation=self.hidden_activation,
             code_activation=self.code_activation,
             output_activation="linear",
         )
-        self.scaler_ = StandardScaler().fit(X.astype(np.float64))
-        rows = self.scaler_.transform(X.astype(np.float64)).astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.scaler_ = StandardScaler().fit(X.astype(np.float64))
+            rows = self.scaler_.transform(X.astype(np.float64)).astype(np.float32)
+        if not (np.isfinite(rows).all() and np.isfinite(self.scaler_.var_).all()):
+            largest = np.abs(X).max()
+            raise ConfigError(f"X: found numbers up to {largest:g}, too large to standardise, allowed: smaller ones")
         dataset = ResidentDataset(Split(rows, np.zeros(len(rows), dtype=np.int64), "X"))
         model = build_autoencoder(architecture, seed=recipe.seed)
         self.history_ = train(model, dataset, recipe=recipe, progress=False).curves()
@@ -105,18 +113,29 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """Codes (N, code_width) -> rows (N, features), of the type of X."""
         check_is_fitted(self)
         X = check_array(X, dtype=TYPES)
-        if X.shape[1] != self.code_width:
-            raise ValueError(f"X: found {X.shape[1]} columns, allowed: {self.code_width}, the width of a code")
+        if X.shape[1] != self._n_features_out:
+            raise ValueError(f"X: found {X.shape[1]} columns, allowed: {self._n_features_out}, the width of a code")
         with torch.no_grad():
             standard = self.model_.decode(torch.from_numpy(X.astype(np.float64))).numpy()
         return self.scaler_.inverse_transform(standard).astype(X.dtype)
 
     @property
     def _n_features_out(self) -> int:
-        """What `get_feature_names_out` counts."""
-        return self.code_width
+        """What `get_feature_names_out` counts: the width that was fitted."""
+        return self.model_.architecture.code_width
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = TYPES
         return tags
+
+
+def plain(value: Any) -> Any:
+    """NumPy's numbers, and those of other libraries, as Python's; also inside an array or a sequence."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else value

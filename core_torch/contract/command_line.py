@@ -3,15 +3,19 @@
 import argparse
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
-from core_torch.contract.errors import ConfigError, UserError
+from core_torch.contract.errors import ConfigError, UserError, check_choice
 from core_torch.contract.pixels import DATASETS
 from core_torch.contract.weights_file import write_atomically
+
+DEVICES = ("auto", "cpu", "cuda")
 
 
 class Parser(argparse.ArgumentParser):
@@ -51,12 +55,34 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto: cuda if any)")
 
 
-def check_results(options: argparse.Namespace) -> None:
-    """Judge --output, a folder, and --json before a long run, creating nothing; `ConfigError` if they cannot be."""
+def check_device(name: str) -> None:
+    """`ConfigError` for a device that no machine has; whether this one has it, only the framework can tell."""
+    check_choice("device", name.partition(":")[0], DEVICES)
+
+
+def check_results(options: argparse.Namespace, *, files: Sequence[str] = ()) -> None:
+    """Judge --output, a folder, and --json before a long run, creating nothing; `ConfigError` if they cannot be.
+
+    Args:
+        files: that are to be written into the output folder.
+    """
+    made: list[Path] = []  # folders that are there once there is output
+    taken: list[Path] = []
     if getattr(options, "output", None) is not None:
         check_folder("output", options.output)
+        output = Path(options.output).resolve()
+        made = [output, *output.parents]
+        taken = [*made, *(output / name for name in files)]
+        for file in (Path(options.output) / name for name in files):
+            check_folder("output", str(file.parent))
+            if file.is_dir():
+                raise ConfigError(f"output: found the folder {file}, allowed: a file")
     if options.json is not None:
-        check_file("json", options.json)
+        path = Path(options.json).resolve()
+        if options.json and path in taken:
+            raise ConfigError(f"json: found {options.json}, which --output takes, allowed: another file")
+        if path.parent.exists() or path.parent not in made:
+            check_file("json", options.json)
 
 
 def check_folder(name: str, path: str) -> None:
@@ -104,8 +130,20 @@ def write_json(path: Path, values: object) -> None:
     write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as an interrupt does: everything is cleaned up on the way out."""
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise Terminated
+
+
 def run(command: Callable[[], int | None], *, program: str) -> NoReturn:
-    """Run a command and exit: 0 or what it returns, 2 and one line for a `UserError`, 130 if interrupted."""
+    """Run a command and exit: 0 or what it returns, 2 and one line for a `UserError`, 130 if interrupted, 143 by
+    SIGTERM.
+    """
+    if threading.current_thread() is threading.main_thread():  # which alone may set handlers
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         code = command() or 0
         sys.stdout.flush()
@@ -117,6 +155,9 @@ def run(command: Callable[[], int | None], *, program: str) -> NoReturn:
         line = " ".join(str(error).split())
         print(f"{program}: error: {line}", file=sys.stderr)
         sys.exit(2)
+    except Terminated:
+        print(f"{program}: terminated", file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(128 + signal.SIGINT)

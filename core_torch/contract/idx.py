@@ -7,8 +7,12 @@ uint32, then the values in C order. Anything else is a `DataFormatError` that sa
 import gzip
 import hashlib
 import math
+import stat
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -50,7 +54,7 @@ def read_idx(path: Path, *, item_shape: tuple[int, ...], type_code: int = UNSIGN
 def check_md5(path: Path, expected: str) -> None:
     """Raise `DataFormatError` unless the file's MD5 (an identity, not a defence) is `expected`."""
     try:
-        with path.open("rb") as file:
+        with _open_file(path) as file:
             found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     except OSError as error:
         raise DataFormatError(f"{path}: cannot be read ({error.strerror})") from error
@@ -58,8 +62,22 @@ def check_md5(path: Path, expected: str) -> None:
         raise DataFormatError(f"{path}: found MD5 {found}, expected {expected}: not the published file")
 
 
-def _open(path: Path) -> BinaryIO:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+@contextmanager
+def _open(path: Path) -> Iterator[BinaryIO]:
+    with _open_file(path) as file:
+        if path.suffix != ".gz":
+            yield file
+            return
+        with gzip.open(file) as unpacked:
+            yield unpacked  # type: ignore[misc]
+
+
+def _open_file(path: Path) -> BufferedReader:
+    """Open a file that ends: a pipe would have the reader wait, and some devices never end."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise DataFormatError(f"{path}: is not a regular file")
+    return path.open("rb")
 
 
 def _read_header(

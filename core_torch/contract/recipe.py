@@ -13,6 +13,7 @@ CORRUPTIONS = ("gaussian", "masking", "salt-and-pepper", "patch")
 ADAM_BETAS = (0.9, 0.999)  # decay of the two moments per step (Kingma and Ba 2015)
 LARGEST_SEED = 2**32 - 1  # what every framework's seeding accepts
 LARGEST_EPOCHS = 2**31 - 1
+SMALLEST = 2.0**-126  # normal float32; below it, a device may compute with 0
 LARGEST_LEARNING_RATE = 1e30  # Adam's first step is ten times the rate, and must be a float32
 
 
@@ -26,10 +27,10 @@ class Recipe:
 
     objective: str = "standard"  # one of OBJECTIVES
     optimizer: str = "adam"  # one of OPTIMIZERS
-    learning_rate: float = 1e-3  # per step, the peak under one-cycle; in (0, 1e30]
+    learning_rate: float = 1e-3  # per step, the peak under one-cycle; in [2^-126, 1e30]
     momentum: float = 0.0  # of SGD, unitless; in [0, 1)
     nesterov: bool = False  # look ahead by the momentum (Sutskever et al. 2013); needs momentum > 0
-    epsilon: float = 1e-8  # of Adam, added to the bias-corrected root of the second moment; in (0, 1]
+    epsilon: float = 1e-8  # of Adam, added to the bias-corrected root of the second moment; in [2^-126, 1]
     weight_decay: float = 0.0  # of AdamW, decoupled: w <- w - learning_rate weight_decay w; in [0, 1]
     schedule: str = "constant"  # one of SCHEDULES
     batch_size: int = 128  # images per step; >= 1
@@ -47,10 +48,10 @@ class Recipe:
         check_choice("schedule", self.schedule, SCHEDULES)
         check_choice("corruption", self.corruption, CORRUPTIONS)
         rate = self.learning_rate
-        check_number("learning_rate", rate, minimum=0, maximum=LARGEST_LEARNING_RATE, above=True)
+        check_number("learning_rate", rate, minimum=SMALLEST, maximum=LARGEST_LEARNING_RATE)
         check_number("momentum", self.momentum, minimum=0, maximum=1)
         check_boolean("nesterov", self.nesterov)
-        check_number("epsilon", self.epsilon, minimum=0, maximum=1, above=True)
+        check_number("epsilon", self.epsilon, minimum=SMALLEST, maximum=1)
         check_number("weight_decay", self.weight_decay, minimum=0, maximum=1)
         check_number("corruption_level", self.corruption_level, minimum=0, maximum=1)
         check_number("contraction", self.contraction, minimum=0)

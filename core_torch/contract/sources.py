@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from core_torch.contract.idx import INT32, UNSIGNED_BYTE, check_md5, read_idx
 
 ROOT_VARIABLE = "MNIST_ROOT"
 TIMEOUT_SECONDS = 20
+UNPACKING = (EOFError, KeyError, zlib.error, zipfile.BadZipFile)  # what an archive that is not as expected raises
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ def _fetch(source: Source, folder: Path, names: list[str], *, dataset: str) -> N
             try:
                 _download(f"{mirror}{parcel}", folder, inside, md5=md5)
                 break
-            except (OSError, EOFError, HTTPException, DataFormatError) as error:
+            except (*UNPACKING, OSError, HTTPException, DataFormatError) as error:
                 reasons.append(" ".join(str(error).split()))
         else:
             state = "is damaged" if locate(folder, inside[0]) else "is not there"

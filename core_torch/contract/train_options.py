@@ -12,12 +12,13 @@ from core_torch.contract.errors import ConfigError, check_choice
 from core_torch.contract.layers import ACTIVATIONS
 from core_torch.contract.pixels import DATASETS
 from core_torch.contract.presets import PRESETS, preset
-from core_torch.contract.recipe import CORRUPTIONS, OBJECTIVES, Recipe
+from core_torch.contract.recipe import CORRUPTIONS, OBJECTIVES, SOLVERS, Recipe
 
 RECIPE_NAME = "recipe.toml"
 RECIPE_FIELDS = tuple(field.name for field in fields(Recipe))
 RECIPE_OPTIONS = ("epochs", "batch_size", "learning_rate", "seed", "corruption", "corruption_level", "contraction")
 OBJECTIVE_OF = {"corruption": "denoising", "corruption_level": "denoising", "contraction": "contractive"}
+RIDGE_FIELDS = ("objective", "corruption", "corruption_level", "contraction", "seed")  # what it depends on
 DEFAULTS = {"model": "shallow", "preset": "default", "dataset": "digits", "objective": "standard"}
 # Of a recipe file, beside the recipe's own fields; the last two where the command has such an option.
 FILE_NAMES = ("model", "preset", "dataset", "hidden_activation", "code_activation", "solver", "pretrain")
@@ -62,9 +63,22 @@ def chosen(options: argparse.Namespace, *, models: Sequence[str]) -> tuple[Archi
     for name, objective in OBJECTIVE_OF.items():
         if name in values and options.objective != objective:
             raise ConfigError(f"{name}: found with {options.objective}, allowed with: {objective}")
+    for name in RECIPE_FIELDS:
+        if name in values and is_solved(options) and name not in RIDGE_FIELDS:
+            raise ConfigError(f"{name}: found with {options.model}, allowed with: solver {SOLVERS[1]}")
     activations = {name: values[name] for name in ("hidden_activation", "code_activation") if name in values}
     changes = {name: values[name] for name in RECIPE_FIELDS if name in values}
     return replace(architecture, **activations), recipe.with_changes(**changes)  # type: ignore[arg-type]
+
+
+def is_randomized(options: argparse.Namespace) -> bool:
+    """Whether the model is trained layer by layer from random weights."""
+    return options.model.startswith("randomized")
+
+
+def is_solved(options: argparse.Namespace) -> bool:
+    """Whether the model is found in closed form, so that no step is taken."""
+    return is_randomized(options) and getattr(options, "solver", None) in (None, SOLVERS[0])
 
 
 def _read_recipe(options: argparse.Namespace) -> dict[str, object]:
@@ -74,9 +88,10 @@ def _read_recipe(options: argparse.Namespace) -> dict[str, object]:
     try:
         with open(options.recipe, "rb") as file:
             values = tomllib.load(file)
+        str(values)  # refuses an integer too long to be shown
     except OSError as error:
         raise ConfigError(f"recipe: {options.recipe or 'an empty path'} cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"recipe: {options.recipe} is not TOML ({error})") from error
     allowed = [*(name for name in FILE_NAMES if name in vars(options)), *RECIPE_FIELDS]
     for name in values:
@@ -90,6 +105,8 @@ def recipe_file(options: argparse.Namespace, recipe: Recipe) -> str:
     lines = [
         f"{name} = {json.dumps(value)}\n"  # JSON's strings, numbers and booleans are TOML's too
         for name, value in values.items()
-        if value is not None and OBJECTIVE_OF.get(name, recipe.objective) == recipe.objective
+        if value is not None
+        and OBJECTIVE_OF.get(name, recipe.objective) == recipe.objective
+        and (name in FILE_NAMES + RIDGE_FIELDS or not is_solved(options))
     ]
     return "".join(lines)

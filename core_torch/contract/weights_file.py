@@ -7,10 +7,13 @@ A save stages the weights under a name with their sha256, writes the manifest, t
 place. Whenever it dies, the manifest that is there finds its own weights: staged, or in place.
 """
 
+import glob
 import hashlib
 import json
 import os
 import secrets
+import stat
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -22,10 +25,19 @@ from core_torch.contract.errors import CheckpointError
 WEIGHTS_NAME = "weights.safetensors"
 MANIFEST_NAME = "manifest.json"
 SCHEMA = 1
+LARGEST_MANIFEST = 1 << 24  # bytes
+ORPHAN_SECONDS = 60  # after which nobody is at work any more on a file that is written in one go
+RANDOM = "[0-9a-f]" * 16  # how the name of a temporary file ends, as a pattern
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` in one step: after a crash the old file or the new one is there, whole."""
+    """Replace `path` by `content` in one step: after a crash the old file or the new one is there, whole.
+
+    What earlier processes left that were killed meanwhile is removed.
+
+    Raises:
+        CheckpointError: the folder cannot be written to, or is full; the old file stays.
+    """
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
         try:
@@ -40,6 +52,15 @@ def write_atomically(path: Path, content: bytes) -> None:
             raise
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from error
+    _sweep(path.parent, glob.escape(f".{path.name}-") + RANDOM)
+
+
+def _sweep(folder: Path, pattern: str) -> None:
+    """Remove temporary files of that name, but for those that another process may be about to move into place."""
+    for orphan in folder.glob(pattern):
+        with suppress(OSError):
+            if time.time() - orphan.stat().st_mtime > ORPHAN_SECONDS:
+                orphan.unlink()
 
 
 def save_weights(folder: Path, weights: Mapping[str, np.ndarray], *, about: Mapping[str, object]) -> None:
@@ -48,14 +69,18 @@ def save_weights(folder: Path, weights: Mapping[str, np.ndarray], *, about: Mapp
     Raises:
         CheckpointError: a value is not finite, or the folder cannot be written to.
     """
+    save_arrays(folder, {name: np.asarray(array, np.float32) for name, array in weights.items()}, about=about)
+
+
+def save_arrays(folder: Path, arrays: Mapping[str, np.ndarray], *, about: Mapping[str, object]) -> None:
+    """As `save_weights`, but every array keeps its type."""
     from safetensors.numpy import save
 
-    # safetensors writes the raw memory of an array that is not contiguous, silently transposed.
-    arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in weights.items()}
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise CheckpointError(f"{folder}: {name} holds a value that is not finite, refused to save it")
-    content = save(arrays)
+    # safetensors writes the raw memory of an array that is not contiguous, silently transposed.
+    content = save({name: np.array(array, order="C") for name, array in arrays.items()})
     sha256 = hashlib.sha256(content).hexdigest()
     manifest = {"schema": SCHEMA, "sha256": sha256, **about}
     manifest["manifest_sha256"] = _digest(manifest)
@@ -70,6 +95,7 @@ def save_weights(folder: Path, weights: Mapping[str, np.ndarray], *, about: Mapp
         os.replace(staged, folder / WEIGHTS_NAME)
         for orphan in folder.glob(_staged_name("*")):
             orphan.unlink()
+        _sweep(folder, f".{_staged_name('*')}-{RANDOM}")
 
 
 def load_weights(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
@@ -78,6 +104,15 @@ def load_weights(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, object]
     Raises:
         CheckpointError: a file is missing, malformed, or not the one the manifest was written for.
     """
+    weights, manifest = load_arrays(folder)
+    for name, array in weights.items():
+        if array.dtype != np.float32:
+            raise CheckpointError(f"{folder / WEIGHTS_NAME}: {name} is {array.dtype}, expected float32")
+    return weights, manifest
+
+
+def load_arrays(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
+    """As `load_weights`, of a folder written by `save_arrays`."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -89,19 +124,15 @@ def load_weights(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, object]
     if found != expected:
         raise CheckpointError(f"{path}: found sha256 {found}, expected {expected}")
     try:
-        weights = load(content)
+        return load(content), manifest
     except (SafetensorError, KeyError) as error:  # KeyError: a type that NumPy does not have
-        raise CheckpointError(f"{path}: is not a safetensors file of float32 ({error})") from error
-    for name, array in weights.items():
-        if array.dtype != np.float32:
-            raise CheckpointError(f"{path}: {name} is {array.dtype}, expected float32")
-    return weights, manifest
+        raise CheckpointError(f"{path}: is not a safetensors file of numbers ({error})") from error
 
 
 def _read_manifest(path: Path) -> dict[str, object]:
-    content = _read(path)
+    content = _read(path, largest=LARGEST_MANIFEST)
     try:
-        manifest = json.loads(content)
+        manifest = json.loads(content, object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: is not JSON ({error})") from error
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
@@ -111,8 +142,22 @@ def _read_manifest(path: Path) -> dict[str, object]:
     return manifest
 
 
-def _read(path: Path) -> bytes:
+def _without_duplicates(entries: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object; `ValueError` for a name given twice, of which another reader may take the other value."""
+    found = dict(entries)
+    if len(found) < len(entries):
+        raise ValueError("a name is given twice")
+    return found
+
+
+def _read(path: Path, *, largest: int | None = None) -> bytes:
+    """The content of a file that ends: neither a device nor a pipe."""
     try:
+        found = path.stat()
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+            raise CheckpointError(f"{path}: is not a regular file")
+        if largest is not None and found.st_size > largest:
+            raise CheckpointError(f"{path}: found {found.st_size:,} bytes, allowed: {largest:,}")
         return path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error

@@ -14,19 +14,9 @@ from core_torch.evaluation import charts, figures
 from core_torch.evaluation.grids import tile
 from core_torch.evaluation.jacobian import mean_singular_values
 from core_torch.evaluation.probe import encode
+from core_torch.evaluation.run_page import CAPTIONS
 from core_torch.models.autoencoder import Autoencoder
 
-CAPTIONS = {
-    "reconstructions.png": "One test image of each class, damaged as the denoising objective would, and restored.",
-    "damages.png": "Clean, noisy, noisier and patched test images, each above what the model makes of them.",
-    "losses.png": "The loss that was minimised, and the error on held-out images.",
-    "latent-map.png": "The codes of test images in the plane; each is drawn as its label.",
-    "filters.png": "What the first layer looks for: red raises a unit, blue lowers it.",
-    "walk.png": "Straight lines between the codes of random test images, decoded step by step.",
-    "convergence.png": "Noise, and the model's output fed to it again and again: it ends on what it has learnt.",
-    "convergence.gif": "The same, step by step.",
-    "spectrum.png": "How far a small change of the input moves the code, direction by direction.",
-}
 DPI = 150
 GIF_LEVELS = 51  # of grey above black; all 255 would double the file
 GIF_ZOOM = 3  # screen pixels a pixel

@@ -19,17 +19,17 @@ def mean_jacobian_norm_squared(model: Autoencoder, dataset: ResidentDataset) -> 
 
 
 @torch.no_grad()
-def scale_free_norm(model: Autoencoder, dataset: ResidentDataset) -> float:
-    """E ||J||_F^2 / tr Cov(h), per squared pixel unit.
+def contraction(model: Autoencoder, dataset: ResidentDataset) -> dict[str, float | None]:
+    """`jacobian_norm_squared`, E ||J||_F^2, and `jacobian_scale_free`, E ||J||_F^2 / tr Cov(h), per squared pixel unit.
 
     Dividing the code by c divides both terms by c^2, so an untied model cannot lower the ratio, as it can the
     norm, by shrinking its encoder and letting its decoder make up for it. Cov(h) is over the whole dataset;
-    0 if the code does not vary there.
+    there is no ratio if the code does not vary there.
     """
     batches = dataset.batches(EVALUATION_BATCH, shuffle=False)
-    codes = torch.cat([model.encode(images) for images, _ in batches])
-    variance = float(codes.var(dim=0, correction=0).sum())
-    return mean_jacobian_norm_squared(model, dataset) / variance if variance else 0.0
+    codes = torch.cat([model.encode(images) for images, _ in batches]).double()
+    variance, norm = float(codes.var(dim=0, correction=0).sum()), mean_jacobian_norm_squared(model, dataset)
+    return {"jacobian_norm_squared": norm, "jacobian_scale_free": norm / variance if variance else None}
 
 
 @torch.no_grad()

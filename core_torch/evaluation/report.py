@@ -10,7 +10,7 @@ from core_torch.contract.recipe import Recipe
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset, to_unit_range
 from core_torch.evaluation.baselines import constant_predictors, is_dead, pca_errors, pixel_rows
-from core_torch.evaluation.jacobian import mean_jacobian_norm_squared, scale_free_norm
+from core_torch.evaluation.jacobian import contraction
 from core_torch.evaluation.probe import probe
 from core_torch.models.autoencoder import Autoencoder
 from core_torch.objectives.reconstruction import mean_squared_error, squared_error
@@ -38,8 +38,7 @@ def measure(
         "test_sse": total / len(dataset),
         **denoising,
         **baselines(train, test, mse=total / count, code_width=model.architecture.code_width),
-        "jacobian_norm_squared": mean_jacobian_norm_squared(model, dataset),
-        "jacobian_scale_free": scale_free_norm(model, dataset),
+        **contraction(model, dataset),
     }
 
 

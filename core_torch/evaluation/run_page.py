@@ -7,6 +7,17 @@ from pathlib import Path
 
 from core_torch.contract.weights_file import write_atomically
 
+CAPTIONS = {
+    "reconstructions.png": "One test image of each class, damaged, and what the model makes of the damaged one.",
+    "damages.png": "Clean, noisy, noisier and patched test images, each above what the model makes of them.",
+    "losses.png": "The loss that was minimised, and the error on held-out images.",
+    "latent-map.png": "The codes of test images in the plane; each is drawn as its label.",
+    "filters.png": "What the first layer looks for: red raises a unit, blue lowers it.",
+    "walk.png": "Straight lines between the codes of random test images, decoded step by step.",
+    "convergence.png": "Noise, and the model's output fed back to it, as many times as stands below.",
+    "convergence.gif": "The same, step by step.",
+    "spectrum.png": "How far a small change of the input moves the code, direction by direction.",
+}
 MEDIA = {".png": "image/png", ".gif": "image/gif"}
 CHARTS = ("losses.png", "latent-map.png", "spectrum.png")  # drawn on white, so dark mode inverts them
 STYLE = """
@@ -32,7 +43,6 @@ def write_run_page(
     metrics: Mapping[str, object],
     settings: Mapping[str, object],
     pictures: Iterable[Path],
-    captions: Mapping[str, str],
     command: str,
 ) -> None:
     """Write the page.
@@ -40,8 +50,7 @@ def write_run_page(
     Args:
         metrics: what `metrics.json` holds, without the history.
         settings: the resolved recipe.
-        pictures: files to put into the page, in order.
-        captions: by file name.
+        pictures: files to put into the page, in order; `CAPTIONS` has their names.
         command: that made the run.
     """
     title = f"{metrics['model']}, {metrics['objective']}, on {metrics['dataset']}"
@@ -50,7 +59,7 @@ def write_run_page(
         "<meta name=viewport content='width=device-width, initial-scale=1'>",
         f"<title>{html.escape(title)}</title><style>{STYLE}</style><h1>{html.escape(title)}</h1>",
         _answer(metrics),
-        *(_figure(picture, captions[picture.name]) for picture in pictures),
+        *(_figure(picture, CAPTIONS[picture.name]) for picture in pictures),
         f"<h2>Numbers</h2>{_table(metrics)}<h2>Recipe</h2>{_table(settings)}",
         f"<h2>Command</h2><p><code>{html.escape(command)}</code></p></html>\n",
     ]

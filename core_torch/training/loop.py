@@ -1,52 +1,30 @@
 """The readable loop: what everything faster must be equal to."""
 
 import math
-import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import dataclass, field
+from itertools import islice
 
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from tqdm import tqdm
 
-from core_torch.contract.errors import DivergenceError
+from core_torch.contract.architecture import describe
 from core_torch.contract.recipe import ADAM_BETAS, Recipe
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.models.autoencoder import Autoencoder
 from core_torch.objectives.contractive import ContractiveLoss
 from core_torch.objectives.reconstruction import mean_squared_error
+from core_torch.training.checkpoints import Checkpoints, fingerprint
+from core_torch.training.history import History
+from core_torch.training.state import TrainingState
+from core_torch.training.watch import Watch
 
 Criterion = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Corrupt = Callable[[torch.Tensor], torch.Tensor]
-
-
-@dataclass
-class History:
-    """One value per epoch; epochs count from 0."""
-
-    train_loss: list[float] = field(default_factory=list)  # the criterion, averaged over images
-    validation_mse: list[float] = field(default_factory=list)  # squared error per pixel; empty without a split
-    seconds: list[float] = field(default_factory=list)  # of wall time, validation included
-    best_epoch: int = 0  # of least validation error; the last one without a split
-
-    def record(self, epoch: int, *, loss: float, validation_mse: float | None) -> None:
-        """Append an epoch; `DivergenceError` unless its errors are finite."""
-        for name, value in (("training loss", loss), ("validation error", validation_mse)):
-            if value is not None and not math.isfinite(value):
-                raise DivergenceError(f"epoch {epoch}: the {name} is {value}; lower the learning_rate")
-        if validation_mse is None or validation_mse < min(self.validation_mse, default=math.inf):
-            self.best_epoch = epoch
-        self.train_loss.append(loss)
-        if validation_mse is not None:
-            self.validation_mse.append(validation_mse)
-
-    def curves(self) -> dict[str, list[float]]:
-        """The columns that have values, without the times."""
-        columns = {"train_loss": self.train_loss, "validation_mse": self.validation_mse}
-        return {name: values for name, values in columns.items() if values}
 
 
 def train(
@@ -57,6 +35,7 @@ def train(
     criterion: Criterion | None = None,
     validation: ResidentDataset | None = None,
     progress: bool = True,
+    checkpoints: Checkpoints | None = None,
 ) -> History:
     """Train in place, on the dataset's device.
 
@@ -64,9 +43,12 @@ def train(
         recipe: every number; `Recipe()` by default.
         criterion: called as `criterion(output, target)`; by default what the recipe's objective says.
         validation: judges epochs; by default the recipe's fraction of `dataset`, which is then not trained on.
+        checkpoints: to go on from, if they are of this run, and to save as training goes; a criterion of your own
+            has to be the same each time.
 
     Raises:
-        DivergenceError: the loss of an epoch is not finite.
+        DivergenceError: a loss, a gradient or a weight is not finite; see `Watch`.
+        CheckpointError: the checkpoints are of another run, or cannot be written.
     """
     recipe = recipe or Recipe()
     if validation is None and recipe.validation_fraction:
@@ -75,23 +57,35 @@ def train(
     criterion = criterion or build_criterion(model, recipe)
     optimizer = build_optimizer(model, recipe)
     scheduler = build_scheduler(optimizer, recipe, steps=recipe.epochs * math.ceil(len(dataset) / recipe.batch_size))
-    corrupt = build_corruption(recipe, dataset.device)
-    history, best_weights = History(), None
-    for epoch in (bar := tqdm(range(recipe.epochs), unit="epoch", disable=not progress)):
-        started = time.perf_counter()
-        batches = dataset.batches(recipe.batch_size, seed=recipe.seed, epoch=epoch)
-        loss = train_epoch(
-            model, batches, criterion=criterion, optimizer=optimizer, scheduler=scheduler, corrupt=corrupt
-        )
-        history.record(epoch, loss=loss, validation_mse=error_on(validation, model))
-        history.seconds.append(time.perf_counter() - started)
-        bar.set_postfix({name: f"{values[-1]:.5f}" for name, values in history.curves().items()})
-        if recipe.patience and history.best_epoch == epoch:
-            best_weights = deepcopy(model.state_dict())
-        if recipe.patience and epoch - history.best_epoch >= recipe.patience:
-            break
-    if best_weights is not None:
-        model.load_state_dict(best_weights)
+    noise = torch.Generator(dataset.device).manual_seed(recipe.seed)
+    corrupt = build_corruption(recipe, dataset.device, generator=noise)
+    watch = Watch(model)
+    state = TrainingState(model, optimizer, scheduler, criterion, noise, watch)
+    history = state.history
+    run = identity(model, recipe, dataset, validation) if checkpoints else {}
+    with checkpoints.keeping(state, run=run) if checkpoints else nullcontext():
+        epochs = tqdm(range(watch.epoch, recipe.epochs), unit="epoch", disable=not progress)
+        for epoch in epochs:
+            if recipe.patience and epoch - history.best_epoch > recipe.patience:
+                break
+            batches = islice(dataset.batches(recipe.batch_size, seed=recipe.seed, epoch=epoch), watch.steps, None)
+            loss = train_epoch(
+                model,
+                batches,
+                criterion=criterion,
+                optimizer=optimizer,
+                scheduler=scheduler,
+                corrupt=corrupt,
+                watch=watch,
+            )
+            history.record(epoch, loss=loss, validation_mse=error_on(validation, model))
+            history.seconds.append(watch.seconds)
+            epochs.set_postfix({name: f"{values[-1]:.5f}" for name, values in history.curves().items()})
+            if recipe.patience and history.best_epoch == epoch:
+                state.best_weights = deepcopy(model.state_dict())
+            watch.next_epoch()
+    if state.best_weights is not None:
+        model.load_state_dict(state.best_weights)
     return history
 
 
@@ -103,28 +97,42 @@ def train_epoch(
     optimizer: torch.optim.Optimizer,
     scheduler: LRScheduler | None = None,
     corrupt: Corrupt | None = None,
+    watch: Watch | None = None,
 ) -> float:
     """One pass; returns the criterion averaged over images.
 
-    The running sum stays on the device: the host waits once, at the end.
+    The running sum stays on the device: the host waits once, at the end. `DivergenceError`: see `Watch`.
     """
-    total: torch.Tensor | float = 0.0
-    count = 0
+    watch = watch or Watch(model)
     for inputs, targets in batches:
         output = model(corrupt(inputs) if corrupt else inputs)
         loss = criterion(output, targets)
         optimizer.zero_grad()
         loss.backward()
+        watch.loss(loss, inputs)
         optimizer.step()
         if scheduler is not None:
             scheduler.step()
-        total, count = total + loss.detach() * len(inputs), count + len(inputs)
-    return float(total) / count
+        watch.step()
+    return watch.mean()
 
 
 def error_on(validation: ResidentDataset | None, model: Autoencoder) -> float | None:
     """The model's squared error per pixel there, or None without a split."""
     return None if validation is None else mean_squared_error(model, validation)
+
+
+def identity(
+    model: Autoencoder, recipe: Recipe, dataset: ResidentDataset, validation: ResidentDataset | None
+) -> dict[str, object]:
+    """What two processes have to have in common for one to go on where the other was."""
+    return {
+        "architecture": describe(model.architecture),
+        "recipe": recipe.to_dict(),
+        "dataset": fingerprint(dataset),
+        "validation": fingerprint(validation),
+        "device": dataset.device.type,
+    }
 
 
 def build_criterion(model: Autoencoder, recipe: Recipe) -> Criterion:

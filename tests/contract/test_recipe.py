@@ -15,10 +15,10 @@ NO_INTEGER = (*NO_NUMBER, 1.0, 2.5)
 RANGES = {
     "objective": (("standard", "contractive", "denoising"), ("standart", "", None, 0, True, ["standard"])),
     "optimizer": (("sgd", "adam", "adamw"), ("adamax", "SGD", "", None, 1)),
-    "learning_rate": ((1e-12, 1e-3, 1, 10.0), (0, 0.0, -1, -1e-9, *NO_NUMBER)),
+    "learning_rate": ((1e-37, 1e-3, 1, 10.0), (0, 0.0, 1e-320, -1, -1e-9, *NO_NUMBER)),
     "momentum": ((0, 0.0), (1, -1, -0.1, 1.5, *NO_NUMBER)),
     "nesterov": ((False,), (0, 1, "yes", None)),
-    "epsilon": ((1e-8, 1e-3, 1), (0, -1e-8, 1.5, *NO_NUMBER)),
+    "epsilon": ((1e-37, 1e-8, 1), (0, 1e-300, -1e-8, 1.5, *NO_NUMBER)),
     "weight_decay": ((0, 0.0), (-0.1, 1.5, *NO_NUMBER)),
     "schedule": (("constant", "one-cycle"), ("one_cycle", "", None, 2)),
     "batch_size": ((1, 128, 60_000), (0, -1, *NO_INTEGER)),

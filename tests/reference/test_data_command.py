@@ -91,8 +91,8 @@ def publish(server, monkeypatch):
 def data(monkeypatch, capsys, tmp_path):
     """Runs `data ACTION --dataset NAME`; (exit code, stdout lines, stderr)."""
 
-    def start(action: str, dataset: str) -> tuple[int, list[str], str]:
-        arguments = ["data", action, "--dataset", dataset, "--data-root", str(tmp_path)]
+    def start(action: str, dataset: str, *more: str) -> tuple[int, list[str], str]:
+        arguments = ["data", action, "--dataset", dataset, "--data-root", str(tmp_path), *more]
         monkeypatch.setattr(sys, "argv", ["core_torch", *arguments])
         with pytest.raises(SystemExit) as ended:
             main()
@@ -125,6 +125,15 @@ def test_a_dataset_is_fetched_verified_and_mended(data, publish, server, tmp_pat
     assert (code, sum("fetched" in line for line in lines)) == (0, 1)
     assert stored(raw) == contents
     assert sum(server.asked.values()) == 1
+
+
+def test_what_is_printed_of_files_is_written_as_json_too(data, publish, tmp_path):
+    publish("mnist")
+    for action, word in (("verify", "is not there"), ("prepare", "fetched ("), ("prepare", "intact")):
+        _, lines, _ = data(action, "mnist", "--json", str(tmp_path / "files.json"))
+        written = json.loads((tmp_path / "files.json").read_text())
+        assert [f"{name:36} {state}" for name, state in written.items()] == lines
+        assert all(word in line for line in lines)
 
 
 def test_a_wrong_byte_is_found_where_the_checksum_is_published(data, publish, tmp_path):

@@ -13,6 +13,7 @@ from core_torch.contract.recipe import CORRUPTIONS, Recipe
 from core_torch.contract.sources import ROOT_VARIABLE, SOURCES, raw_folder
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset
+from core_torch.evaluation import jacobian
 from core_torch.evaluation.baselines import (
     constant_predictors,
     is_dead,
@@ -20,11 +21,7 @@ from core_torch.evaluation.baselines import (
     pixel_rows,
     principal_components,
 )
-from core_torch.evaluation.jacobian import (
-    mean_jacobian_norm_squared,
-    mean_singular_values,
-    scale_free_norm,
-)
+from core_torch.evaluation.jacobian import contraction, mean_jacobian_norm_squared, mean_singular_values
 from core_torch.evaluation.probe import encode, linear_probe, nearest_neighbours, probe
 from core_torch.evaluation.report import measure, noisy_mean_squared_error
 from core_torch.models.autoencoder import build_autoencoder
@@ -151,10 +148,17 @@ def test_the_scale_free_norm_of_a_linear_code_is_known(digits, rows):
     weight = model.encoder[0].weight.detach().double().numpy()
     covariance = np.cov(rows[1].T.astype(np.float64), bias=True)
     expected = np.sum(weight**2) / np.trace(weight @ covariance @ weight.T)
-    assert scale_free_norm(model, ResidentDataset(digits[1])) == pytest.approx(expected, rel=1e-4)
+    found = contraction(model, ResidentDataset(digits[1]))
+    assert found["jacobian_scale_free"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_code_that_does_not_vary_has_no_scale_free_norm(digits):
+    model = build_autoencoder(FullyConnected(widths=(PIXELS, 9), code_activation="linear"))
     with torch.no_grad():
         model.encoder[0].weight.zero_()
-    assert scale_free_norm(model, ResidentDataset(digits[1])) == 0
+        model.encoder[0].bias.fill_(0.1)
+    dataset = ResidentDataset(digits[1])
+    assert contraction(model, dataset) == {"jacobian_norm_squared": 0, "jacobian_scale_free": None}
 
 
 def test_measure_reports_errors_baselines_and_contraction(digits):
@@ -168,6 +172,13 @@ def test_measure_reports_errors_baselines_and_contraction(digits):
     assert metrics["test_sse"] == pytest.approx(PIXELS * metrics["test_mse"])
     assert metrics["test_mse_of_pca"] == pca_errors(pixel_rows(train), pixel_rows(test), 200)["raw"]
     assert metrics["parameters"] == 314_584
+
+
+def test_each_exact_jacobian_is_computed_once(digits, monkeypatch):
+    calls, exact = [], jacobian.jacobian_norm_squared
+    monkeypatch.setattr(jacobian, "jacobian_norm_squared", lambda *given: calls.append(given) or exact(*given))
+    measure(build_autoencoder(ARCHITECTURES["shallow"]), *digits, device=CPU)
+    assert len(calls) * jacobian.JACOBIAN_BATCH == jacobian.JACOBIAN_IMAGES
 
 
 def test_a_code_wider_than_an_image_is_held_against_all_components(digits):

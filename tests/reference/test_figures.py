@@ -16,9 +16,10 @@ from core_torch.contract.recipe import Recipe
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset
 from core_torch.evaluation import charts, figures
-from core_torch.evaluation.album import CAPTIONS, draw_album, write_gif
+from core_torch.evaluation.album import draw_album, write_gif
 from core_torch.evaluation.mode import only_looking
 from core_torch.evaluation.projection import project
+from core_torch.evaluation.run_page import CAPTIONS, STYLE
 from core_torch.evaluation.walks import converge, uniform_noise, walk_between
 from core_torch.models.autoencoder import build_autoencoder
 
@@ -193,6 +194,32 @@ def test_a_level_far_below_the_curve_is_left_out():
     figure = charts.plot_losses(history, levels={"near": 0.02, "far": 1e-7})
     names = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert names == ["training loss", "near, 0.02"]
+
+
+def contrast(colour: np.ndarray, ground: np.ndarray) -> float:
+    """Of two colours (3,) in [0, 1], as WCAG 2 defines it."""
+    linear = [np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) for c in (colour, ground)]
+    low, high = sorted(float(each @ [0.2126, 0.7152, 0.0722]) for each in linear)
+    return (high + 0.05) / (low + 0.05)
+
+
+def in_the_dark(colour: np.ndarray) -> np.ndarray:
+    """invert(.93) hue-rotate(180deg), as the W3C's Filter Effects define them."""
+    turned = np.outer(np.ones(3), [0.426, 1.43, 0.144]) - np.eye(3)
+    return np.clip(turned @ (0.93 - 0.86 * colour), 0, 1)
+
+
+def test_every_class_of_the_map_can_be_read_in_the_light_and_in_the_dark():
+    assert "img.chart { filter: invert(.93) hue-rotate(180deg); }" in STYLE
+    white = np.ones(3)
+
+    def least(code: str) -> float:
+        colour = np.array([int(code[place : place + 2], 16) / 255 for place in (1, 3, 5)])
+        return min(contrast(colour, white), contrast(in_the_dark(colour), in_the_dark(white)))
+
+    assert len(charts.CLASSES) == 10
+    assert min(map(least, charts.CLASSES)) >= 4.5
+    assert least("#ddaa33") < 2.2
 
 
 def test_filters_are_the_first_layers_largest_weights():

@@ -2,8 +2,11 @@
 
 import csv
 import json
+import os
 import re
+import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,10 +14,11 @@ import pytest
 
 from core_torch.__main__ import main
 from core_torch.contract.pixels import load_split
-from core_torch.evaluation.album import CAPTIONS
+from core_torch.evaluation.run_page import CAPTIONS
 
 LARGEST_PAGE = 6e6  # bytes
-SHORT = ("train", "--device", "cpu", "--epochs", "2")
+TRAIN = ("train", "--device", "cpu")
+SHORT = (*TRAIN, "--epochs", "2")
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +59,15 @@ def test_every_result_is_there(run):
     assert {path.name for path in (run / "figures").iterdir()} == set(CAPTIONS)
 
 
+def test_an_interrupt_while_importing_is_one_line(call, monkeypatch):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("core_torch.__main__.import_module", interrupt)
+    interrupted = call(*SHORT)
+    assert (interrupted.code, interrupted.err) == (130, "python -m core_torch: interrupted\n")
+
+
 def test_the_history_has_a_line_an_epoch(run):
     rows = list(csv.DictReader((run / "history.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
@@ -81,7 +94,7 @@ def test_the_page_names_are_text_and_not_markup(tmp_path, run):
 
     path = tmp_path / "page.html"
     write_run_page(
-        path, metrics=metrics_of(run) | {"dead": True}, settings={}, pictures=[], captions={}, command="--output '<b>&'"
+        path, metrics=metrics_of(run) | {"dead": True}, settings={}, pictures=[], command="--output '<b>&'"
     )
     assert "&lt;b&gt;&amp;" in path.read_text()
     assert "learnt nothing" in path.read_text()
@@ -115,21 +128,104 @@ def test_without_a_drawing_library_all_but_the_figures_is_written(call, tmp_path
 
 
 def test_a_model_without_epochs_has_a_page_too(call, tmp_path):
-    done = call(*SHORT, "--model", "randomized-shallow", "--output", tmp_path / "run")
+    done = call(*TRAIN, "--model", "randomized-shallow", "--output", tmp_path / "run")
     assert done.code == 0, done.err
     assert (tmp_path / "run" / "history.csv").read_text() == "epoch\n"
     assert not (tmp_path / "run" / "figures" / "losses.png").exists()
-    assert (tmp_path / "run" / "index.html").exists()
+    for written in ("index.html", "recipe.toml"):
+        text = (tmp_path / "run" / written).read_text()
+        assert "randomized-shallow" in text
+        assert not re.search("batch_size|learning_rate|optimizer", text)
+    again = call(*TRAIN, "--recipe", tmp_path / "run" / "recipe.toml", "--no-figures", "--output", tmp_path / "again")
+    assert again.code == 0, again.err
+    assert metrics_of(tmp_path / "again")["test_mse"] == metrics_of(tmp_path / "run")["test_mse"]
+
+
+@pytest.fixture
+def used(run, tmp_path):
+    """A copy of the finished run, and a picture that is not the command's own."""
+    shutil.copytree(run, tmp_path / "used")
+    (tmp_path / "used" / "figures" / "mine.png").write_text("kept")
+    return tmp_path / "used"
+
+
+def test_nothing_of_an_earlier_model_stays_beside_the_new_one(call, used):
+    assert call(*SHORT, "--no-figures", "--output", used).code == 0
+    weights = {"weights.safetensors", "manifest.json"}
+    assert {path.name for path in used.iterdir()} == weights | {"metrics.json", "recipe.toml", "history.csv", "figures"}
+    assert [path.name for path in (used / "figures").iterdir()] == ["mine.png"]
+    assert metrics_of(used)["model"] == "shallow"
+
+
+def test_an_interrupt_while_drawing_leaves_no_mix(call, used, monkeypatch):
+    from core_torch.evaluation import album
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(album.figures, "plot_filters", interrupt)
+    assert call(*SHORT, "--output", used).code == 130
+    assert not (used / "index.html").exists()
+    assert [path.name for path in (used / "figures").iterdir()] == ["mine.png"]
+    assert json.loads((used / "manifest.json").read_text())["model"] == metrics_of(used)["model"] == "shallow"
+
+
+@pytest.mark.parametrize(("blocked", "made"), [
+    *((name, Path.mkdir) for name in ("index.html", "history.csv", "metrics.json", "figures/losses.png")),
+    ("figures", Path.touch),
+])  # fmt: skip
+def test_a_folder_that_cannot_take_the_results_is_refused_before_training(call, tmp_path, blocked, made):
+    path = tmp_path / "pre" / blocked
+    path.parent.mkdir(parents=True)
+    made(path)
+    before = sorted(tmp_path.rglob("*"))
+    refused = call(*SHORT, "--output", tmp_path / "pre")
+    assert (refused.code, refused.err.count("\n"), str(path) in refused.err) == (2, 1, True), refused.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("json_file", ["q", "q/../q", ".", "q/metrics.json", "q/figures/walk.png"])
+def test_values_where_other_results_go_are_refused_before_training(call, tmp_path, monkeypatch, json_file):
+    monkeypatch.chdir(tmp_path)
+    refused = call(*SHORT, "--output", "q", "--json", json_file)
+    assert (refused.code, refused.err.count("\n"), f"json: found {json_file}" in refused.err) == (2, 1, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_values_may_go_into_the_folder_that_is_made(call, tmp_path):
+    done = call(*SHORT, "--no-figures", "--output", tmp_path / "a" / "b", "--json", tmp_path / "a" / "out.json")
+    assert done.code == 0, done.err
+    assert json.loads((tmp_path / "a" / "out.json").read_text())["epochs"] == 2
+    refused = call(*SHORT, "--output", tmp_path / "a", "--json", tmp_path / "c" / "out.json")
+    assert (refused.code, "json: " in refused.err) == (2, True)
 
 
 def test_figures_are_drawn_where_they_are_asked_for(call, run, tmp_path):
-    done = call("figures", run, "--output", tmp_path / "new" / "pictures", "--against", run, "--device", "cpu")
+    done = call("figures", run, "--output", tmp_path / "new" / "pictures", "--against", run, "--device", "cpu",
+                "--json", tmp_path / "drawn.json")  # fmt: skip
     assert done.code == 0, done.err
+    assert json.loads((tmp_path / "drawn.json").read_text()) == done.out.splitlines()
     assert [line.rpartition("/")[2] for line in done.out.splitlines()] == list(CAPTIONS)
     assert {path.name for path in (tmp_path / "new" / "pictures").iterdir()} == set(CAPTIONS)
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]", '{"history": {"a": "b"}}', '{"history": {"loss": []}}'])
+def test_models_in_a_picture_are_named_by_what_tells_them_apart():
+    from core_torch.command_checkpoint import told_apart
+
+    assert told_apart(["/x/y/a/run", "/x/y/b/run"]) == ["a/run", "b/run"]
+    assert told_apart(["/x/run", "/x/run/inner"]) == ["run", "run/inner"]
+    assert told_apart(["run", os.path.abspath("other")]) == ["run", "other"]
+    assert told_apart(["/x/run"]) == ["run"]
+
+
+DAMAGED = [
+    *("{", "[]", '{"history": {"a": "b"}}', '{"history": {"loss": []}}', "[" * 100_000),
+    *(f'{{"history": {{"train_loss": [1, {value}]}}}}' for value in ("NaN", "1e999", "1" + "0" * 400, "null", 0)),
+    *(f'{{"history": {{"train_loss": [1, 0.5]}}, "test_mse_of_mean": {value}}}' for value in ("null", '"x"', "1e999")),
+]
+
+
+@pytest.mark.parametrize("content", [None, *DAMAGED])
 def test_figures_need_no_metrics_beside_the_model(call, run, tmp_path, content):
     for name in ("weights.safetensors", "manifest.json"):
         (tmp_path / name).write_bytes((run / name).read_bytes())
@@ -137,13 +233,16 @@ def test_figures_need_no_metrics_beside_the_model(call, run, tmp_path, content):
         (tmp_path / "metrics.json").write_text(content)
     done = call("figures", tmp_path, "--device", "cpu")
     assert done.code == 0, done.err
-    assert "losses.png" not in done.out
+    assert ("losses.png" in done.out) == (content is not None and ("0.5" in content or "[1, 0]" in content))
 
 
 def test_codes_are_written_with_their_labels(call, run, tmp_path):
-    assert call("encode", run, "--output", tmp_path / "codes.npz", "--train").code == 0
+    listed = tmp_path / "listed.json"
+    assert call("encode", run, "--output", tmp_path / "codes.npz", "--train", "--json", listed).code == 0
     with np.load(tmp_path / "codes.npz", allow_pickle=False) as stored:
         arrays = dict(stored)
+    shapes = {name: {"dtype": str(array.dtype), "shape": list(array.shape)} for name, array in arrays.items()}
+    assert json.loads(listed.read_text()) == shapes
     assert arrays["codes"].shape == (360, 10)
     assert arrays["train_codes"].shape == (1437, 10)
     for prefix, part in (("", False), ("train_", True)):

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
 
 from core_torch import AutoencoderTransformer, load_split
+from core_torch.contract.errors import ConfigError, DivergenceError
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,11 @@ def test_it_serves_in_a_pipeline():
     [
         ({"code_width": 0}, "widths"),
         ({"hidden_widths": (5, -1)}, "widths"),
+        ({"hidden_widths": 5}, "hidden_widths"),
+        ({"hidden_widths": np.array(5)}, "hidden_widths"),
+        ({"hidden_widths": None}, "hidden_widths"),
+        ({"code_width": np.float64(3)}, "widths"),
+        ({"epochs": np.True_}, "epochs"),
         ({"code_activation": "gelu"}, "code_activation"),
         ({"objective": "denoising"}, "objective"),
         ({"epochs": 0}, "epochs"),
@@ -98,3 +105,30 @@ def test_codes_of_another_width_are_refused(table):
     fitted = AutoencoderTransformer(2, epochs=1).fit(table)
     with pytest.raises(ValueError, match="found 3 columns, allowed: 2"):
         fitted.inverse_transform(np.zeros((4, 3)))
+    fitted.set_params(code_width=3)
+    assert len(fitted.get_feature_names_out()) == 2
+    assert fitted.inverse_transform(fitted.transform(table)).shape == table.shape
+    with pytest.raises(NotFittedError):
+        AutoencoderTransformer(2).get_feature_names_out()
+
+
+def test_the_numbers_of_numpy_are_numbers(table):
+    plain = {"code_width": 3, "hidden_widths": (5,), "epochs": 2, "batch_size": 64, "learning_rate": 0.5}
+    expected = AutoencoderTransformer(**plain, random_state=0).fit_transform(table)
+    wrapped = {name: np.asarray(value)[()] for name, value in plain.items()} | {"learning_rate": np.float32(0.5)}
+    assert np.array_equal(AutoencoderTransformer(**wrapped, random_state=0).fit_transform(table), expected)
+    listed = plain | {"hidden_widths": [np.int64(5)]}
+    assert np.array_equal(AutoencoderTransformer(**listed, random_state=0).fit_transform(table), expected)
+
+
+def test_a_table_too_large_to_standardise_is_named(table, recwarn):
+    for factor in (1e160, 1e300):
+        with pytest.raises(ConfigError, match=r"^X: found numbers up to .*e\+(16|30)\d, too large"):
+            AutoencoderTransformer(3, epochs=1).fit(table * factor)
+    AutoencoderTransformer(3, epochs=1).fit(np.delete(table, 5, axis=1) * 1e140)
+    assert not recwarn.list
+
+
+def test_a_training_that_diverges_is_named(table):
+    with pytest.raises(DivergenceError):
+        AutoencoderTransformer(3, epochs=2, learning_rate=1e25).fit(table)

@@ -1,0 +1,140 @@
+"""Checkpoints: a run that is cut short, whenever that is, goes on as if it had not been."""
+
+import hashlib
+import json
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from types import FrameType
+
+from core_torch.contract.command_line import prepare_output
+from core_torch.contract.errors import CheckpointError, check_integer
+from core_torch.contract.weights_file import MANIFEST_NAME, WEIGHTS_NAME, load_arrays, save_arrays
+from core_torch.data.resident import ResidentDataset
+from core_torch.training.state import TrainingState
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Checkpoints:
+    """A folder from which `train` goes on, and in which it saves.
+
+    It saves every so many steps, at the end, and at SIGINT or SIGTERM, once the step at hand is complete: the signal
+    then has its usual effect. A save replaces the one before when it is whole. On a CPU the run that goes on ends
+    with the same bits as one that was never cut short.
+
+    Args:
+        folder: of its own; it is created.
+        every: steps from one save to the next.
+        about: what else makes it this run, as JSON.
+
+    Attributes:
+        seconds: of training that earlier processes put in.
+    """
+
+    def __init__(self, folder: Path, *, every: int, about: Mapping[str, object] | None = None) -> None:
+        check_integer("checkpoint_every", every, minimum=1)
+        self.folder, self.every, self.about, self.seconds = folder, every, dict(about or {}), 0.0
+
+    def exist(self) -> bool:
+        """Whether there is something to go on from."""
+        return (self.folder / MANIFEST_NAME).exists()
+
+    def remove(self) -> None:
+        """The run is over, and its results are elsewhere."""
+        with suppress(OSError):
+            for path in (self.folder / MANIFEST_NAME, self.folder / WEIGHTS_NAME, *self.folder.glob(".*")):
+                path.unlink(missing_ok=True)
+            self.folder.rmdir()
+
+    @contextmanager
+    def keeping(self, state: TrainingState, *, run: dict[str, object]) -> Iterator[None]:
+        """Go on from what the folder holds; inside, save as `state.watch` counts steps.
+
+        Args:
+            run: what makes it this run, as JSON; that of the folder has to be equal.
+
+        Raises:
+            CheckpointError: the folder holds another run, is damaged, or cannot be written to.
+        """
+        run = json.loads(json.dumps(self.about | run))  # as it will be found: tuples are lists there
+        if self.exist():
+            self._load(state, run)
+        prepare_output(self.folder)
+        received: list[int] = []
+        steps = count(1)
+
+        def save() -> None:
+            state.watch.check()
+            save_arrays(self.folder, state.arrays(), about=state.numbers() | {"run": run})
+
+        def after_step() -> None:
+            if next(steps) % self.every == 0 or received:
+                save()
+            if received:
+                signal.raise_signal(received.pop())
+
+        state.watch.after_step = after_step
+        with _deferred(received):
+            yield
+            save()
+        if received:
+            signal.raise_signal(received.pop())
+
+    def _load(self, state: TrainingState, run: Mapping[str, object]) -> None:
+        arrays, manifest = load_arrays(self.folder)
+        found = manifest.get("run")
+        for name, value in run.items():
+            other = found.get(name) if isinstance(found, dict) else None
+            if other != value:
+                raise CheckpointError(f"{self.folder}: is of another run, {_difference(name, other, value)}")
+        state.restore(arrays, manifest, where=str(self.folder))
+        self.seconds = sum(state.history.seconds) + state.watch.seconds
+
+
+def _difference(name: str, found: object, expected: object) -> str:
+    """Where two values, or the first entry in which two tables differ, differ."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        found, expected = (dict.fromkeys({**expected, **found}, "nothing") | table for table in (found, expected))
+        key = next(key for key in expected if found[key] != expected[key])
+        return _difference(f"{name}.{key}", found[key], expected[key])
+    return f"{name}: found {found}, expected {expected}"
+
+
+@contextmanager
+def _deferred(received: list[int]) -> Iterator[None]:
+    """Signals of this kind are only noted, the first one; the next has its usual effect, as has any afterwards."""
+    if threading.current_thread() is not threading.main_thread():  # which alone may set handlers
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    usual = {number: handler for number, handler in handlers.items() if handler not in (None, signal.SIG_IGN)}
+
+    def restore() -> None:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        restore()
+
+    for number in usual:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        restore()
+
+
+def fingerprint(dataset: ResidentDataset | None) -> str | None:
+    """The sha256 of a dataset's inputs and targets, wherever they live; None without one."""
+    if dataset is None:
+        return None
+    sha256 = hashlib.sha256()
+    for tensor in (dataset.data, dataset.targets):
+        sha256.update(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
+        sha256.update(tensor.cpu().contiguous().numpy())  # type: ignore[arg-type]
+    return sha256.hexdigest()
