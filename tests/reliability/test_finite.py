@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from core_torch.contract.architecture import FullyConnected
+from core_torch.contract.architecture import FullyConnected, architecture_named
 from core_torch.contract.errors import ConfigError, DivergenceError
 from core_torch.contract.pixels import load_split
 from core_torch.contract.recipe import Recipe
@@ -94,7 +94,23 @@ def test_an_infinite_weight_that_the_loss_does_not_show_is_found_too(value):
         watch.step()
 
 
-def test_weights_that_add_up_to_infinity_are_finite():
+@pytest.mark.parametrize("name", ["conv-shallow", "conv-deep"])
+def test_every_weight_of_a_convolution_is_seen(name):
+    model = build_autoencoder(architecture_named(name))
+    watch = Watch(model)
+    watch.step()
+    for place in (0, -1):
+        with torch.no_grad():
+            weight = model.encoder[0].weight
+            before = weight.data[(place,) * 4].clone()
+            weight.data[(place,) * 4] = np.nan
+        with pytest.raises(DivergenceError, match=r"encoder\.0\.weight is not finite"):
+            watch.step()
+        with torch.no_grad():
+            weight.data[(place,) * 4] = before
+
+
+def test_weights_whose_squares_add_up_to_infinity_are_finite():
     model = build_autoencoder(SHALLOW)
     watch = Watch(model)
     with torch.no_grad():
