@@ -72,7 +72,7 @@ class Watch:
         self.steps += 1
         if self.on_host:
             with np.errstate(all="ignore"):
-                finite = math.isfinite(sum(float(weight @ weight) for weight in self.weights))
+                finite = math.isfinite(sum(float(np.dot(weight, weight)) for weight in self.weights))
             if not finite:
                 self.check()
         if self.after_step is not None:
