@@ -85,8 +85,11 @@ def _read(path: Path) -> tuple[Arrays, dict[str, Any]]:
             arrays = {name: file.get_tensor(name) for name in names}
         if metadata["sha256"] != _digest(arrays, metadata["run"]):
             raise CheckpointError(f"{path}: its content is not what it was written with")
-        return arrays, json.loads(metadata["run"])
-    except (OSError, SafetensorError, KeyError, TypeError) as error:
+        run = json.loads(metadata["run"])
+        if not isinstance(run["about"], dict):
+            raise TypeError("about is no table")
+        return arrays, run
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: is not a backup ({error})") from error
 
 

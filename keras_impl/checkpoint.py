@@ -24,11 +24,9 @@ def save_checkpoint(
 ) -> None:
     """As `save_model_folder`, and for Keras a `.keras` file, unless the model is tied."""
     weights = to_reference_weights(model, architecture)
-    if getattr(architecture, "tied", False):
-        (folder / KERAS_NAME).unlink(missing_ok=True)  # of an earlier model
-    else:
-        save_model(model, folder / KERAS_NAME)
     save_model_folder(folder, weights, architecture=architecture, recipe=recipe, name=name, dataset=dataset)
+    if not getattr(architecture, "tied", False):
+        save_model(model, folder / KERAS_NAME)
 
 
 def load_checkpoint(folder: Path) -> tuple[keras.Model, Recipe, Mapping[str, object]]:

@@ -1,6 +1,7 @@
 """EpochTimer: how fast a Trainer's epochs were. Pictures: what the model makes of images."""
 
 import io
+import math
 import time
 from copy import copy
 from typing import Any
@@ -17,7 +18,7 @@ from core_torch.objectives.reconstruction import EVALUATION_BATCH
 
 
 class EpochTimer(Callback):
-    """Times the training part of every epoch, first batch to last, validation excluded.
+    """Times the training part of every whole epoch, first batch to last, validation excluded.
 
     Attributes:
         seconds: of wall time, one value per epoch.
@@ -27,6 +28,7 @@ class EpochTimer(Callback):
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self.images_per_second: list[float] = []
+        self._images, self._started = 0, math.nan  # a resumed epoch has no start
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
@@ -37,7 +39,7 @@ class EpochTimer(Callback):
     ) -> None:
         """Count; after the last batch, before validation, stop the clock."""
         self._images += len(batch[0]) * trainer.world_size
-        if trainer.is_last_batch:
+        if trainer.is_last_batch and not math.isnan(self._started):
             self.seconds.append(_now(pl_module.device) - self._started)
             self.images_per_second.append(self._images / self.seconds[-1])
 
@@ -84,6 +86,7 @@ class Pictures(Callback):
         from core_torch.evaluation.charts import plot_latent_map
         from core_torch.evaluation.figures import plot_reconstructions
 
+        place = self.folder or trainer.log_dir or trainer.default_root_dir  # `log_dir` asks every process
         if not trainer.is_global_zero:
             return
         dataset = _on(lit.device, dataset)
@@ -100,7 +103,7 @@ class Pictures(Callback):
             for board in boards:
                 board.add_figure(f"{part}/{name}", figure, trainer.global_step)
             if not boards:
-                folder = prepare_output(self.folder or trainer.log_dir or trainer.default_root_dir)
+                folder = prepare_output(place)
                 picture = io.BytesIO()
                 figure.savefig(picture, format="png")
                 write_atomically(folder / f"{part}-{name}-{trainer.global_step}.png", picture.getvalue())

@@ -44,7 +44,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
         """Read a verified local file, never pickled code, whatever `weights_only` says."""
-        return read_checkpoint(path, map_location=map_location)
+        return read_file(path, map_location=map_location)
 
 
 def read_checkpoint(path: str | Path, *, map_location: Any = "cpu") -> dict[str, Any]:
@@ -53,17 +53,22 @@ def read_checkpoint(path: str | Path, *, map_location: Any = "cpu") -> dict[str,
     Raises:
         CheckpointError: the file is absent, is no Lightning checkpoint, is not what was written, or is a URL.
     """
-    path = local(path)
-    try:
-        content = unsealed(path.read_bytes())
-        checkpoint = torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
-    except Exception as error:  # a damaged file makes torch raise nearly anything
-        reason = str(error).split("\n")[0].split(". ")[0]
-        raise CheckpointError(f"{path}: cannot be read as a checkpoint ({reason})") from error
+    checkpoint = read_file(path, map_location=map_location)
     missing = {"state_dict", "pytorch-lightning_version"} - set(checkpoint if isinstance(checkpoint, dict) else ())
     if missing:
         raise CheckpointError(f"{path}: is not a Lightning checkpoint, it holds no {max(missing)}")
     return checkpoint
+
+
+def read_file(path: str | Path, *, map_location: Any = "cpu") -> Any:
+    """What `torch.save` wrote, verified; `CheckpointError` as of `read_checkpoint`."""
+    path = local(path)
+    try:
+        content = unsealed(path.read_bytes())
+        return torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
+    except Exception as error:  # a damaged file makes torch raise nearly anything
+        reason = str(error).split("\n")[0].split(". ")[0]
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint ({reason})") from error
 
 
 def local(path: str | Path) -> Path:
@@ -83,7 +88,7 @@ def unsealed(content: bytes) -> bytes:
     """The inverse of `sealed`; `ValueError` where the digest is another one, or damaged."""
     if content[-END_LENGTH:].startswith(END) and content.endswith(NO_COMMENT):
         return content
-    original, digest = content[: -DIGEST_LENGTH - len(NO_COMMENT)] + NO_COMMENT, content[-DIGEST_LENGTH:]
+    original = content[: -DIGEST_LENGTH - len(NO_COMMENT)] + NO_COMMENT
     if sealed(original) != content:
-        raise ValueError(f"its sha256 is not {digest.decode(errors='replace')}")
+        raise ValueError("its sha256 is not the one it ends with: damaged, truncated, or no checkpoint")
     return original

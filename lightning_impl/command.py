@@ -24,7 +24,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from core_torch.checkpoint import save_checkpoint
 from core_torch.contract.architecture import Architecture
 from core_torch.contract.command_line import check_folder, prepare_output, write_json
-from core_torch.contract.errors import CheckpointError, ConfigError, DivergenceError
+from core_torch.contract.errors import CheckpointError, ConfigError, DivergenceError, UserError
 from core_torch.contract.pixels import load_split
 from core_torch.contract.presets import PRESETS, preset
 from core_torch.contract.recipe import Recipe
@@ -85,7 +85,7 @@ class Command(LightningCLI):
             raise ConfigError(f"ckpt_path: found {options.ckpt_path}, allowed: a checkpoint file")
         if options.ckpt_path is not None:
             given = {name: value for name, value in options.model.as_dict().items() if value not in (None, "default")}
-            check_agreement(given, options.ckpt_path)
+            check_agreement(given, options.ckpt_path, dataset=options.data.dataset if self.subcommand_is_fit else None)
 
     def instantiate_trainer(self, **options: Any) -> L.Trainer:
         """With the recipe's epochs and atomic checkpoints, unless the user says otherwise."""
@@ -110,6 +110,8 @@ class Command(LightningCLI):
             figures["images_per_second"] = statistics.median(self.timer.images_per_second)
         for name, value in figures.items():
             print(f"{name:24} {value:.6g}")
+        if self.output is not None and (not self.timer.seconds or self.trainer.fast_dev_run):  # type: ignore[attr-defined]
+            raise ConfigError("output: no whole epoch was trained, so nothing is written; see the trainer's limits")
         if self.output is not None:
             self._write_results(prepare_output(self.output), figures)
 
@@ -122,6 +124,11 @@ class Command(LightningCLI):
             buffer = io.BytesIO()
             np.save(buffer, torch.cat(batches).float().cpu().numpy())
             write_atomically(prepare_output(self.output) / "reconstructions.npy", buffer.getvalue())
+
+    @property
+    def subcommand_is_fit(self) -> bool:
+        """Whether training is to go on, on the images it began with."""
+        return self.config.subcommand == "fit"
 
     @property
     def output(self) -> str | None:
@@ -148,13 +155,18 @@ class Command(LightningCLI):
         write_json(folder / "metrics.json", metrics)
 
 
-def check_agreement(given: dict[str, Any], ckpt_path: str) -> None:
-    """`CheckpointError` where an option for the model is not what the checkpoint was trained with: that holds.
+def check_agreement(given: dict[str, Any], ckpt_path: str, *, dataset: str | None = None) -> None:
+    """`CheckpointError` where an option is not what the checkpoint was trained with: that holds.
 
     Args:
-        given: options by name; with a preset among them, they are all that it says.
+        given: options for the model by name; with a preset among them, they are all that it says.
+        dataset: to go on with.
     """
-    held = read_checkpoint(ckpt_path).get("hyper_parameters", {})
+    checkpoint = read_checkpoint(ckpt_path)
+    held = checkpoint.get("hyper_parameters", {})
+    trained_on = checkpoint.get("datamodule_hyper_parameters", {}).get("dataset", dataset)
+    if dataset not in (None, trained_on):
+        raise CheckpointError(f"ckpt_path: {ckpt_path} was trained on {trained_on}, found data.dataset {dataset}")
     if "weights" in given:
         raise ConfigError("model.weights: found beside ckpt_path, allowed: one of them")
     wanted = LitAutoencoder(**given).hparams if given else {}
@@ -187,5 +199,7 @@ def run_command(*, program: str) -> None:
     warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # Lightning 2.6's own use of PyTorch
     try:
         Command(program=program)
-    except MisconfigurationException as error:
+    except UserError:
+        raise
+    except (MisconfigurationException, ImportError, OSError, ValueError) as error:
         raise ConfigError(str(error)) from error

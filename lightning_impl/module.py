@@ -25,6 +25,7 @@ from lightning_impl.checkpoint_io import read_checkpoint
 from lightning_impl.layerwise import LayerwiseTraining
 
 RECIPE_FIELDS = {field.name for field in fields(Recipe)}
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
 class LitAutoencoder(L.LightningModule):
@@ -157,6 +158,13 @@ class LitAutoencoder(L.LightningModule):
         """Lightning's, of a verified local file and without pickled code; `CheckpointError` otherwise."""
         read_checkpoint(checkpoint_path)
         return super().load_from_checkpoint(checkpoint_path, *arguments, **options | {"weights_only": True})
+
+    def setup(self, stage: str) -> None:
+        """`ConfigError` for what the Trainer offers and this module does not."""
+        if self.trainer.precision not in PRECISIONS:
+            raise ConfigError(f"trainer.precision: found {self.trainer.precision}, allowed: {', '.join(PRECISIONS)}")
+        if self.trainer.overfit_batches:  # type: ignore[attr-defined]
+            raise ConfigError("trainer.overfit_batches: found one, allowed: 0; trainer.limit_train_batches is there")
 
     def on_fit_start(self) -> None:
         """The model is on its device now: so must be the generator of its noise and probes."""

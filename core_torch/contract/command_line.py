@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NoReturn
 
 from core_torch.contract.errors import ConfigError, UserError, check_choice
@@ -100,8 +101,12 @@ def check_file(name: str, path: str) -> None:
 
 
 def _check_writable(name: str, path: str, folder: Path) -> None:
-    if not path or not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigError(f"{name}: {path or 'an empty path'} cannot be written to, see {folder}")
+    try:
+        if not path:
+            raise OSError
+        TemporaryFile(dir=folder).close()  # not `os.access`, which tells the superuser yes; it leaves no name
+    except OSError as error:
+        raise ConfigError(f"{name}: {path or 'an empty path'} cannot be written to, see {folder}") from error
 
 
 def prepare_output(folder: str | Path) -> Path:

@@ -11,6 +11,12 @@ from core_torch.contract.errors import CheckpointError, ConfigError
 from core_torch.contract.recipe import Recipe
 from core_torch.contract.weights_file import check_names_and_shapes, load_weights, save_weights
 
+# What the ports write beside it, each its own: none may outlive the model it is of.
+COMPANIONS = (
+    *("metrics.json", "recipe.toml", "history.csv", "index.html"),
+    *("model.keras", "reconstructions.npy"),
+)
+
 
 @dataclass(frozen=True)
 class ModelFolder:
@@ -45,6 +51,11 @@ def save_model_folder(
     Raises:
         CheckpointError: a weight is not finite, or the folder cannot be written to.
     """
+    try:
+        for companion in COMPANIONS:  # of an earlier model
+            (folder / companion).unlink(missing_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{folder / companion}: cannot be replaced ({error.strerror})") from error
     about = {"model": name, "dataset": dataset, "architecture": describe(architecture), "recipe": recipe.to_dict()}
     save_weights(folder, weights, about=about)
 

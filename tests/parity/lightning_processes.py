@@ -12,12 +12,13 @@ from typing import Any
 import lightning as L
 import torch
 
+from lightning_impl.callbacks import Pictures
 from lightning_impl.checkpoint_io import AtomicCheckpointIO
 from lightning_impl.datamodule import MNISTDataModule
 from lightning_impl.module import LitAutoencoder
 
 
-def fit(*, devices: int, **data: Any) -> tuple[L.Trainer, LitAutoencoder]:
+def fit(*, devices: int, pictures: str | None = None, **data: Any) -> tuple[L.Trainer, LitAutoencoder]:
     """After two epochs."""
     lit = LitAutoencoder("shallow", optimizer="sgd", learning_rate=0.5, momentum=0.9, seed=2)
     fitter = L.Trainer(
@@ -26,6 +27,8 @@ def fit(*, devices: int, **data: Any) -> tuple[L.Trainer, LitAutoencoder]:
         strategy="ddp" if devices > 1 else "auto",
         max_epochs=2,
         plugins=AtomicCheckpointIO(),
+        callbacks=[Pictures()] if pictures else None,
+        default_root_dir=pictures,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -39,7 +42,7 @@ if __name__ == "__main__":
     warnings.filterwarnings("ignore")
     folder, route = Path(sys.argv[1]), sys.argv[2]
     for name in ("weighed", "unweighed"):
-        fitter, lit = fit(devices=2, route=route)
+        fitter, lit = fit(devices=2, route=route, pictures=str(folder / "pictures"))
         metrics = {name: float(value) for name, value in fitter.callback_metrics.items()}
         if fitter.is_global_zero:
             torch.save({"weights": lit.model.state_dict(), "metrics": metrics}, folder / f"{name}.pt")

@@ -198,3 +198,49 @@ def test_help_and_a_wrong_command_answer_without_importing_a_framework(argument:
     done = subprocess.run([sys.executable, "-c", program, argument], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == code, done.stderr
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_a_run_goes_on_from_the_middle_of_an_epoch_and_only_on_its_own_images(monkeypatch, capsys, tmp_path) -> None:
+    keep = ["--trainer.enable_checkpointing", "true", "--trainer.default_root_dir", str(tmp_path)]
+    often = "lightning.pytorch.callbacks.ModelCheckpoint"
+    keep += [f"--trainer.callbacks+={often}", "--trainer.callbacks.every_n_train_steps", "5"]
+    keep += ["--trainer.callbacks.save_top_k", "-1"]
+    run = ("fit", *QUIET, "--trainer.max_epochs", "2")
+    assert call(monkeypatch, *run, *keep) == 0
+    whole = figures(capsys.readouterr().out)
+    (middle,) = tmp_path.rglob("*step=5.ckpt")
+    assert call(monkeypatch, *run, "--ckpt_path", str(middle)) == 0
+    resumed = figures(capsys.readouterr().out)
+    for name in ("train_loss", "validation_mse"):
+        assert resumed[name] == whole[name]
+    assert call(monkeypatch, *run, "--ckpt_path", str(middle), "--data.dataset", "synthetic") == 2
+    assert "was trained on digits, found data.dataset synthetic" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--trainer.precision", "bf16-true"], "trainer.precision: found bf16-true, allowed: 32-true"),
+        (["--trainer.precision", "64-true"], "trainer.precision"),
+        (["--trainer.overfit_batches", "2"], "trainer.overfit_batches"),
+        (["--trainer.max_epochs", "0"], "no whole epoch"),
+        (["--trainer.max_steps", "3"], "no whole epoch"),
+        (["--trainer.fast_dev_run", "true"], "no whole epoch"),
+        (["--seed_everything", "-5"], "-5"),
+    ],
+)
+def test_what_leaves_no_whole_run_is_refused_and_writes_nothing(arguments, named, monkeypatch, capsys, tmp_path):
+    output = tmp_path / "run"
+    assert call(monkeypatch, "fit", *QUIET, *arguments, "--output", str(output)) == 2
+    printed = capsys.readouterr().err
+    assert named in printed.splitlines()[-1]
+    assert not output.exists()
+
+
+def test_an_output_replaces_all_of_an_earlier_model_s(monkeypatch, tmp_path) -> None:
+    for name in ("model.keras", "recipe.toml", "reconstructions.npy", "note.txt"):
+        (tmp_path / name).touch()
+    assert call(monkeypatch, "fit", *QUIET, "--trainer.max_epochs", "1", "--output", str(tmp_path)) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "manifest.json", "metrics.json", "note.txt", "weights.safetensors",
+    }

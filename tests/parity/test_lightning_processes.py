@@ -39,6 +39,7 @@ def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
     unweighed = torch.load(tmp_path / "unweighed.pt", weights_only=True)
     assert distance(unweighed["weights"], alone.model.state_dict()) > 100 * ROUNDING
     states = [process["generator"] for process in read_checkpoint(tmp_path / "weighed.ckpt")["processes"]]
+    assert list((tmp_path / "pictures").glob("validation-*.png"))  # by one of them, and neither waits for the other
     assert len(states) == 2
     assert not torch.equal(*states)
 
