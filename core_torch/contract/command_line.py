@@ -149,6 +149,7 @@ def run(command: Callable[[], int | None], *, program: str) -> NoReturn:
     """
     if threading.current_thread() is threading.main_thread():  # which alone may set handlers
         signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job would ignore
     try:
         code = command() or 0
         sys.stdout.flush()

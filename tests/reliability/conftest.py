@@ -1,5 +1,6 @@
 """Everything here runs small by default and long under `-m stress`, whose table says what was tried and what failed."""
 
+import signal
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -49,3 +50,11 @@ def places(tmp_path: Path) -> Iterator[dict[str, Path]]:
         return
     with tempfile.TemporaryDirectory(dir=memory) as other:
         yield {"tmp": tmp_path, "shm": Path(other)}
+
+
+@pytest.fixture(autouse=True)
+def interrupts_are_heard() -> Iterator[None]:
+    """Also where the tests run in a shell's background job, which ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
