@@ -86,8 +86,7 @@ def run_suite(options: argparse.Namespace) -> int:
         results.write(output / "results.json")
         write_report(results, output / "report.html")
 
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job would ignore the first
-        signal.signal(number, signal.default_int_handler)  # so that what was found is kept
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as `run` does for SIGINT: what was found is kept
     runner = Runner(
         results,
         split,

@@ -48,7 +48,7 @@ class EpochJudge:
         self.images_to_target = self._images_to_target()
         self.truth = self._change(oracle.weights)
         self.budget = relative_distance(self._change(rounded.weights), self.truth)
-        self.error = self._error(oracle.activations(self._judged())["output"])
+        self.error = self._error_of(oracle)
         self.reference: Arrays = {}
 
     def check(self, trial: Trial, case: Case) -> list[Check]:
@@ -58,7 +58,7 @@ class EpochJudge:
         if seen != len(self.images):
             return [self._check(case, SAME_IMAGES, abs(seen - len(self.images)), 0.0)]
         if case.route not in ONE_SHUFFLE:
-            error = self._error(trial.activations(self._judged())["output"])
+            error = self._error_of(trial)
             return [self._check(case, OWN_SHUFFLE, abs(error / self.error - 1), shuffle_tolerance(self._spread))]
         weights = trial.weights()
         distance = relative_distance(self._change(weights), self.truth)
@@ -77,7 +77,7 @@ class EpochJudge:
         found = []
         for other in range(1, 1 + OTHER_SHUFFLES):
             oracle = self._run(np.float32, seed=self.recipe.seed + other)
-            found.append(abs(self._error(oracle.activations(self._judged())["output"]) / self.error - 1))
+            found.append(abs(self._error_of(oracle) / self.error - 1))
         return max(found)
 
     def _look_again(self, distance: float) -> None:
@@ -107,20 +107,18 @@ class EpochJudge:
         """After how many images of epoch 0 the error is below the mean image's, the best that a constant reaches."""
         oracle = Oracle(self.architecture, self.start, dtype=np.float32)
         optimizer, seen = OracleOptimizer(oracle, self.recipe), 0
-        target = float(np.var(self._judged(), axis=0, dtype=np.float64).mean())
+        target = float(np.var(self.images[:JUDGED_IMAGES], axis=0, dtype=np.float64).mean())
         order = batch_order(len(self.images), self.recipe.batch_size, seed=self.recipe.seed, epoch=0)
         for number, batch in enumerate(order, 1):
             optimizer.step(self.images[batch], self.images[batch])
             seen += len(batch)
-            if number % TARGET_STEPS == 0 and self._error(oracle.activations(self._judged())["output"]) < target:
+            if number % TARGET_STEPS == 0 and self._error_of(oracle) < target:
                 return seen
         return None
 
-    def _judged(self) -> np.ndarray:
-        return self.images[:JUDGED_IMAGES]
-
-    def _error(self, outputs: np.ndarray) -> float:
-        return float(np.mean((outputs - self._judged()) ** 2))
+    def _error_of(self, model: Oracle | Trial) -> float:
+        judged = self.images[:JUDGED_IMAGES]
+        return float(np.mean((model.activations(judged)["output"] - judged) ** 2))
 
     def _change(self, weights: Arrays) -> Arrays:
         return {name: np.asarray(weights[name], np.float64) - self.start[name] for name in self.start}
