@@ -5,13 +5,13 @@ No framework is imported before the arguments have been judged, so that help and
 
 import argparse
 import os
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
 from core_torch.contract.command_line import (
     Parser,
     add_data_options,
+    add_device_option,
     check_results,
     prepare_output,
     report,
@@ -22,7 +22,7 @@ from core_torch.contract.errors import ConfigError, check_choice
 from core_torch.contract.pixels import DATASETS, load_split
 from core_torch.contract.train_options import RECIPE_NAME, add_train_options, chosen, recipe_file
 from core_torch.contract.weights_file import write_atomically
-from keras_impl.options import BACKENDS, add_keras_options, check_logs, check_options
+from keras_impl.options import BACKENDS, add_keras_options, check_logs, check_options, choose_device
 
 PROGRAM = "python -m keras_impl"
 MODELS = ("shallow", "deep", "conv-shallow", "conv-deep")  # the randomized two need layer-wise training
@@ -35,10 +35,12 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train a model and report its test error", description=backends)
     add_train_options(train, models=MODELS)
+    add_device_option(train)
     add_keras_options(train)
     evaluate = commands.add_parser("evaluate", help="report the test error of a trained model", description=backends)
     evaluate.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder that train --output of any port wrote")
     add_data_options(evaluate, dataset=None)
+    add_device_option(evaluate)
     evaluate.add_argument("--json", metavar="FILE", help="also write the printed values there")
     return parser
 
@@ -64,11 +66,11 @@ def train(options: argparse.Namespace) -> None:
     }
     check_options(recipe, backend=backend, data_parallel=options.data_parallel, **how)
     check_results(options)
-    check_logs(options, backend=backend)
+    check_logs(options)
+    choose_device(options.device, backend=backend)
     splits = [load_split(options.dataset, train=part, root=options.data_root) for part in (True, False)]
 
-    import keras
-
+    from keras_impl.callbacks import EventFiles
     from keras_impl.checkpoint import save_checkpoint
     from keras_impl.evaluation import measure
     from keras_impl.model import build_autoencoder
@@ -78,12 +80,10 @@ def train(options: argparse.Namespace) -> None:
     about: dict[str, object] = {"backend": backend, "route": options.route}
     if options.data_parallel:
         about["devices"] = use_data_parallel()
-    callbacks = [keras.callbacks.TensorBoard(options.tensorboard)] if options.tensorboard else []
+    callbacks = [EventFiles(options.tensorboard)] if options.tensorboard else []
     backup = options.backup and Path(options.backup)
     model = build_autoencoder(architecture, seed=recipe.seed)
-    started = time.perf_counter()
     history = train_model(model, splits[0], recipe=recipe, callbacks=callbacks, backup=backup, **how)
-    seconds = time.perf_counter() - started
     metrics = {
         "model": options.model,
         "objective": recipe.objective,
@@ -91,13 +91,14 @@ def train(options: argparse.Namespace) -> None:
         "seed": recipe.seed,
         "epochs": len(history["train_loss"]),
         **measure(model, *splits),
-        "seconds": seconds,
+        "seconds": sum(history["seconds"]),
         **about,
     }
     if options.output is not None:
         output = prepare_output(options.output)
         save_checkpoint(output, model, architecture, recipe=recipe, name=options.model, dataset=options.dataset)
-        write_json(output / "metrics.json", metrics | {"history": history})
+        curves = {name: values for name, values in history.items() if name != "seconds"}
+        write_json(output / "metrics.json", metrics | {"history": curves})
         write_atomically(output / RECIPE_NAME, recipe_file(options, recipe).encode())
     if options.log is not None:
         rows = [("epoch", *history), *((epoch, *row) for epoch, row in enumerate(zip(*history.values()), start=1))]
@@ -111,6 +112,7 @@ def evaluate(options: argparse.Namespace) -> None:
     if options.dataset is not None:
         check_choice("dataset", options.dataset, DATASETS)
     check_results(options)
+    choose_device(options.device, backend=backend)
 
     from keras_impl.checkpoint import load_checkpoint
     from keras_impl.evaluation import measure

@@ -22,11 +22,6 @@ def unit_pixels(split: Split) -> np.ndarray:
     return to_unit_range(split.images).reshape(len(split), -1)
 
 
-def shuffled_arrays(images: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
-    """A copy of images (N, pixels) in that epoch's order, for `fit(..., shuffle=False)`."""
-    return images[epoch_order(len(images), seed=seed, epoch=epoch)]
-
-
 def parts_to_share(images: np.ndarray, batch_size: int) -> list[np.ndarray]:
     """For one call of Keras each: all images; or with `keras.distribution`, under which the batches of a call are all
     laid out as its first, those of whole batches and those of a short last one.
@@ -75,7 +70,8 @@ def _fit(model: keras.Model, data: object, targets: object = None, *, batch_size
 
 def _arrays(model: keras.Model, images: np.ndarray, recipe: Recipe) -> RunEpoch:
     def run(epoch: int) -> float:
-        parts = parts_to_share(shuffled_arrays(images, seed=recipe.seed, epoch=epoch), recipe.batch_size)
+        shuffled = images[epoch_order(len(images), seed=recipe.seed, epoch=epoch)]
+        parts = parts_to_share(shuffled, recipe.batch_size)
         losses = [_fit(model, part, part, batch_size=recipe.batch_size) * len(part) for part in parts]
         return sum(losses) / len(images)
 

@@ -1,11 +1,10 @@
 """A trained model on disk: the folder that every port reads, and a `.keras` file."""
 
-import os
-import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import keras
 
@@ -13,6 +12,7 @@ from core_torch.contract.architecture import Architecture
 from core_torch.contract.errors import CheckpointError
 from core_torch.contract.model_folder import load_model_folder, save_model_folder
 from core_torch.contract.recipe import Recipe
+from core_torch.contract.weights_file import write_atomically
 from keras_impl.model import build_autoencoder
 from keras_impl.weight_layout import load_reference_weights, to_reference_weights
 
@@ -43,21 +43,14 @@ def save_model(model: keras.Model, path: Path) -> None:
     Raises:
         CheckpointError: the file cannot be written, or its weights are tied.
     """
-    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(8)}.keras")
     if keras.backend.backend() == "torch":  # saving loads TensorFlow where there is one: triton must come before it
         with suppress(ImportError):
             import_module("triton")
     try:
-        try:
-            model.save(temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
-        for orphan in path.parent.glob(f".{path.stem}-{'?' * 16}.keras"):  # of a save that was killed
-            orphan.unlink()
+        with TemporaryDirectory() as folder:  # Keras saves under a name only
+            staged = Path(folder) / KERAS_NAME
+            model.save(staged)
+            content = staged.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from error
+        raise CheckpointError(f"{path}: cannot be staged ({error.strerror})") from error
+    write_atomically(path, content)

@@ -1,15 +1,19 @@
 """What this port offers, judged before any framework is imported."""
 
 import argparse
+import os
+from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
-from core_torch.contract.command_line import check_file, check_folder
+from core_torch.contract.command_line import DEVICES, check_file, check_folder
 from core_torch.contract.errors import ConfigError, check_choice, check_integer
 from core_torch.contract.recipe import Recipe
 
 BACKENDS = ("tensorflow", "jax", "torch")  # values of KERAS_BACKEND
 ROUTES = ("arrays", "tf.data", "pydataset", "resident")  # how images reach the model; see `batches`
 JIT = ("auto", "true", "false")
+EVENT_WRITER = "tensorboardX"
 
 
 def add_keras_options(parser: argparse.ArgumentParser) -> None:
@@ -20,23 +24,38 @@ def add_keras_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-parallel", action="store_true", help="share each batch among the devices (JAX)")
     parser.add_argument("--backup", metavar="DIR", help="keep the state after each epoch; go on from one that is there")
     parser.add_argument("--log", metavar="FILE", help="write the history of epochs there as CSV")
-    parser.add_argument("--tensorboard", metavar="DIR", help="write event files of epochs and weights there")
+    parser.add_argument("--tensorboard", metavar="DIR", help="write the curves there as event files, epoch by epoch")
 
 
-def check_logs(options: argparse.Namespace, *, backend: str) -> None:
+def check_logs(options: argparse.Namespace) -> None:
     """Judge --log, --backup and --tensorboard before a long run; `ConfigError` if they cannot be written."""
     if options.log is not None:
         check_file("log", options.log)
-    if options.backup is not None:
-        check_folder("backup", options.backup)
-    if options.tensorboard is None:
-        return
-    check_folder("tensorboard", options.tensorboard)
-    if backend == "torch":  # TensorFlow writes the events, and clashes with triton, which torch may load
-        raise ConfigError("tensorboard: found with KERAS_BACKEND=torch, allowed: tensorflow, jax")
-    for package in ("tensorboard", "tensorflow"):
-        if find_spec(package) is None:
-            raise ConfigError(f"tensorboard: found {options.tensorboard}, but the package {package} is not installed")
+    for name, folder in (("backup", options.backup), ("tensorboard", options.tensorboard)):
+        if folder is not None:
+            check_folder(name, folder)
+    if options.tensorboard is not None and find_spec(EVENT_WRITER) is None:
+        raise ConfigError(f"tensorboard: {EVENT_WRITER} is not installed; pip install {EVENT_WRITER}")
+
+
+def choose_device(name: str, *, backend: str) -> None:
+    """Hide a GPU from Keras, before it is imported, where the CPU is asked for; else Keras takes one that it finds.
+
+    Raises:
+        ConfigError: the name is none of `DEVICES`, or the backend finds no GPU where one is asked for.
+    """
+    check_choice("device", name, DEVICES)
+    if name == "cpu":
+        os.environ.update(CUDA_VISIBLE_DEVICES="", JAX_PLATFORMS="cpu", KERAS_TORCH_DEVICE="cpu")
+    if name == "cuda" and not _finds_gpu(backend):
+        raise ConfigError(f"device: found cuda, allowed on this machine with KERAS_BACKEND={backend}: auto, cpu")
+
+
+def _finds_gpu(backend: str) -> bool:
+    framework: Any = import_module(backend)
+    if backend == "tensorflow":
+        return bool(framework.config.list_physical_devices("GPU"))
+    return framework.cuda.is_available() if backend == "torch" else framework.default_backend() == "gpu"
 
 
 def check_options(

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,13 @@ def train(
         steps_per_execution: as of `keras.Model.compile`, for the routes through `fit`.
         callbacks: told of the training and its epochs, not of batches; they may set `stop_training`.
         backup: folder for the state after each epoch. If it holds one, training goes on from there, to the very
-            weights and history of a run that was never stopped, on the same machine and versions.
+            weights and errors of a run that was never stopped, on the same machine and versions.
 
     Returns:
-        One value per epoch: "train_loss", the objective averaged over images before each step, and
-        "validation_mse", the squared error averaged over images and pixels after the epoch. With
-        `recipe.patience`, training stops after so many epochs without a better one, and the best weights are
-        put back.
+        One value per epoch: "train_loss", the objective averaged over images before each step;
+        "validation_mse", the squared error averaged over images and pixels after the epoch; and "seconds" of
+        wall time, validation included. With `recipe.patience`, training stops after so many epochs without a
+        better one, and the best weights are put back.
 
     Raises:
         CheckpointError: the backup is damaged, of another run, or cannot be written.
@@ -67,7 +68,7 @@ def train(
     trained = training_model(model, recipe)
     trained.compile(build_optimizer(recipe, steps=steps), "mean_squared_error", **options)
     trained.optimizer.build(trained.trainable_variables)
-    history: History = {"train_loss": [], "validation_mse": []} if validation else {"train_loss": []}
+    history: History = {name: [] for name in ("train_loss", *(["validation_mse"] if validation else []), "seconds")}
     best_weights = None
     if backup is not None:
         about = _identity(model, split, validation) | recipe.to_dict() | options | {"route": route}
@@ -77,7 +78,7 @@ def train(
     told.on_train_begin()
     run_epoch = ROUTES[route](trained, unit_pixels(split), recipe)
     while not (is_finished(history, recipe) or trained.stop_training):
-        epoch = len(history["train_loss"])
+        epoch, started = len(history["train_loss"]), time.perf_counter()
         told.on_epoch_begin(epoch)
         history["train_loss"].append(run_epoch(epoch))
         if not math.isfinite(history["train_loss"][-1]):
@@ -86,6 +87,7 @@ def train(
             history["validation_mse"].append(squared_error(model, validation) / validation.images.size)
         if recipe.patience and best_epoch(history["validation_mse"]) == epoch:
             best_weights = model.get_weights()
+        history["seconds"].append(time.perf_counter() - started)
         if backup is not None:
             saved.save(history, best_weights)
         told.on_epoch_end(epoch, {name: values[-1] for name, values in history.items()})

@@ -1,37 +1,55 @@
 """python -m lightning_impl fit | validate | test | predict
 
-Lightning is imported only once a command is named, so that help and a wrong command answer at once.
+Lightning is imported only once the names of all options are known to be right, so that help and a wrong name answer
+at once; values are LightningCLI's to judge.
 """
 
 import sys
+from pathlib import Path
 
 from core_torch.contract.command_line import Parser, run
+from core_torch.contract.errors import ConfigError
+from lightning_impl import options
 
 PROGRAM = "python -m lightning_impl"
-COMMANDS = {
-    "fit": "train, and print the validation error",
-    "validate": "print the error on the held-out images",
-    "test": "print the error on the test split",
-    "predict": "reconstruct the test split, for a callback to use",
-}
 
 
 def build_parser() -> Parser:
-    """The commands by name; their options are LightningCLI's."""
+    """The commands by name."""
     parser = Parser(prog=PROGRAM, description="The reference autoencoders, trained by Lightning.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, summary in COMMANDS.items():
+    for name, summary in options.COMMANDS.items():
         commands.add_parser(name, help=f"{summary}; `{name} --help` lists the options", add_help=False)
     return parser
 
 
-def main() -> None:
-    """Judge the command's name here, leave the rest to LightningCLI."""
-    if sys.argv[1:2] == [] or sys.argv[1] not in COMMANDS:
+def check_names(parser: Parser, given: list[str]) -> None:
+    """Print help where it is asked for; `ConfigError` for a configuration that is not there, exit for a wrong name."""
+    names = tuple(parser._option_string_actions)
+    parts = tuple(f"{name}." for name in names if "." in name)  # of a value that is an object
+    for argument, value in zip(given, [*given[1:], ""]):
+        name = argument.split("=")[0].rstrip("+")
+        known = name in names or name.startswith(parts)
+        if name in ("-h", "--help") or (name.startswith("--") and not known):
+            parser.parse_args([name])
+        if argument in ("-c", "--config") and ":" not in value and not Path(value).is_file():
+            raise ConfigError(f"config: {value or 'an empty path'} cannot be read, allowed: a YAML file")
+
+
+def dispatch() -> None:
+    """Judge the names here, leave the rest to LightningCLI."""
+    command, *given = sys.argv[1:] or [""]
+    if command not in options.COMMANDS:
         build_parser().parse_args(sys.argv[1:2])
+    check_names(options.build_parser(command), given)
     from lightning_impl.command import run_command
 
-    run(lambda: run_command(program=PROGRAM), program=PROGRAM)
+    run_command(program=PROGRAM)
+
+
+def main() -> None:
+    """Dispatch and exit."""
+    run(dispatch, program=PROGRAM)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 import glob
 import hashlib
 import io
+import zipfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from core_torch.contract.errors import CheckpointError
+from core_torch.contract.regular_files import read_regular
 from core_torch.contract.weights_file import write_atomically
 
 # A checkpoint is a zip file, which ends with the length of a comment and the comment: here its own sha256.
@@ -18,6 +21,7 @@ NO_COMMENT = b"\0\0"
 DIGEST_LENGTH = 64
 END = b"PK\5\6"
 END_LENGTH = 22
+IMPORTED = {"_instantiator", "_class_path", "class_path"}  # Lightning takes these for something to import and call
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -61,14 +65,31 @@ def read_checkpoint(path: str | Path, *, map_location: Any = "cpu") -> dict[str,
 
 
 def read_file(path: str | Path, *, map_location: Any = "cpu") -> Any:
-    """What `torch.save` wrote, verified; `CheckpointError` as of `read_checkpoint`."""
+    """What `torch.save` wrote, verified; `CheckpointError` as of `read_checkpoint`, and where it names code."""
     path = local(path)
     try:
-        content = unsealed(path.read_bytes())
-        return torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
+        content = unsealed(read_regular(path))
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise ValueError("it is compressed, which torch.save never does")
+        checkpoint = torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
+        named = IMPORTED.intersection(_names(checkpoint))
     except Exception as error:  # a damaged file makes torch raise nearly anything
         reason = str(error).split("\n")[0].split(". ")[0]
         raise CheckpointError(f"{path}: cannot be read as a checkpoint ({reason})") from error
+    if named:
+        raise CheckpointError(f"{path}: holds {min(named)}, which names code to import, allowed: plain values")
+    return checkpoint
+
+
+def _names(content: Any) -> Iterator[Any]:
+    """The keys of every table in it, however deep."""
+    tables = isinstance(content, dict)
+    if tables:
+        yield from content
+    if tables or isinstance(content, list | tuple):
+        for value in content.values() if tables else content:
+            yield from _names(value)
 
 
 def local(path: str | Path) -> Path:

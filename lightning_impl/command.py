@@ -11,6 +11,7 @@ import logging
 import math
 import statistics
 import warnings
+from argparse import Namespace
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,16 +28,17 @@ from core_torch.contract.command_line import check_folder, prepare_output, write
 from core_torch.contract.errors import CheckpointError, ConfigError, DivergenceError, UserError
 from core_torch.contract.pixels import load_split
 from core_torch.contract.presets import PRESETS, preset
-from core_torch.contract.recipe import Recipe
+from core_torch.contract.recipe import SOLVERS, Recipe
+from core_torch.contract.train_options import OBJECTIVE_OF, RECIPE_FIELDS, RECIPE_NAME, RIDGE_FIELDS, recipe_file
 from core_torch.contract.weights_file import write_atomically
 from core_torch.evaluation.report import measure
 from lightning_impl.callbacks import EpochTimer
 from lightning_impl.checkpoint_io import AtomicCheckpointIO, read_checkpoint
-from lightning_impl.datamodule import RECIPE_FIELDS, MNISTDataModule
+from lightning_impl.datamodule import MNISTDataModule
 from lightning_impl.module import LitAutoencoder
+from lightning_impl.options import DATA_FIELDS, OUTPUT_HELP, TRAINER_DEFAULTS
 
 CHECKPOINT_KEYWORDS = ("best", "last", "hpc", "registry")  # Lightning takes them besides a path
-TRAINER_DEFAULTS = {"devices": 1, "logger": False, "enable_checkpointing": False}
 
 
 class OneLineParser(LightningArgumentParser):
@@ -69,9 +71,8 @@ class Command(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """--output; and one recipe, the model's, for the data too."""
-        help_text = "of fit: weights.safetensors, manifest.json and metrics.json; of predict: reconstructions.npy"
-        parser.add_argument("--output", type=str | None, default=None, help=f"folder for the results {help_text}")
-        for name in RECIPE_FIELDS:
+        parser.add_argument("--output", type=str | None, default=None, help=OUTPUT_HELP)
+        for name in DATA_FIELDS:
             number = partial(_of_recipe, name)
             parser.link_arguments("model", f"data.{name}", compute_fn=number, apply_on="instantiate")
 
@@ -83,9 +84,20 @@ class Command(LightningCLI):
             check_folder("output", options.output)
         if options.ckpt_path in CHECKPOINT_KEYWORDS:
             raise ConfigError(f"ckpt_path: found {options.ckpt_path}, allowed: a checkpoint file")
+        model = options.model.as_dict()
+        self.given = {name: value for name, value in model.items() if value not in (None, "default")}
         if options.ckpt_path is not None:
-            given = {name: value for name, value in options.model.as_dict().items() if value not in (None, "default")}
-            check_agreement(given, options.ckpt_path, dataset=options.data.dataset if self.subcommand_is_fit else None)
+            dataset = options.data.dataset if self.config.subcommand == "fit" else None
+            check_agreement(self.given, options.ckpt_path, dataset=dataset)
+
+    def after_instantiate_classes(self) -> None:
+        """`ConfigError` for an option of the recipe that the model's training would ignore."""
+        objective, layerwise = self.model.recipe.objective, self.model.layerwise
+        for name in filter(self.given.__contains__, RECIPE_FIELDS):
+            if OBJECTIVE_OF.get(name, objective) != objective:
+                raise ConfigError(f"model.{name}: found with {objective}, allowed with: {OBJECTIVE_OF[name]}")
+            if layerwise and layerwise.solver == SOLVERS[0] and name not in (*RIDGE_FIELDS, *DATA_FIELDS):
+                raise ConfigError(f"model.{name}: found with solver {SOLVERS[0]}, allowed with: {SOLVERS[1]}")
 
     def instantiate_trainer(self, **options: Any) -> L.Trainer:
         """With the recipe's epochs and atomic checkpoints, unless the user says otherwise."""
@@ -126,20 +138,16 @@ class Command(LightningCLI):
             write_atomically(prepare_output(self.output) / "reconstructions.npy", buffer.getvalue())
 
     @property
-    def subcommand_is_fit(self) -> bool:
-        """Whether training is to go on, on the images it began with."""
-        return self.config.subcommand == "fit"
-
-    @property
     def output(self) -> str | None:
         """The folder for results."""
         return self.config[self.subcommand].output
 
     def _write_results(self, folder: Path, figures: dict[str, float]) -> None:
         model, data, epochs = self.model.model, self.datamodule, self.trainer.current_epoch
-        name, recipe = name_of(model.architecture), self.model.recipe
+        recipe = self.model.recipe
         if epochs != self.model.epochs:
             recipe = recipe.with_changes(epochs=epochs)
+        name, preset_name = names_of(model.architecture, recipe.objective)
         save_checkpoint(folder, model, recipe=recipe, name=name, dataset=data.dataset)
         splits = [load_split(data.dataset, train=part, root=data.data_root) for part in (True, False)]
         metrics = {
@@ -153,6 +161,10 @@ class Command(LightningCLI):
             **figures,
         }
         write_json(folder / "metrics.json", metrics)
+        solver = self.model.hparams["solver"]
+        if preset_name and "weights" not in self.given and (solver is not None) == name.startswith("randomized"):
+            options = Namespace(model=name, preset=preset_name, dataset=data.dataset, solver=solver)
+            write_atomically(folder / RECIPE_NAME, recipe_file(options, recipe).encode())
 
 
 def check_agreement(given: dict[str, Any], ckpt_path: str, *, dataset: str | None = None) -> None:
@@ -175,13 +187,16 @@ def check_agreement(given: dict[str, Any], ckpt_path: str, *, dataset: str | Non
             raise CheckpointError(f"ckpt_path: {ckpt_path} has {name} {held[name]}, found model.{name} {wanted[name]}")
 
 
-def name_of(architecture: Architecture) -> str:
-    """What `--model.architecture` would call it, with whatever preset; `custom` where nothing would."""
+def names_of(architecture: Architecture, objective: str) -> tuple[str, str | None]:
+    """(model, preset) by which `train` of core_torch would build it; the preset is None where only another objective
+    has that shape, and the model `custom` where nothing has.
+    """
     for name, models in PRESETS.items():
-        for model, objective in models:
-            if preset(name, model, objective)[0] == architecture:
-                return model
-    return "custom"
+        for model, other in models:
+            for named in (objective, other):
+                if preset(name, model, named)[0] == architecture:
+                    return model, name if named == objective else None
+    return "custom", None
 
 
 def _of_recipe(name: str, lit: LitAutoencoder) -> Any:
@@ -202,4 +217,6 @@ def run_command(*, program: str) -> None:
     except UserError:
         raise
     except (MisconfigurationException, ImportError, OSError, ValueError) as error:
+        if "`tensorboardX`" in str(error):
+            raise ConfigError("trainer.logger: tensorboardX is not installed; pip install tensorboardX") from error
         raise ConfigError(str(error)) from error

@@ -15,9 +15,9 @@ from core_torch.contract.recipe import Recipe
 from core_torch.contract.sources import SOURCES, download_missing, raw_folder
 from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.objectives.reconstruction import EVALUATION_BATCH
+from lightning_impl.options import DATA_FIELDS
 
 ROUTES = ("resident", "dataloader")
-RECIPE_FIELDS = ("batch_size", "validation_fraction", "seed")
 
 
 class EpochOrder(Sampler[int]):
@@ -191,7 +191,7 @@ class MNISTDataModule(L.LightningDataModule):
         self.route, self.num_workers = route, num_workers
         self.batches: ResidentBatches | None = None
         self.resumed: dict[str, Any] = {}
-        self.save_hyperparameters(ignore=RECIPE_FIELDS)  # the module has them
+        self.save_hyperparameters(ignore=DATA_FIELDS)  # the module has them
 
     def prepare_data(self) -> None:
         """Download what is missing; in one process only."""

@@ -2,7 +2,6 @@
 
 import inspect
 import math
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +15,7 @@ from core_torch.contract.architecture import architecture_from, describe
 from core_torch.contract.errors import CheckpointError, ConfigError
 from core_torch.contract.presets import preset as named_preset
 from core_torch.contract.recipe import LARGEST_SEED, SOLVERS, Recipe
+from core_torch.contract.train_options import RECIPE_FIELDS
 from core_torch.data.resident import Batch
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
 from core_torch.objectives.contractive import ContractiveLoss
@@ -24,7 +24,6 @@ from core_torch.training.loop import build_corruption, build_criterion, build_op
 from lightning_impl.checkpoint_io import read_checkpoint
 from lightning_impl.layerwise import LayerwiseTraining
 
-RECIPE_FIELDS = {field.name for field in fields(Recipe)}
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
@@ -161,17 +160,13 @@ class LitAutoencoder(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """`ConfigError` for what the Trainer offers and this module does not."""
-        if self.trainer.precision not in PRECISIONS:
-            raise ConfigError(f"trainer.precision: found {self.trainer.precision}, allowed: {', '.join(PRECISIONS)}")
-        if self.trainer.overfit_batches:  # type: ignore[attr-defined]
-            raise ConfigError("trainer.overfit_batches: found one, allowed: 0; trainer.limit_train_batches is there")
+        check_trainer(self.trainer, "allowed", precision=PRECISIONS, overfit_batches=(0,))
 
     def on_fit_start(self) -> None:
         """The model is on its device now: so must be the generator of its noise and probes."""
         if self.layerwise:
-            _check("max_epochs", self.trainer.max_epochs, (self.epochs,))
-            _check("world_size", self.trainer.world_size, (1,))
-            _check("precision", self.trainer.precision, ("32-true", "bf16-mixed"))
+            allowed = {"max_epochs": (self.epochs,), "world_size": (1,), "precision": ("32-true", "bf16-mixed")}
+            check_trainer(self.trainer, "allowed layer by layer", **allowed)
         seed = (self.recipe.seed + self.global_rank) % (LARGEST_SEED + 1)
         self.generator = torch.Generator(self.device).manual_seed(seed)
         for resumed in self.resumed[self.global_rank : self.global_rank + 1]:
@@ -261,6 +256,8 @@ class LitAutoencoder(L.LightningModule):
         return self(batch[0])
 
 
-def _check(name: str, found: object, allowed: tuple) -> None:
-    if found not in allowed:
-        raise ConfigError(f"trainer.{name}: found {found}, allowed layer by layer: {', '.join(map(str, allowed))}")
+def check_trainer(trainer: L.Trainer, how: str, **allowed: tuple) -> None:
+    """`ConfigError` where an attribute of the Trainer is none of the values given here; `how` introduces them."""
+    for name, values in allowed.items():
+        if (found := getattr(trainer, name)) not in values:
+            raise ConfigError(f"trainer.{name}: found {found}, {how}: {', '.join(map(str, values))}")

@@ -1,5 +1,6 @@
 """A trained model on disk, as every port writes and reads it: weights, architecture and recipe."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ COMPANIONS = (
     *("metrics.json", "recipe.toml", "history.csv", "index.html"),
     *("model.keras", "reconstructions.npy"),
 )
+URL = re.compile(r"[A-Za-z][\w+.-]+:/")  # of the two slashes, a path keeps one
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,10 @@ def load_model_folder(folder: Path) -> ModelFolder:
     """Verified before a tensor is used, and before a model is built: how large it is, only the manifest says.
 
     Raises:
-        CheckpointError: a file is missing or damaged, or the parts do not belong together.
+        CheckpointError: a file is missing or damaged, the parts do not belong together, or the folder is a URL.
     """
+    if URL.match(str(folder)):
+        raise CheckpointError(f"{str(folder).replace(':/', '://', 1)}: is a URL, allowed: a local folder")
     weights, manifest = load_weights(folder)
     try:
         architecture = architecture_from(manifest.get("architecture"))

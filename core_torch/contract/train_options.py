@@ -13,8 +13,10 @@ from core_torch.contract.layers import ACTIVATIONS
 from core_torch.contract.pixels import DATASETS
 from core_torch.contract.presets import PRESETS, preset
 from core_torch.contract.recipe import CORRUPTIONS, OBJECTIVES, SOLVERS, Recipe
+from core_torch.contract.regular_files import read_regular
 
 RECIPE_NAME = "recipe.toml"
+LARGEST_RECIPE = 1 << 20  # bytes
 RECIPE_FIELDS = tuple(field.name for field in fields(Recipe))
 RECIPE_OPTIONS = ("epochs", "batch_size", "learning_rate", "seed", "corruption", "corruption_level", "contraction")
 OBJECTIVE_OF = {"corruption": "denoising", "corruption_level": "denoising", "contraction": "contractive"}
@@ -86,8 +88,7 @@ def _read_recipe(options: argparse.Namespace) -> dict[str, object]:
     if options.recipe is None:
         return {}
     try:
-        with open(options.recipe, "rb") as file:
-            values = tomllib.load(file)
+        values = tomllib.loads(read_regular(options.recipe, largest=LARGEST_RECIPE).decode())
         str(values)  # refuses an integer too long to be shown
     except OSError as error:
         raise ConfigError(f"recipe: {options.recipe or 'an empty path'} cannot be read ({error.strerror})") from error

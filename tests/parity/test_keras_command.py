@@ -5,19 +5,20 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from core_torch.contract.architecture import architecture_from, parameter_shapes
+from core_torch.__main__ import build_parser as core_parser
+from core_torch.contract.architecture import ARCHITECTURES, architecture_from, parameter_shapes
 from core_torch.contract.errors import ConfigError
 from core_torch.contract.oracle import Oracle
 from core_torch.contract.pixels import load_split, to_unit_range
 from core_torch.contract.recipe import OBJECTIVES, Recipe
+from core_torch.contract.train_options import chosen
 from core_torch.contract.weights_file import load_weights
-from keras_impl.options import check_logs, check_options
+from keras_impl.options import BACKENDS, check_logs, check_options, choose_device
 
 ROOT = Path(__file__).parents[2]
 FRAMEWORKS = ("keras", "tensorflow", "jax", "torch")
@@ -60,6 +61,7 @@ def keras_impl(*arguments: str, backend: str = "jax") -> subprocess.CompletedPro
         (["train", "--steps-per-execution", "2", "--route", "resident"], "steps_per_execution"),
         (["train", "--data-parallel", "--route", "pydataset"], "data_parallel"),
         (["train", "--preset", "bst"], "best"),
+        (["train", "--device", "cdua"], "did you mean cuda?"),
         (["evaluate"], "CHECKPOINT"),
         (["evaluate", "somewhere", "--dataset", "mnst"], "mnist"),
     ],
@@ -140,8 +142,10 @@ def test_what_is_printed_logged_and_kept_is_one_and_the_same(trained):
     assert list(shown) == list(metrics)
     assert float(shown["test_mse"]) == pytest.approx(metrics["test_mse"], rel=1e-5)
     heading, row = (trained / "log.csv").read_text().splitlines()
-    assert heading == "epoch,train_loss,validation_mse"
-    assert list(map(float, row.split(","))) == [1, *history["train_loss"], *history["validation_mse"]]
+    assert heading == "epoch,train_loss,validation_mse,seconds"
+    numbers = [1, *history["train_loss"], *history["validation_mse"], metrics["seconds"]]
+    assert list(map(float, row.split(","))) == numbers
+    assert history.keys() == {"train_loss", "validation_mse"}  # as the reference's
 
 
 def test_evaluate_repeats_the_figures_of_train(trained):
@@ -153,6 +157,20 @@ def test_evaluate_repeats_the_figures_of_train(trained):
     assert {"test_mse", "test_sse", "jacobian_norm_squared", "model", "dataset"} < found.keys()
     for name, value in found.items():
         assert metrics[name] == (pytest.approx(value, rel=1e-6) if isinstance(value, float) else value)
+
+
+def test_a_url_is_not_loaded():
+    finished = keras_impl("evaluate", "https://example.org/run")
+    assert finished.returncode == 2
+    assert finished.stderr.endswith("error: https://example.org/run: is a URL, allowed: a local folder\n")
+
+
+def test_the_reference_reads_the_recipe_file_as_the_manifest_says(trained):
+    options = core_parser().parse_args(["train", "--recipe", str(trained / "recipe.toml")])
+    _, manifest = load_weights(trained)
+    expected = architecture_from(manifest["architecture"]), Recipe(**manifest["recipe"])
+    assert chosen(options, models=tuple(ARCHITECTURES)) == expected
+    assert chosen(options, models=tuple(ARCHITECTURES))[1] != Recipe(**manifest["recipe"] | {"seed": 4})
 
 
 def test_the_recipe_file_repeats_a_run_and_its_backup_spares_the_training(trained):
@@ -200,7 +218,7 @@ def test_what_keras_or_the_port_cannot_do_is_refused_by_name(changes, options, n
         check_options(Recipe().with_changes(**changes), **({"backend": "jax"} | options))
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_what_they_can_do_is_not(backend):
     for route in ("arrays", "pydataset", "resident", *(["tf.data"] if backend == "tensorflow" else [])):
         for objective in OBJECTIVES:
@@ -208,11 +226,50 @@ def test_what_they_can_do_is_not(backend):
             check_options(recipe, backend=backend, route=route)
 
 
-@pytest.mark.parametrize(
-    ("backend", "installed", "named"), [("torch", True, "torch"), ("jax", False, "tensorboard"), ("jax", True, None)]
-)
-def test_tensorboard_is_refused_where_it_cannot_be_written(monkeypatch, tmp_path, backend, installed, named):
-    monkeypatch.setattr("keras_impl.options.find_spec", lambda package: installed or None)
+def test_event_files_are_refused_by_name_where_their_writer_is_missing(monkeypatch, tmp_path):
     options = argparse.Namespace(log=None, backup=None, tensorboard=str(tmp_path))
-    with pytest.raises(ConfigError, match=named) if named else nullcontext():
-        check_logs(options, backend=backend)
+    monkeypatch.setattr("keras_impl.options.find_spec", lambda package: None)
+    with pytest.raises(ConfigError, match="^tensorboard: tensorboardX is not installed; pip install tensorboardX$"):
+        check_logs(options)
+    monkeypatch.undo()
+    pytest.importorskip("tensorboardX")
+    check_logs(options)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_run_goes_on_in_its_time_leaves_its_curves_and_loads_no_tensorflow_of_its_own(backend, tmp_path):
+    pytest.importorskip("tensorboardX")
+    kept = ("--backup", str(tmp_path / "kept"), "--tensorboard", str(tmp_path / "curves"))
+    found = {}
+    for name in ("first", "again"):
+        written = ("--json", str(tmp_path / name), "--log", str(tmp_path / "log.csv"))
+        finished = keras_impl("train", "--device", "cpu", "--epochs", "2", *kept, *written, backend=backend)
+        assert finished.returncode == 0, finished.stderr
+        assert ("tensorflow" in finished.stdout.splitlines()[-1]) is (backend == "tensorflow")
+        found[name] = json.loads((tmp_path / name).read_text())
+    rows = [row.split(",") for row in (tmp_path / "log.csv").read_text().splitlines()]
+    assert rows[0] == ["epoch", "train_loss", "validation_mse", "seconds"]
+    assert found["again"]["seconds"] == found["first"]["seconds"] == sum(float(row[-1]) for row in rows[1:]) > 0
+    events = b"".join(path.read_bytes() for path in (tmp_path / "curves").iterdir())
+    assert b"train_loss" in events
+    assert b"validation_mse" in events
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_gpu_that_the_backend_does_not_find_is_refused_by_name(backend):
+    finished = keras_impl("train", "--device", "cuda", backend=backend)
+    assert finished.returncode == 2
+    *_, line = finished.stderr.splitlines()  # TensorFlow says more
+    assert line.endswith(f"device: found cuda, allowed on this machine with KERAS_BACKEND={backend}: auto, cpu")
+
+
+def test_a_gpu_is_hidden_from_every_backend_only_where_the_cpu_is_asked_for(monkeypatch):
+    names = ("CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS", "KERAS_TORCH_DEVICE")
+    for name in names:
+        monkeypatch.setenv(name, "as it was")
+    choose_device("auto", backend="jax")
+    monkeypatch.setattr("keras_impl.options._finds_gpu", lambda backend: True)
+    choose_device("cuda", backend="jax")
+    assert [os.environ[name] for name in names] == ["as it was"] * 3
+    choose_device("cpu", backend="jax")
+    assert [os.environ[name] for name in names] == ["", "cpu", "cpu"]

@@ -1,6 +1,7 @@
 """python -m lightning_impl: it runs, it prints the figures, and an error is one line with exit code 2."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 import yaml
 from lightning import Trainer
 
+from core_torch.__main__ import main as core_main
 from core_torch.checkpoint import load_checkpoint, save_checkpoint
 from core_torch.contract.pixels import load_split
 from core_torch.contract.presets import PRESETS, preset
@@ -22,6 +24,7 @@ from lightning_impl.__main__ import main
 from lightning_impl.command import Command
 from lightning_impl.datamodule import MNISTDataModule
 from lightning_impl.module import LitAutoencoder
+from lightning_impl.options import COMMANDS, DATA_FIELDS, build_parser
 
 ROOT = Path(__file__).parents[2]
 QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
@@ -53,15 +56,22 @@ def test_fit_prints_the_validation_error_that_the_reference_reaches(monkeypatch,
     assert not list(tmp_path.iterdir())
 
 
-CONFIGS = sorted((ROOT / "lightning_impl" / "configs").iterdir())
+CONFIGS = {
+    path: yaml.safe_load(path.read_text())["model"] for path in sorted((ROOT / "lightning_impl" / "configs").iterdir())
+}
+MODELS = {path: named for path, named in CONFIGS.items() if "architecture" in named}
+OBJECTIVES = {path: named for path, named in CONFIGS.items() if path not in MODELS}
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_a_configuration_trains_what_its_preset_says(path: Path, monkeypatch, capsys) -> None:
-    named = yaml.safe_load(path.read_text())["model"]
-    architecture, recipe = preset(named["preset"], named["architecture"], "denoising")
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def test_configurations_train_what_preset_and_objective_say(path: Path, objective: Path, monkeypatch) -> None:
+    named, changes = MODELS[path], OBJECTIVES[objective]
+    architecture, recipe = preset(named["preset"], named["architecture"], changes["objective"])
+    recipe = recipe.with_changes(**changes)
     monkeypatch.setattr(Command, "fit", lambda self, model, **options: None, raising=False)
-    monkeypatch.setattr(sys, "argv", ["", "fit", "--config", str(path), *QUIET, "--model.objective", "denoising"])
+    configs = ["--config", str(path), "--config", str(objective)]
+    monkeypatch.setattr(sys, "argv", ["", "fit", *configs, *QUIET])
     command = Command(program="test")
     assert command.model.model.architecture == architecture
     assert command.model.recipe == recipe
@@ -73,8 +83,8 @@ def test_a_configuration_trains_what_its_preset_says(path: Path, monkeypatch, ca
 
 def test_there_is_a_configuration_of_every_preset_but_the_default() -> None:
     wanted = {(name, model) for name, models in PRESETS.items() for model, _ in models if name != "default"}
-    models = [yaml.safe_load(path.read_text())["model"] for path in CONFIGS]
-    assert sorted((model["preset"], model["architecture"]) for model in models) == sorted(wanted)
+    assert sorted((model["preset"], model["architecture"]) for model in MODELS.values()) == sorted(wanted)
+    assert sorted(named["objective"] for named in OBJECTIVES.values()) == ["contractive", "denoising"]
 
 
 def test_fit_test_and_predict_with_one_configuration(monkeypatch, capsys, tmp_path) -> None:
@@ -123,7 +133,8 @@ def trained(tmp_path_factory) -> Path:
         (["--ckpt_path", "a.ckpt", "--model.architecture", "shallow", "--model.objective", "denoising"], "objective"),
         (["--ckpt_path", "a.ckpt", "--model.learning_rate", "0.5"], "has learning_rate 0.01, found"),
         (["--ckpt_path", "a.ckpt", "--model.weights", "."], "one of them"),
-        (["--ckpt_path", "https://example.org/a.ckpt"], "URL"),
+        (["--ckpt_path", "https://example.org/a.ckpt"], "https://example.org/a.ckpt: is a URL"),
+        (["--model.weights", "https://example.org/run"], "https://example.org/run: is a URL"),
         (["--model.weights", ".", "--model.architecture", "deep"], "another architecture than deep"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -171,9 +182,31 @@ def test_a_wrong_argument_is_one_line_and_exit_code_2(arguments, named, monkeypa
     assert call(monkeypatch, *arguments) == 2
     printed = capsys.readouterr()
     (line,) = printed.err.splitlines()
-    assert line.startswith("python -m lightning_impl: error: ")
+    assert re.match("python -m lightning_impl( fit)?: error: ", line)
     assert named in line
     assert not printed.out
+
+
+@pytest.mark.parametrize(
+    ("options", "used", "unused"),
+    [
+        ("corruption_level 0.3", "objective denoising", "objective contractive"),
+        ("corruption masking", "objective denoising", ""),
+        ("contraction 0.1", "objective contractive", "objective denoising"),
+        ("learning_rate 0.1", "solver gradient-descent architecture randomized-deep", "architecture randomized-deep"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(options, used, unused, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(Command, "fit", lambda self, model, **options: None, raising=False)
+    name = options.split()[0]
+    for others, code in ((used, 0), (unused, 2)):
+        words = iter(f"{options} {others}".split())
+        given = [word for pair in zip(words, words) for word in (f"--model.{pair[0]}", pair[1])]
+        monkeypatch.setattr(Command, "after_fit", lambda self: None)
+        assert call(monkeypatch, "fit", *QUIET, *given) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"python -m lightning_impl: error: model.{name}: found with ")
+    assert f"allowed with: {used.split()[1]}" in line
 
 
 def test_missing_data_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path) -> None:
@@ -188,16 +221,48 @@ def refuse(*arguments: object, **options: object) -> None:
     raise OSError("no network")
 
 
-@pytest.mark.parametrize(("argument", "code"), [("--help", 0), ("fti", 2)])
-def test_help_and_a_wrong_command_answer_without_importing_a_framework(argument: str, code: int) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "code", "named"),
+    [
+        ("--help", 0, "predict"),
+        ("fit --help", 0, "--trainer.max_epochs"),
+        ("test -h", 0, "--model.learning_rate float"),
+        ("fti", 2, "fti"),
+        ("fit --model.learning-rate 1", 2, "did you mean --model.learning_rate?"),
+        ("fit --data.seed 1", 2, "--data.seed"),
+        ("fit --trainer.max_epoch=1", 2, "did you mean --trainer.max_epochs?"),
+        ("fit --model.architecture.kind x --config absent.yaml", 2, "absent.yaml"),
+    ],
+)
+def test_help_and_a_wrong_name_answer_without_importing_a_framework(arguments: str, code: int, named: str) -> None:
     program = (
         "import atexit, sys; from lightning_impl.__main__ import main\n"
         "atexit.register(lambda: print({'torch', 'lightning'} & set(sys.modules)))\n"
         "main()"
     )
-    done = subprocess.run([sys.executable, "-c", program, argument], cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, "-c", program, *arguments.split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == code, done.stderr
+    assert named in (done.stderr if code else done.stdout)
+    assert done.stderr.count("\n") == (1 if code else 0)
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_names_that_are_read_from_the_source_are_lightning_cli_s(command: str, monkeypatch) -> None:
+    found: dict[str, set[str]] = {}
+
+    def keep(self: Command, parser: object, args: object) -> None:
+        found.update({name: {*parser._option_string_actions} for name, parser in self._subcommand_parsers.items()})
+        raise InterruptedError
+
+    monkeypatch.setattr(Command, "parse_arguments", keep)
+    with pytest.raises(InterruptedError):
+        Command(program="test")
+    linked = {f"--data.{name}" for name in DATA_FIELDS}
+    theirs = {name for name in found[command] if not name.endswith(("+", ".help")) or name == "--help"}
+    assert {*build_parser(command)._option_string_actions} == theirs - linked
+    assert linked < theirs
 
 
 def test_a_run_goes_on_from_the_middle_of_an_epoch_and_only_on_its_own_images(monkeypatch, capsys, tmp_path) -> None:
@@ -242,5 +307,51 @@ def test_an_output_replaces_all_of_an_earlier_model_s(monkeypatch, tmp_path) -> 
         (tmp_path / name).touch()
     assert call(monkeypatch, "fit", *QUIET, "--trainer.max_epochs", "1", "--output", str(tmp_path)) == 0
     assert {path.name for path in tmp_path.iterdir()} == {
-        "manifest.json", "metrics.json", "note.txt", "weights.safetensors",
+        "manifest.json", "metrics.json", "note.txt", "recipe.toml", "weights.safetensors",
     }
+
+
+@pytest.mark.parametrize("config", ["deep", "conv-shallow"])
+def test_the_reference_repeats_a_run_by_its_recipe(config: str, monkeypatch, capsys, tmp_path) -> None:
+    configs = [str(ROOT / "lightning_impl" / "configs" / f"{name}.yaml") for name in (config, "denoising")]
+    numbers = ["--model.seed", "3", "--model.corruption", "gaussian", "--trainer.max_epochs", "1"]
+    run = ["fit", *QUIET, "--config", configs[0], "--config", configs[1], *numbers, "--output", str(tmp_path / "run")]
+    assert call(monkeypatch, *run) == 0
+    command = ["train", "--recipe", str(tmp_path / "run" / "recipe.toml"), "--no-figures", "--device", "cpu"]
+    for folder, more in (("same", []), ("other", ["--seed", "4"])):
+        monkeypatch.setattr(sys, "argv", ["", *command, "--output", str(tmp_path / folder), *more])
+        with pytest.raises(SystemExit) as stopped:
+            core_main()
+        assert stopped.value.code == 0
+    (lit, recipe, about), *others = (load_checkpoint(tmp_path / name) for name in ("run", "same", "other"))
+    assert [other[1] == recipe for other in others] == [True, False]
+    assert [other[2]["model"] for other in others] == [about["model"]] * 2
+    weights = lit.state_dict()
+    for (other, *_), same in zip(others, (True, False)):
+        assert all(torch.equal(weight, weights[name]) for name, weight in other.state_dict().items()) is same
+
+
+def test_a_run_that_no_recipe_stands_for_has_none(monkeypatch, capsys, tmp_path) -> None:
+    short = ("fit", *QUIET, "--trainer.max_epochs", "1")
+    assert call(monkeypatch, *short, "--output", str(tmp_path / "first")) == 0
+    again = ("--model.weights", str(tmp_path / "first"), "--output", str(tmp_path / "second"))
+    assert call(monkeypatch, *short, *again) == 0
+    assert (tmp_path / "first" / "recipe.toml").exists()
+    assert not (tmp_path / "second" / "recipe.toml").exists()
+
+
+def test_tensorboard_is_named_where_it_is_missing_and_written_where_it_is_not(monkeypatch, capsys, tmp_path) -> None:
+    logger = ["--trainer.logger", "TensorBoardLogger", "--trainer.logger.save_dir", str(tmp_path)]
+    pictures = "--trainer.callbacks+=lightning_impl.callbacks.Pictures"
+    run = ("fit", *QUIET, "--trainer.max_epochs", "1", *logger, pictures)
+    with monkeypatch.context() as absent:
+        for name in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
+            absent.setattr(f"lightning.fabric.loggers.tensorboard.{name}", False)
+        assert call(absent, *run) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("trainer.logger: tensorboardX is not installed; pip install tensorboardX")
+    pytest.importorskip("tensorboardX")
+    assert call(monkeypatch, *run) == 0
+    (events,) = tmp_path.rglob("events.out.tfevents.*")
+    for tag in (b"train_loss", b"validation_mse", b"validation/reconstructions", b"validation/codes"):
+        assert tag in events.read_bytes()

@@ -69,7 +69,7 @@ def options(parser) -> dict[str, str]:
 
 def test_train_has_the_same_options_in_torch_and_in_keras():
     core, keras = options(core_parser()), options(keras_parser())
-    assert core.keys() - keras.keys() <= {"solver", "pretrain", "device", "figures", "checkpoint_every", "resume"}
+    assert core.keys() - keras.keys() <= {"solver", "pretrain", "figures", "checkpoint_every", "resume"}
     for name in core.keys() & keras.keys() - {"model"}:
         assert core[name] == keras[name], name
 
