@@ -10,7 +10,7 @@ from core_torch.command_sweep import GRID
 from core_torch.contract.architecture import ARCHITECTURES
 from core_torch.contract.command_line import Parser, add_data_options, add_device_option, run
 from core_torch.contract.recipe import SOLVERS
-from core_torch.contract.sources import PUBLISHED
+from core_torch.contract.sources import SOURCES
 from core_torch.contract.train_options import add_train_options
 
 PROGRAM = "python -m core_torch"
@@ -33,6 +33,7 @@ def build_parser() -> Parser:
     every_help = "keep the unfinished run in the output folder, saved every N steps and when it is interrupted"
     train.add_argument("--checkpoint-every", type=int, metavar="N", help=every_help)
     train.add_argument("--resume", action="store_true", help="go on from there, if there is anything")
+    train.add_argument("--tensorboard", metavar="DIR", help="write the curves there as event files, epoch by epoch")
     figures_help = "leave out the figures and the page of the run"
     train.add_argument("--no-figures", dest="figures", action="store_false", help=figures_help)
 
@@ -56,7 +57,7 @@ def build_parser() -> Parser:
 
     data = commands.add_parser("data", help="fetch a published dataset, or check its files")
     data.add_argument("action", metavar="prepare|verify", help="fetch what is absent or damaged; or only look")
-    data.add_argument("--dataset", default="mnist", help=f"one of {', '.join(PUBLISHED)} (default mnist)")
+    data.add_argument("--dataset", default="mnist", help=f"one of {', '.join(SOURCES)} (default mnist)")
     data.add_argument("--data-root", metavar="DIR", help="folder that holds MNIST/raw (default $MNIST_ROOT or ./data)")
     for printing in (evaluate, figures, encode, data):
         printing.add_argument("--json", metavar="FILE", help="also write the printed values there")

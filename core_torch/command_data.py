@@ -5,14 +5,14 @@ from pathlib import Path
 
 from core_torch.contract.command_line import check_file, write_json
 from core_torch.contract.errors import check_choice
-from core_torch.contract.sources import PUBLISHED, faults, raw_folder, repair
+from core_torch.contract.sources import SOURCES, faults, raw_folder, repair
 
 
 def data(options: argparse.Namespace) -> int:
     """Print a line a file. 0: all are intact; 1: `verify` found one that is not."""
     check_choice("action", options.action, ("prepare", "verify"))
-    check_choice("dataset", options.dataset, PUBLISHED)
-    source = PUBLISHED[options.dataset]
+    check_choice("dataset", options.dataset, SOURCES)
+    source = SOURCES[options.dataset]
     if options.json is not None:
         check_file("json", options.json)
     folder = raw_folder(source, options.data_root)

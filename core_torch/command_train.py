@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,9 @@ from core_torch.contract.pixels import Split, load_split
 from core_torch.contract.recipe import SOLVERS, Recipe
 from core_torch.contract.train_options import chosen, is_randomized
 from core_torch.contract.weights_file import MANIFEST_NAME
+from core_torch.event_files import check_event_files, event_files
 from core_torch.run_folder import RUN_FILES, Run, write_run
+from core_torch.training.history import History
 
 if TYPE_CHECKING:
     from core_torch.training.checkpoints import Checkpoints
@@ -27,9 +30,14 @@ def train(options: argparse.Namespace) -> None:
     check_device(options.device)
     check_results(options, files=RUN_FILES)
     check_checkpoints(options)
+    if options.tensorboard is not None:
+        if is_randomized(options):
+            raise ConfigError(f"tensorboard: found with {options.model}, allowed with: models trained in epochs")
+        check_event_files(options.tensorboard)
     splits = load_splits(options)
     checkpoints = build_checkpoints(options)
-    run = fit(options, architecture, recipe, splits, checkpoints=checkpoints)
+    with event_files(options.tensorboard) as on_epoch:
+        run = fit(options, architecture, recipe, splits, checkpoints=checkpoints, on_epoch=on_epoch)
     if options.output is not None:
         write_run(prepare_output(options.output), run, options=options, recipe=recipe, test=splits[1])
     if checkpoints is not None:
@@ -92,6 +100,7 @@ def fit(
     splits: tuple[Split, Split],
     *,
     checkpoints: "Checkpoints | None" = None,
+    on_epoch: Callable[[History], None] | None = None,
 ) -> Run:
     """Train from the contract's starting weights, or go on from checkpoints, and measure."""
     from core_torch.data.resident import ResidentDataset
@@ -100,7 +109,6 @@ def fit(
     from core_torch.models.autoencoder import build_autoencoder
     from core_torch.objectives.reconstruction import mean_squared_error
     from core_torch.training.layerwise import pretrain
-    from core_torch.training.loop import History
     from core_torch.training.loop import train as train_model
     from core_torch.training.randomized import refit_decoder, train_randomized
 
@@ -124,7 +132,9 @@ def fit(
     else:
         if options.pretrain and not (checkpoints and checkpoints.exist()):
             pretrain(model, dataset, recipe=recipe, progress=progress)
-        history = train_model(model, dataset, recipe=recipe, progress=progress, checkpoints=checkpoints)
+        history = train_model(
+            model, dataset, recipe=recipe, progress=progress, checkpoints=checkpoints, on_epoch=on_epoch
+        )
     seconds = time.perf_counter() - started + (checkpoints.seconds if checkpoints else 0.0)
     metrics = {
         "model": options.model,

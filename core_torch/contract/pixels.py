@@ -7,10 +7,19 @@ import numpy as np
 
 from core_torch.contract.architecture import IMAGE_SIDE
 from core_torch.contract.errors import ConfigError, DataFormatError, check_choice, check_integer
-from core_torch.contract.idx import read_idx
-from core_torch.contract.sources import SOURCES, download_missing, locate, raw_folder, verify
+from core_torch.contract.idx import INT32, read_idx
+from core_torch.contract.sources import (
+    EMNIST_SPLITS,
+    QMNIST_COLUMNS,
+    SOURCES,
+    download_missing,
+    locate,
+    raw_folder,
+    verify,
+)
 
-DATASETS = ("digits", *SOURCES, "synthetic")
+EMNIST = tuple(f"emnist-{split}" for split in EMNIST_SPLITS)
+DATASETS = ("digits", "mnist", "fashion-mnist", "kmnist", "qmnist", *EMNIST, "synthetic")
 CLASSES = 10
 WHITE = 255  # the largest pixel code; pixels in [0, 1] are codes divided by it
 DIGITS_FILE = Path(__file__).with_name("digits.npz")
@@ -50,7 +59,7 @@ def load_split(
     """One split of a dataset.
 
     Args:
-        dataset: one of `DATASETS`. `digits` and `synthetic` need no files.
+        dataset: one of `DATASETS`. `digits` and `synthetic` need no files; EMNIST's images are stored transposed.
         train: the training split, else the test split.
         root: folder that holds MNIST/raw and its siblings; default $MNIST_ROOT, then ./data.
         download: fetch files that are not there.
@@ -64,17 +73,25 @@ def load_split(
         return _digits(train=train)
     if dataset == "synthetic":
         return synthetic(SYNTHETIC_COUNTS[not train], seed=int(not train))
-    source = SOURCES[dataset]
+    family, _, part = dataset.partition("-") if dataset in EMNIST else (dataset, "", "")
+    source, names = SOURCES[family], _file_names(dataset, train=train)
     folder = raw_folder(source, root)
-    prefix = "train" if train else "t10k"
-    names = (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
     if download and any(locate(folder, name) is None for name in names):
         download_missing(source, folder, dataset=dataset)
     paths = [locate(folder, name) or folder / name for name in names]
-    images, labels = read_images_and_labels(*paths)
+    images, labels = read_images_and_labels(*paths, classes=EMNIST_SPLITS.get(part, CLASSES))
     for path in paths:
         verify(path, source)
     return Split(images, labels, dataset)
+
+
+def _file_names(dataset: str, *, train: bool) -> tuple[str, str]:
+    """Of the images and of the labels."""
+    if dataset not in ("qmnist", *EMNIST):
+        prefix = "train" if train else "t10k"
+        return f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"
+    prefix = f"{dataset}-train" if train else f"{dataset}-test"
+    return f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-{'idx2-int' if dataset == 'qmnist' else 'idx1-ubyte'}"
 
 
 def read_images_and_labels(
@@ -82,17 +99,23 @@ def read_images_and_labels(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, 28, 28) uint8 and labels (N,) int64 in [0, classes) from a pair of IDX files.
 
+    Of QMNIST's labels, which say who wrote an image too, the class is taken.
+
     Raises:
         DataFormatError: either file is malformed, the counts differ, or a label is out of range.
     """
     images = read_idx(images_path, item_shape=(IMAGE_SIDE, IMAGE_SIDE))
-    labels = read_idx(labels_path, item_shape=())
+    if "idx2" in labels_path.name:
+        labels = read_idx(labels_path, item_shape=(QMNIST_COLUMNS,), type_code=INT32)[:, 0]
+    else:
+        labels = read_idx(labels_path, item_shape=())
     if len(images) != len(labels):
         raise DataFormatError(
             f"{labels_path}: found {len(labels):,} labels, expected {len(images):,}, one per image"
         )
-    if labels.max() >= classes:
-        raise DataFormatError(f"{labels_path}: found label {labels.max()}, expected 0 to {classes - 1}")
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if wrong.size:
+        raise DataFormatError(f"{labels_path}: found label {wrong.max()}, expected 0 to {classes - 1}")
     return images, labels.astype(np.int64)
 
 

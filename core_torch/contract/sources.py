@@ -35,6 +35,8 @@ class Source:
     bundle: tuple[str, str] | None = None  # name and MD5 of a zip that holds every .gz, in a folder gzip
 
 
+# {split: number of classes}; letters are numbered from 1
+EMNIST_SPLITS = {"byclass": 62, "bymerge": 47, "balanced": 47, "letters": 27, "digits": 10, "mnist": 10}
 SOURCES = {
     "mnist": Source(
         "MNIST",
@@ -74,12 +76,6 @@ SOURCES = {
         },
         {},
     ),
-}
-
-
-EMNIST_SPLITS = ("byclass", "bymerge", "balanced", "letters", "digits", "mnist")
-# All that `data prepare` fetches; the last two have formats of their own, which FastQMNIST and FastEMNIST read.
-PUBLISHED = SOURCES | {
     "qmnist": Source(
         "QMNIST",
         ("https://raw.githubusercontent.com/facebookresearch/qmnist/master/",),

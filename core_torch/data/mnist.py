@@ -17,11 +17,9 @@ from core_torch.contract.architecture import IMAGE_SIDE
 from core_torch.contract.errors import ConfigError, DataFormatError
 from core_torch.contract.idx import INT32, read_idx
 from core_torch.contract.pixels import load_split, read_images_and_labels
-from core_torch.contract.sources import SOURCES, download_missing, locate, raw_folder
+from core_torch.contract.sources import QMNIST_COLUMNS, SOURCES, download_missing, locate, raw_folder
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset
-
-QMNIST_LABEL_COLUMNS = 8  # the first is the class
 
 
 class _ResidentFiles(ResidentDataset):
@@ -130,7 +128,7 @@ class FastQMNIST(_ResidentFiles, datasets.QMNIST):
 
     def _load_data(self) -> tuple[torch.Tensor, torch.Tensor]:
         images = read_idx(Path(self.images_file), item_shape=(IMAGE_SIDE, IMAGE_SIDE))
-        columns = read_idx(Path(self.labels_file), item_shape=(QMNIST_LABEL_COLUMNS,), type_code=INT32)
+        columns = read_idx(Path(self.labels_file), item_shape=(QMNIST_COLUMNS,), type_code=INT32)
         if len(images) != len(columns):
             raise DataFormatError(f"{self.labels_file}: found {len(columns):,} labels for {len(images):,} images")
         chosen = self.ranges.get(self.what, slice(None))

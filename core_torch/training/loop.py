@@ -36,6 +36,7 @@ def train(
     validation: ResidentDataset | None = None,
     progress: bool = True,
     checkpoints: Checkpoints | None = None,
+    on_epoch: Callable[[History], None] | None = None,
 ) -> History:
     """Train in place, on the dataset's device.
 
@@ -45,6 +46,7 @@ def train(
         validation: judges epochs; by default the recipe's fraction of `dataset`, which is then not trained on.
         checkpoints: to go on from, if they are of this run, and to save as training goes; a criterion of your own
             has to be the same each time.
+        on_epoch: called after each epoch.
 
     Raises:
         DivergenceError: a loss, a gradient or a weight is not finite; see `Watch`.
@@ -81,6 +83,8 @@ def train(
             history.record(epoch, loss=loss, validation_mse=error_on(validation, model))
             history.seconds.append(watch.seconds)
             epochs.set_postfix({name: f"{values[-1]:.5f}" for name, values in history.curves().items()})
+            if on_epoch is not None:
+                on_epoch(history)
             if recipe.patience and history.best_epoch == epoch:
                 state.best_weights = deepcopy(model.state_dict())
             watch.next_epoch()

@@ -21,7 +21,8 @@ import pytest
 
 import core_torch
 from core_torch.__main__ import main
-from core_torch.contract.sources import PUBLISHED, SOURCES, Source
+from core_torch.contract.pixels import DATASETS
+from core_torch.contract.sources import SOURCES, Source
 
 PROCESSES = 8
 TRAIN_IMAGES = "train-images-idx3-ubyte"
@@ -65,7 +66,7 @@ def publish(server, monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
 
     def put(dataset: str) -> dict[str, bytes]:
-        real = PUBLISHED[dataset]
+        real = SOURCES[dataset]
         contents = {name: idx(name) for name in real.archive_md5}
         archives = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in contents.items()}
         md5 = {name: hashlib.md5(archives[f"{name}.gz"]).hexdigest() for name in contents}
@@ -81,7 +82,7 @@ def publish(server, monkeypatch):
         server.held |= archives
         raw_md5 = raw_md5 if real.raw_md5 else {}
         small = Source(real.folder, (server.address,), md5, raw_md5, bundle)
-        monkeypatch.setitem(PUBLISHED, dataset, small)
+        monkeypatch.setitem(SOURCES, dataset, small)
         return contents
 
     return put
@@ -106,10 +107,10 @@ def stored(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("dataset", PUBLISHED)
+@pytest.mark.parametrize("dataset", SOURCES)
 def test_a_dataset_is_fetched_verified_and_mended(data, publish, server, tmp_path, dataset):
     contents = publish(dataset)
-    raw = tmp_path / PUBLISHED[dataset].folder / "raw"
+    raw = tmp_path / SOURCES[dataset].folder / "raw"
     assert data("verify", dataset)[0] == 1
     code, lines, _ = data("prepare", dataset)
     assert (code, len(lines)) == (0, len(contents))
@@ -162,9 +163,9 @@ CONTENDER = """
 import json, sys
 from core_torch.__main__ import main
 from core_torch.contract.pixels import load_split
-from core_torch.contract.sources import PUBLISHED, SOURCES, Source
+from core_torch.contract.sources import SOURCES, Source
 folder, mirrors, md5, raw = json.loads(sys.argv.pop(1))
-PUBLISHED["mnist"] = SOURCES["mnist"] = Source(folder, tuple(mirrors), md5, raw)
+SOURCES["mnist"] = Source(folder, tuple(mirrors), md5, raw)
 if len(sys.argv) > 2:
     main()
 load_split("mnist", root=sys.argv[1])
@@ -174,7 +175,7 @@ load_split("mnist", root=sys.argv[1])
 @pytest.mark.parametrize("arguments", [["data", "prepare", "--data-root"], []])
 def test_of_many_processes_one_fetches_each_file(publish, server, tmp_path, arguments):
     contents, root = publish("mnist"), tmp_path / "root"
-    source = PUBLISHED["mnist"]
+    source = SOURCES["mnist"]
     told = json.dumps([source.folder, source.mirrors, source.archive_md5, source.raw_md5])
     environment = os.environ | {"PYTHONPATH": str(Path(core_torch.__file__).parents[1])}
     command = [sys.executable, "-c", CONTENDER, told, *arguments, str(root)]
@@ -189,7 +190,7 @@ def test_without_the_lock_a_file_would_be_fetched_more_than_once(publish, server
     from core_torch.contract.sources import _fetch
 
     publish("mnist")
-    source = PUBLISHED["mnist"]
+    source = SOURCES["mnist"]
     names = list(source.archive_md5)
     started = [Thread(target=_fetch, args=(source, tmp_path, names), kwargs={"dataset": "mnist"}) for _ in range(2)]
     for thread in started:
@@ -200,11 +201,12 @@ def test_without_the_lock_a_file_would_be_fetched_more_than_once(publish, server
 
 
 def test_what_loads_as_a_dataset_can_be_prepared():
-    assert SOURCES.keys() < PUBLISHED.keys() == {"mnist", "fashion-mnist", "kmnist", "qmnist", "emnist"}
+    families = {dataset if dataset in SOURCES else dataset.partition("-")[0] for dataset in DATASETS}
+    assert families == {*SOURCES, "digits", "synthetic"}
     from torchvision.datasets import EMNIST, QMNIST
 
-    assert PUBLISHED["emnist"].bundle == ("gzip.zip", EMNIST.md5)
-    assert EMNIST.url == PUBLISHED["emnist"].mirrors[0] + "gzip.zip"
+    assert SOURCES["emnist"].bundle == ("gzip.zip", EMNIST.md5)
+    assert EMNIST.url == SOURCES["emnist"].mirrors[0] + "gzip.zip"
     theirs = dict(QMNIST.resources["train"] + QMNIST.resources["test"])
-    ours = PUBLISHED["qmnist"]
+    ours = SOURCES["qmnist"]
     assert theirs == {f"{ours.mirrors[0]}{name}.gz": md5 for name, md5 in ours.archive_md5.items()}

@@ -16,7 +16,8 @@ from torchvision import datasets
 from torchvision.transforms import Compose, Normalize, PILToTensor, RandomHorizontalFlip, ToTensor, v2
 
 from core_torch.contract.errors import ConfigError, DataFormatError
-from core_torch.contract.sources import SOURCES
+from core_torch.contract.pixels import load_split
+from core_torch.contract.sources import EMNIST_SPLITS, SOURCES
 from core_torch.data.corruption import Corruption
 from core_torch.data.mnist import FastEMNIST, FastFashionMNIST, FastKMNIST, FastMNIST, FastQMNIST, NoisyMNIST
 
@@ -268,6 +269,10 @@ def test_emnist_is_torchvisions(tmp_path, split, first_label, train):
     theirs = datasets.EMNIST(tmp_path, split, train=train, transform=ToTensor())
     assert same(list(ours), list(theirs))
     assert (ours.classes, ours.class_to_idx) == (theirs.classes, theirs.class_to_idx)
+    named = load_split(f"emnist-{split}", train=train, root=tmp_path)
+    assert torch.equal(torch.tensor(named.images), theirs.data)
+    assert torch.equal(torch.tensor(named.labels), theirs.targets)
+    assert EMNIST_SPLITS[split] == len(theirs.classes)
 
 
 @pytest.fixture
@@ -289,6 +294,13 @@ def test_qmnist_is_torchvisions(qmnist_root, arguments):
     theirs = datasets.QMNIST(qmnist_root, *arguments, transform=ToTensor())
     assert same(list(ours), list(theirs))
     assert ours.extra_repr() == theirs.extra_repr()
+
+
+@pytest.mark.parametrize(("train", "what"), [(True, "train"), (False, "test")])
+def test_qmnist_by_name_is_the_same(qmnist_root, train, what):
+    split, ours = load_split("qmnist", train=train, root=qmnist_root), FastQMNIST(qmnist_root, what, residency="uint8")
+    assert torch.equal(torch.tensor(split.images), ours.data.squeeze(1))
+    assert torch.equal(torch.tensor(split.labels), ours.labels)
 
 
 def test_what_torchvision_downloads_is_downloaded(tmp_path, monkeypatch):

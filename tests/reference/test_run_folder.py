@@ -278,3 +278,19 @@ def test_a_sweep_tries_every_combination(call, tmp_path):
     again = call("train", "--device", "cpu", "--epochs", "1", "--seed", "1", "--no-figures", "--output", single)
     assert again.code == 0
     assert str(metrics_of(single)["test_mse"]) == rows[1]["test_mse"]
+
+
+def test_curves_are_written_as_event_files_epoch_by_epoch(call, tmp_path, monkeypatch):
+    pytest.importorskip("tensorboardX")
+    done = call(*SHORT, "--no-figures", "--tensorboard", tmp_path / "events")
+    assert done.code == 0, done.err
+    (events,) = (tmp_path / "events").iterdir()
+    for name in (b"train_loss", b"validation_mse"):
+        assert events.read_bytes().count(name) == 2
+    refused = call(*TRAIN, "--model", "randomized-deep", "--tensorboard", tmp_path / "none")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "tensorboard: found with randomized-deep" in refused.err
+    monkeypatch.setattr("core_torch.event_files.find_spec", lambda name: None)
+    refused = call(*SHORT, "--tensorboard", tmp_path / "none")
+    assert refused.code == 2 and refused.err.endswith("pip install tensorboardX\n")
+    assert not (tmp_path / "none").exists()
