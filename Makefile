@@ -10,7 +10,7 @@ NAMED := $(filter-out %/__init__ %/__main__,$(basename $(wildcard core_torch/*.p
     $(patsubst %/__init__.py,%,$(wildcard core_torch/*/__init__.py)))
 DOCUMENTED := core_torch lightning_impl keras_impl benchmarks $(subst /,.,$(NAMED)) '!benchmarks.loaders_tensorflow'
 
-.PHONY: setup docs bench bench-full test test-slow stress lint types check clean
+.PHONY: setup docs bench bench-full reproduce-quick reproduce test test-slow stress lint types check clean
 
 setup: $(READY)
 
@@ -24,6 +24,12 @@ bench: $(READY)  ## the main job on the embedded digits: agreement, then timing
 
 bench-full: $(READY)  ## every loader, batch size and model; about an hour
 	$(BIN)/python -m benchmarks run --suite full --output $(OUTPUT) $(ARGS)
+
+reproduce-quick: $(READY)  ## published tables on MNIST, the cheap rows with one seed; a quarter of an hour
+	$(BIN)/python -m benchmarks reproduce --output $(OUTPUT) $(ARGS)
+
+reproduce: $(READY)  ## every row with every seed; its cost stands in the tables
+	$(BIN)/python -m benchmarks reproduce --full --output $(OUTPUT) $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)

@@ -1,4 +1,4 @@
-"""python -m benchmarks [run] | compare OLD NEW | verify RESULTS | markdown RESULTS | doctor
+"""python -m benchmarks [run] | compare OLD NEW | verify RESULTS | markdown RESULTS | doctor | reproduce | tables DIR
 
 Exit 0: all agree. 1: a disagreement, a refused case, a ratio lost or not confirmed. 2: the arguments are wrong.
 """
@@ -6,7 +6,6 @@ Exit 0: all agree. 1: a disagreement, a refused case, a ratio lost or not confir
 import argparse
 import json
 import re
-import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from typing import Any
 from benchmarks.cases import FRAMEWORKS
 from benchmarks.compare import THRESHOLD
 from benchmarks.parity import commands as parity_commands
+from benchmarks.reproduce import commands as reproduce_commands
 from benchmarks.suites import SUITES
 from core_torch.contract.command_line import (
     Parser,
@@ -38,6 +38,7 @@ def build_parser() -> Parser:
     parser = Parser(prog="python -m benchmarks", description="Prove that the frameworks agree, then time them.")
     commands = parser.add_subparsers(dest="command", required=True)
     parity_commands.add_commands(commands)
+    reproduce_commands.add_commands(commands)
     runner = commands.add_parser("run", help="the default")
     runner.add_argument("--suite", default="quick", help=f"one of {', '.join(SUITES)} (default quick)")
     listed = f"comma-separated, of {','.join(FRAMEWORKS)} (default all)"
@@ -86,7 +87,6 @@ def run_suite(options: argparse.Namespace) -> int:
         results.write(output / "results.json")
         write_report(results, output / "report.html")
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as `run` does for SIGINT: what was found is kept
     runner = Runner(
         results,
         split,
@@ -195,6 +195,11 @@ def _stored_options(command: list[str]) -> argparse.Namespace:
     return build_parser().parse_args(given)
 
 
+def run_reproduction(options: argparse.Namespace) -> int:
+    """Run published tables again; 1 if a run failed."""
+    return reproduce_commands.run_reproduction(options, device=chosen_device(options.device))
+
+
 def run_doctor(options: argparse.Namespace) -> int:
     """Print what was found; 1 if something should be done about it first."""
     from benchmarks.doctor import findings
@@ -226,6 +231,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "verify": run_verification,
     "markdown": print_markdown,
     "doctor": run_doctor,
+    "reproduce": run_reproduction,
+    "tables": reproduce_commands.print_tables,
 }
 
 

@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from core_torch.contract.errors import DataFormatError
+from core_torch.contract.regular_files import read_regular
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -22,7 +23,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         DataFormatError: the file is missing, or is not safetensors.
     """
     try:
-        return load(path.read_bytes())
+        return load(read_regular(path))
     except OSError as error:
         raise DataFormatError(f"{path.name}: cannot be read ({error.strerror})") from error
     except (SafetensorError, KeyError) as error:  # KeyError: a type that NumPy does not have

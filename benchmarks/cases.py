@@ -49,6 +49,7 @@ FRAMEWORKS = {
             "fused": "as lean, with PyTorch's fused optimizer",
             "compiled": "as lean, the model through torch.compile",
             "graphed": "as fused, every step the replay of one CUDA graph",
+            "by-hand": "FastMNIST as uint8, the step written out without autograd",
         },
         "torch",
     ),
@@ -72,15 +73,22 @@ FRAMEWORKS = {
     "keras-torch": _keras("torch", **_COMPILED_FIT),
 }
 BASELINE = ("core_torch", "lean")
-ONE_SHUFFLE = frozenset({"lean", "fused", "compiled", "graphed"})  # in one order: comparable weight by weight
+# In one order: comparable weight by weight.
+ONE_SHUFFLE = frozenset({"lean", "fused", "compiled", "graphed", "by-hand"})
 # Routes that only a case with extras times.
 EXTRA = frozenset({"fused", "compiled", "graphed", "no-extras", "barebones", *_LONGER_EXECUTIONS, *_COMPILED_FIT})
 BY_TORCH_COMPILE = frozenset({("core_torch", "compiled"), ("keras-torch", "fit-jit")})
 
 
-def routes_of(framework: str, *, extras: bool, device: str = "cpu") -> list[str]:
+BY_HAND = {"shallow": "sgd", "deep": "sgd"}  # {model: optimizer} that the route by hand is written for
+
+
+def routes_of(
+    framework: str, *, model: str, optimizer: str = "sgd", extras: bool = False, device: str = "cpu"
+) -> list[str]:
     """Those to time that the machine can run: a CUDA graph needs such a device, torch.compile a C++ compiler."""
     compiler = shutil.which("g++") or shutil.which("clang++")
     routes = [route for route in FRAMEWORKS[framework].routes if extras or route not in EXTRA]
     routes = [route for route in routes if compiler or (framework, route) not in BY_TORCH_COMPILE]
+    routes = [route for route in routes if route != "by-hand" or BY_HAND.get(model) == optimizer]
     return [route for route in routes if route != "graphed" or device.startswith("cuda")]

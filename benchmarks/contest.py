@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
-from benchmarks.process import Worker
+from benchmarks.clocks import is_stolen
+from benchmarks.parity.judge import Check
+from benchmarks.process import Worker, WorkerError
 from benchmarks.progress import duration
 from benchmarks.results_file import CLOCKS, Results, Work
 from benchmarks.timing import Sample, in_turns, speed_ratio, warm_up
@@ -13,11 +15,14 @@ from benchmarks.timing import Sample, in_turns, speed_ratio, warm_up
 
 @dataclass(frozen=True)
 class Contender:
-    """A worker that did equal work, the proof, and the floors that it is held to, its own library's first."""
+    """A worker that did equal work, the proof, the floors that it is held to, its own library's first; and how to prove
+    it again.
+    """
 
     worker: Worker
     work: Work
     floors: tuple[str, ...]
+    again: Callable[[], list[Check]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +47,32 @@ class Contest:
     def run(self, results: Results, *, blocks: int, seed: int, say: Callable[[str], None]) -> None:
         """Time, then profile; everything goes to `results`, and nothing if a worker fails while it is timed.
 
+        A contender whose work or whose clocks turn out to be others' than ours is refused afterwards.
+
         Raises:
-            WorkerError: one did.
+            WorkerError: one failed, or the baseline is refused.
         """
         samples = self._samples(blocks=blocks, seed=seed, say=say)
+        if results.clock == "cpu" and is_stolen(sample for floor in self.floors for sample in samples[floor]):
+            results.environment["busy"] = True
+        replace(self, contenders=self._honest(results))._record(results, samples, blocks=blocks)
+
+    def _honest(self, results: Results) -> dict[str, Contender]:
+        kept = {}
+        for label, contender in self.contenders.items():
+            try:
+                contender.worker.check_clocks()
+                if failed := [check for check in contender.again() if not check.passed]:
+                    results.add_checks(failed)
+                    raise WorkerError(f"once timed, it disagrees at: {failed[-1].check}")
+                kept[label] = contender
+            except WorkerError as error:
+                if label == self.baseline:
+                    raise
+                results.refuse(f"{self.name}, {label}", str(error))
+        return kept
+
+    def _record(self, results: Results, samples: dict[str, list[Sample]], *, blocks: int) -> None:
         rows = [self._profile(label, samples, clock=results.clock) for label in self.contenders]
         for clock in CLOCKS:
             for label, contender in self.contenders.items():

@@ -13,6 +13,7 @@ from core_torch.contract.batch_order import epoch_order
 from core_torch.contract.pixels import Split, to_unit_range
 from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import ResidentDataset
+from core_torch.data.streaming import StreamedDataset
 
 Loader = Callable[[int], Iterable[torch.Tensor]]  # epoch -> batches (B, 1, 28, 28)
 
@@ -63,8 +64,11 @@ def batch_sampler(split: Split, batch_size: int) -> Loader:
 
 
 def resident(split: Split, batch_size: int, *, residency: str, device: str, seed: int) -> Loader:
-    """The dataset on the device; a batch is one gather."""
-    dataset = ResidentDataset(split, device=device, residency=residency)
+    """The dataset on the device; a batch is one gather. Or streamed there."""
+    if residency == "streamed":
+        dataset: ResidentDataset = StreamedDataset(split, device=device)
+    else:
+        dataset = ResidentDataset(split, device=device, residency=residency)
     return lambda epoch: (inputs for inputs, _ in dataset.batches(batch_size, seed=seed, epoch=epoch))
 
 

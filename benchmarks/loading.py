@@ -21,6 +21,7 @@ _TORCH = Framework(
         "fast-mnist-dataloader": "FastMNIST inside a DataLoader, one image at a time",
         "fast-mnist-float32": "FastMNIST, float32 residency",
         "fast-mnist-uint8": "FastMNIST, uint8 residency, converted per batch",
+        "fast-mnist-streamed": "the same images on the host, chunks of them on the device",
         "permuted": "the whole split gathered once an epoch into one buffer, batches are slices of it",
     },
 )
@@ -30,7 +31,8 @@ _TENSORFLOW = Framework(
 )
 LOADERS = dict.fromkeys(_TORCH.routes, _TORCH) | dict.fromkeys(_TENSORFLOW.routes, _TENSORFLOW)
 BASELINE = "dataloader"
-EXTRA = frozenset({"fast-mnist-dataloader", "permuted", "tf.data-cache"})  # only a case with extras times them
+# Only a case with extras times these.
+EXTRA = frozenset({"fast-mnist-dataloader", "fast-mnist-streamed", "permuted", "tf.data-cache"})
 UNPINNED = frozenset({"dataloader-2-workers"})  # needs the other core for its workers
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import charts
+from benchmarks.goals import GOAL_COLUMNS, goal_rows
 from benchmarks.results_file import Results
 from benchmarks.timing import Interval, verdict
 
@@ -64,6 +65,8 @@ def print_table(results: Results) -> None:
                 f"  {row['contender']:28} {row['microseconds']:9.3f} us/image   "
                 f"{row['median']:8.2f}x  [{row['low']:.2f}, {row['high']:.2f}]  {_verdict(row):19}{floor}"
             )
+    for case, goal, found, span, said in goal_rows(results):
+        print(f"goal       {case}: {goal}: {found} [{span}] {said}")
     for row in results.refused:
         print(f"refused    {row['case']}: {row['reason']}")
     if results.environment.get("busy"):
@@ -117,6 +120,7 @@ def write_report(results: Results, path: Path) -> None:
         *(_answer(case, rows) for case, rows in grouped.items()),
         *(_case(results, case, rows) for case, rows in grouped.items()),
         _scaling(grouped),
+        _goals(results),
         _floors(results),
         _agreement(results),
         "<h2>Refused</h2>" if results.refused else "",
@@ -247,6 +251,10 @@ def _scaling(grouped: Rows) -> str:
             if what == "loading" and count:
                 images = int(count[0].replace(",", ""))
                 counts.setdefault(f"{what}, batch {batch}", {}).setdefault(row["contender"], []).append((images, point))
+            if what.startswith("growth, "):
+                images = int(row["contender"].removesuffix(" images").replace(",", ""))
+                route = what.removeprefix("growth, ")
+                counts.setdefault(f"growth, {split}", {}).setdefault(route, []).append((images, point))
     parts = []
     for across, charted in (("images per batch", batches), ("images in the dataset", counts)):
         for title, lines in charted.items():
@@ -255,6 +263,11 @@ def _scaling(grouped: Rows) -> str:
                 chart = charts.line_chart(drawn, across=across, up="µs per image")
                 parts.append(f"<h3>{html.escape(title)}: by {across}</h3>{chart}")
     return f"<h2>Scaling</h2>{''.join(parts)}" if parts else ""
+
+
+def _goals(results: Results) -> str:
+    rows = goal_rows(results)
+    return f"<h2>Goals</h2>{_table(GOAL_COLUMNS, rows)}" if rows else ""
 
 
 def _floors(results: Results) -> str:
@@ -313,4 +326,7 @@ def markdown(content: dict[str, Any]) -> str:
             times = f" {row['times']['median']:.2f} |" if "floor" in row else " |" if floor else ""
             line = f"| {row['contender']} | {row['microseconds']:.3f} | {row['median']:.2f} | {span} |{times}"
             lines.append(line)
+    if goals := goal_rows(results):
+        lines += ["", "**Goals**", "", f"| {' | '.join(GOAL_COLUMNS)} |", "| --- | --- | ---: | --- | --- |"]
+        lines += [f"| {' | '.join(row)} |" for row in goals]
     return "\n".join(lines) + "\n"

@@ -6,6 +6,7 @@ the passed checks of its contender, and a digest of what it computed.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -19,11 +20,14 @@ from benchmarks.parity.judge import Check
 from benchmarks.schema import faults
 from benchmarks.timing import Interval, Sample, interval
 from core_torch.contract.errors import DataFormatError
+from core_torch.contract.regular_files import read_regular
 from core_torch.contract.weights_file import write_atomically
 
 SCHEMA = 2  # 1, which had no proofs beside its measurements, is still read
+LARGEST_RESULTS = 1 << 26  # bytes; those of the full suite take a hundredth
 SCHEMA_FILE = Path(__file__).parent / "results" / "results.schema.json"
 CLOCKS = ("cpu", "wall")
+ROUNDING = 1e-9  # relative, of a ratio that is computed again
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ def read_results(path: Path) -> dict[str, Any]:
         DataFormatError: anything else.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_regular(path, largest=LARGEST_RESULTS))
         json.dumps(content, ensure_ascii=False).encode()  # refuses an escape that is half a character
         fault = next(faults(content, _schema()), None)
     except OSError as error:
@@ -161,6 +165,14 @@ def read_results(path: Path) -> dict[str, Any]:
     if fault:
         raise DataFormatError(f"{path}: {fault}")
     return content
+
+
+def _is_ratio(row: Mapping[str, Any], own: list[float], others: list[float]) -> bool:
+    """Whether median and interval follow from the pairs of samples."""
+    if not all(isinstance(sample, (int, float)) and sample > 0 for sample in (*own, *others)):
+        return False
+    found = asdict(interval([other / sample for other, sample in zip(others, own)]))
+    return all(math.isclose(row[name], value, rel_tol=ROUNDING) for name, value in found.items())
 
 
 def _unfounded(content: dict[str, Any]) -> Iterator[str]:
@@ -175,10 +187,15 @@ def _unfounded(content: dict[str, Any]) -> Iterator[str]:
     keys = [(row["case"], row["contender"], row["baseline"], row["clock"]) for row in content["ratios"]]
     if len(keys) > len(set(keys)):
         yield "ratios has one of them twice"
-    measured = {(row["case"], row["contender"], row["unit"].split(" ")[0]) for row in content["measurements"]}
+    samples = {
+        (row["case"], row["contender"], row["unit"].split(" ")[0]): row["samples"] for row in content["measurements"]
+    }
     for number, row in enumerate(content["ratios"]):
-        if (row["case"], row["contender"], row["clock"]) not in measured:
+        own, others = (samples.get((row["case"], row[name], row["clock"]), []) for name in ("contender", "baseline"))
+        if not own or not others:
             yield f"ratios[{number}] has no measurement"
+        elif len(own) != len(others) or not _is_ratio(row, own, others):
+            yield f"ratios[{number}] is not what its samples give"
     if content["schema"] == 1:
         return
     passed = {row["id"]: row for row in content["agreement"] if row["passed"] and row["id"] == row_id(row)}

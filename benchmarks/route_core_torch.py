@@ -17,6 +17,7 @@ from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder, load_reference_weights, to_reference_weights
 from core_torch.objectives.contractive import ContractiveLoss
+from core_torch.training.by_hand import StepsByHand
 from core_torch.training.graphed import GraphedSteps, fused_optimizer
 from core_torch.training.loop import Criterion, build_criterion, build_optimizer, train_epoch
 
@@ -36,7 +37,8 @@ class TorchTrial:
         if case.route == "tutorial":
             self.loader = DataLoader(PerImageDataset(split), batch_size=case.batch_size, shuffle=True)
         else:
-            self.dataset = ResidentDataset(split, device=case.device)
+            residency = "uint8" if case.route == "by-hand" else "float32"
+            self.dataset = ResidentDataset(split, device=case.device, residency=residency)
         self._record()
 
     def load(self, weights: Arrays) -> None:
@@ -49,6 +51,9 @@ class TorchTrial:
         if self.case.route == "graphed":
             parts: dict[str, Any] = {"criterion": self.criterion, "optimizer": self.optimizer}
             self.graphed = GraphedSteps(self.model, self.dataset, **parts)
+        if self.case.route == "by-hand":
+            largest = max(self.recipe.batch_size, self.case.batch_size)
+            self.by_hand = StepsByHand(self.model, self.recipe.with_changes(batch_size=largest))
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         optimizer = build_optimizer(self.model, self.recipe)
@@ -73,6 +78,8 @@ class TorchTrial:
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """From the next step on."""
+        if self.case.route == "by-hand":
+            self.by_hand.learning_rate = learning_rate
         rate = self.optimizer.param_groups[0]["lr"]
         self.optimizer.param_groups[0]["lr"] = rate.fill_(learning_rate) if torch.is_tensor(rate) else learning_rate
 
@@ -97,6 +104,8 @@ class TorchTrial:
         return ((images.to(device), images.to(device).flatten(1)) for images, _ in self.loader)
 
     def _run(self, batches: Iterable[Batch]) -> float:
+        if self.case.route == "by-hand":
+            return self.by_hand.run(batches)
         return train_epoch(self.trained, batches, criterion=self.criterion, optimizer=self.optimizer)
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:

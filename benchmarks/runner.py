@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks import cases, floors, loading
+from benchmarks import cases, floors, loading, quality
 from benchmarks.contest import Contender, Contest
 from benchmarks.epoch_agreement import EpochJudge, rows
 from benchmarks.parity.judge import Check, agree
@@ -17,10 +18,11 @@ from benchmarks.parity.tolerances import SAME_IMAGES
 from benchmarks.process import Worker, WorkerError
 from benchmarks.progress import Progress
 from benchmarks.results_file import Results, Work, digest_of
-from benchmarks.suites import Loading, Suite, Training
+from benchmarks.suites import GROWN, Growth, Loading, Suite, Training
 from benchmarks.trial import Case
 from core_torch.contract.architecture import architecture_named
 from core_torch.contract.pixels import Split
+from core_torch.contract.recipe import Recipe
 
 JUDGED_IMAGES = 2000  # from which agreement's batches are taken
 
@@ -54,7 +56,13 @@ class Runner:
         if suite.training and cases.BASELINE[0] not in self.frameworks:
             # What every ratio is taken to is proved as well.
             self.frameworks = [cases.BASELINE[0], *self.frameworks]
-        kinds = [*("prove" for _ in suite.cells), *("train" for _ in suite.training), *("load" for _ in suite.loading)]
+        later: list[tuple[str, Callable[[], None]]] = [
+            *(("load", partial(self.time_loading, load, suite)) for load in suite.loading),
+            *(("grow", partial(self.time_growth, growth, suite)) for growth in suite.growth),
+            *(("reach", partial(self.reach, original)) for original in suite.quality),
+            *([("race", self.race)] if suite.is_raced else []),
+        ]
+        kinds = [*("prove" for _ in suite.cells), *("train" for _ in suite.training), *(kind for kind, _ in later)]
         progress = Progress(kinds, self.say)
         self.say = progress.say
         # One thread: two of OpenBLAS's on two busy cores made the oracle eighteen times slower.
@@ -68,9 +76,9 @@ class Runner:
                 with progress.stage():
                     self.time_training(training, suite)
                 self.save()
-        for load in suite.loading:
+        for _, stage in later:
             with progress.stage():
-                self.time_loading(load, suite)
+                stage()
             self.save()
 
     def prove(self, cell: Cell) -> None:
@@ -106,7 +114,8 @@ class Runner:
         contenders: dict[str, Contender] = {}
         with ExitStack() as stack:
             for framework in sorted(frameworks, key=lambda framework: framework != cases.BASELINE[0]):
-                for route in cases.routes_of(framework, extras=training.extras, device=self.device):
+                kind_of = {"model": model, "optimizer": training.optimizer, "extras": training.extras}
+                for route in cases.routes_of(framework, **kind_of, device=self.device):
                     case = Case(framework=framework, route=route, model=model, batch_size=size, device=self.device)
                     label = f"{framework}/{route}"
                     try:
@@ -118,7 +127,8 @@ class Runner:
                         proofs = proofs + self._require(judge.check(worker, case))
                         digest = digest_of(array for _, array in sorted(worker.weights().items()))
                         own = (floors.OWN_GEMM[framework], "gemm numpy")
-                        contenders[label] = Contender(worker, Work(proofs, digest), own)
+                        again = partial(judge.check, worker, case)
+                        contenders[label] = Contender(worker, Work(proofs, digest), own, again)
                     except WorkerError as error:
                         self._refuse(f"{name}, {label}", str(error))
             operations = floors.operations_per_image(architecture_named(model), size)
@@ -138,16 +148,69 @@ class Runner:
                 case = Case(framework="loading", route=route, batch_size=size, device=self.device)
                 try:
                     worker = self._start(route, loading.LOADERS[route], stack, pinned=route not in loading.UNPINNED)
-                    worker.prepare(case, split, recipe)
-                    delivered = worker.checksums(0)
-                    wrong = loading.wrong_images(delivered, split)
-                    check = Check(name, route, SAME_IMAGES.name, float(wrong), 0.0, wrong == 0)
-                    proofs = self._require([check], reason=f"{wrong:,} images were wrong")
-                    work = Work(proofs, digest_of([np.sort(delivered)]))  # in whatever order
-                    contenders[route] = Contender(worker, work, tuple(floors.DATA))
+                    work = self._delivers(worker, name, route, case, split, recipe)
+                    again = partial(self._same_images, worker, name, route, split)
+                    contenders[route] = Contender(worker, work, tuple(floors.DATA), again)
                 except WorkerError as error:
                     self._refuse(f"{name}, {route}", str(error))
             self._time(name, contenders, loading.BASELINE, Case(framework="floor", batch_size=size), split, suite)
+
+    def time_growth(self, growth: Growth, suite: Suite) -> None:
+        """One epoch of a route over each of several sizes, beside the smallest."""
+        name, size = f"{growth}, {self.split.name}", growth.batch_size
+        recipe = cases.RECIPE.with_changes(seed=self.seed, batch_size=size)
+        case = Case(framework="growth", route=growth.route, batch_size=size, device=self.device)
+        contenders: dict[str, Contender] = {}
+        with ExitStack() as stack:
+            for label, images in zip(growth.labels, growth.images):
+                try:
+                    worker = self._start(label, GROWN, stack)
+                    grown = of_size(self.split, images)
+                    work = self._delivers(worker, name, label, case, grown, recipe)
+                    again = partial(self._same_images, worker, name, label, grown)
+                    contenders[label] = Contender(worker, work, (), again)
+                except WorkerError as error:
+                    self._refuse(f"{name}, {label}", str(error))
+            self._time(name, contenders, growth.labels[0], case, self.split, suite)
+
+    def _delivers(self, worker: Worker, name: str, label: str, case: Case, split: Split, recipe: Recipe) -> Work:
+        """Every image of an epoch, once, shuffled; `WorkerError` if not."""
+        worker.prepare(case, split, recipe)
+        delivered = worker.checksums(0)
+        checks = self._judge_images(delivered, name, label, split)
+        proofs = self._require(checks, reason=f"{checks[0].value:,.0f} images were wrong")
+        return Work(proofs, digest_of([np.sort(delivered)]))  # in whatever order
+
+    def _same_images(self, worker: Worker, name: str, label: str, split: Split) -> list[Check]:
+        return self._judge_images(worker.checksums(0), name, label, split)
+
+    def _judge_images(self, delivered: np.ndarray, name: str, label: str, split: Split) -> list[Check]:
+        wrong = loading.wrong_images(delivered, split)
+        return [Check(name, label, SAME_IMAGES.name, float(wrong), 0.0, wrong == 0)]
+
+    def reach(self, original: quality.Original) -> None:
+        """Whether the preset has the original's error, in a twentieth of its epochs. Known of MNIST only."""
+        if self.split.name != "mnist":
+            self.say(f"{original}: left out, the original's error is of mnist")
+            return
+        with ExitStack() as stack:
+            try:
+                worker = self._start("best", quality.FRAMEWORK, stack, timeout=quality.TIMEOUT_SECONDS)
+                self._require([quality.reach(original, worker, self.split, device=self.device, seed=self.seed)])
+            except WorkerError as error:
+                self._refuse(str(original), str(error))
+
+    def race(self) -> None:
+        """The closed form against gradient descent."""
+        with ExitStack() as stack:
+            try:
+                workers = {
+                    route: self._start(route, quality.FRAMEWORK, stack, timeout=quality.TIMEOUT_SECONDS)
+                    for route in (quality.CLOSED_FORM, quality.GRADIENT_DESCENT)
+                }
+                quality.race(self.results, workers, self.split, device=self.device, seed=self.seed, say=self.say)
+            except WorkerError as error:
+                self._refuse(quality.CLOSED_FORM, str(error))
 
     def _time(
         self,
@@ -201,10 +264,10 @@ class Runner:
             self.lean[framework] = self._start(f"{framework}/lean", cases.FRAMEWORKS[framework], self.workers)
         return self.lean[framework]
 
-    def _start(self, label: str, framework: cases.Framework, stack: ExitStack, *, pinned: bool = True) -> Worker:
+    def _start(self, label: str, framework: cases.Framework, stack: ExitStack, **options: Any) -> Worker:
         self.say(f"starting {label}")
         environment, module = framework.environment, framework.module
-        worker = Worker(label, module=module, device=self.device, environment=environment, pinned=pinned)
+        worker = Worker(label, module=module, device=self.device, environment=environment, **options)
         return stack.enter_context(worker)
 
     def _record(self, checks: list[Check]) -> list[str]:

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from benchmarks.cases import Framework
 from benchmarks.parity.matrix import DOUBLE, EIGHTEEN, EVERY_OPTIMIZER, FRESH, LONG, STANDARD, Cell
+from benchmarks.quality import ORIGINALS, Original
 
 # Images; a smaller dataset is repeated up to these sizes, and the table says so. A step costs the same whatever
 # the image, so training needs no more of them than make an epoch long beside its start.
@@ -33,12 +35,45 @@ class Loading:
 
 
 @dataclass(frozen=True)
+class Growth:
+    """One route over datasets of these many images, side by side: the time of an image should stay."""
+
+    route: str  # of GROWN
+    images: tuple[int, ...] = (1_000, MNIST_SIZE, 240_000)
+    batch_size: int = 500
+
+    def __str__(self) -> str:
+        return f"growth, {self.route}, batch {self.batch_size}"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The contenders, as tables print them."""
+        return tuple(f"{count:,} images" for count in self.images)
+
+
+GROWN = Framework(
+    "benchmarks.route_growth",
+    {
+        "resident": "FastMNIST, uint8 residency",
+        "streamed": "the same split on the host, chunks of it on the device",
+        "training": "the readable loop's steps of the shallow model on resident batches",
+        "epoch start": "what is done before the first batch",
+    },
+    "torch",
+)
+GROWTH = tuple(Growth(route) for route in GROWN.routes)
+
+
+@dataclass(frozen=True)
 class Suite:
     """Which parts run."""
 
     cells: tuple[Cell, ...] = ()  # proved
     training: tuple[Training, ...] = ()
     loading: tuple[Loading, ...] = ()
+    growth: tuple[Growth, ...] = ()
+    quality: tuple[Original, ...] = ()  # errors to reach
+    is_raced: bool = False  # the closed form against gradient descent
     blocks: int = 10  # pairs of every ratio
 
 
@@ -48,6 +83,8 @@ PROVED = tuple(cell for cell in (*FRESH, *STANDARD) if cell.model in TIMED)
 SUITES = {
     "agreement": Suite(cells=(*EIGHTEEN, *FRESH, *DOUBLE, *EVERY_OPTIMIZER, *LONG)),
     "loading": Suite(loading=(Loading(32), Loading(512), Loading(1000))),
+    "growth": Suite(growth=GROWTH),
+    "quality": Suite(quality=ORIGINALS, is_raced=True),
     "training": Suite(cells=PROVED, training=(Training("shallow", extras=True), Training("deep"))),
     "quick": Suite(cells=PROVED, training=(Training("shallow"),), loading=(Loading(images=30_000, extras=False),)),
     "full": Suite(
@@ -66,5 +103,8 @@ SUITES = {
             *(Loading(batch_size) for batch_size in (32, 500, 512, 1000)),
             *(Loading(images=images) for images in (1_000, 6_000)),
         ),
+        growth=GROWTH,
+        quality=ORIGINALS,
+        is_raced=True,
     ),
 }

@@ -50,10 +50,15 @@ def warm_up(run: Run) -> int:
     previous = run(0)
     for epoch in range(1, most):
         current = run(epoch)
-        if epoch >= least and abs(current.cpu - previous.cpu) <= STEADY * previous.cpu:
+        if epoch >= least and _is_steady(previous, current):
             return epoch + 1
         previous = current
     return most
+
+
+def _is_steady(previous: Sample, current: Sample) -> bool:
+    before, now = (sample.per_image("cpu") for sample in (previous, current))
+    return abs(now - before) <= STEADY * before
 
 
 def in_turns(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from core_torch.contract.command_line import prepare_output, write_json
 from core_torch.contract.pixels import Split
 from core_torch.contract.recipe import Recipe
+from core_torch.contract.regular_files import read_regular
 from core_torch.contract.train_options import RECIPE_NAME, recipe_file
 from core_torch.contract.weights_file import MANIFEST_NAME, WEIGHTS_NAME, write_atomically
 from core_torch.evaluation.run_page import CAPTIONS, write_run_page
@@ -115,7 +116,7 @@ def draw(
 def read_metrics(checkpoint: Path) -> tuple[dict[str, object], dict[str, list[float]]]:
     """(metrics, curves) that `train` wrote beside a model; nothing where they are not, or not such a file."""
     try:
-        metrics = json.loads((checkpoint / METRICS_NAME).read_text())
+        metrics = json.loads(read_regular(checkpoint / METRICS_NAME))
         curves = {name: [float(value) for value in values] for name, values in metrics["history"].items() if values}
         return (metrics, curves) if all(map(math.isfinite, chain(*curves.values()))) else ({}, {})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -76,13 +77,13 @@ def check_results(options: argparse.Namespace, *, files: Sequence[str] = ()) -> 
         taken = [*made, *(output / name for name in files)]
         for file in (Path(options.output) / name for name in files):
             check_folder("output", str(file.parent))
-            if file.is_dir():
+            if os.path.isdir(file):
                 raise ConfigError(f"output: found the folder {file}, allowed: a file")
     if options.json is not None:
         path = Path(options.json).resolve()
         if options.json and path in taken:
             raise ConfigError(f"json: found {options.json}, which --output takes, allowed: another file")
-        if path.parent.exists() or path.parent not in made:
+        if os.path.exists(path.parent) or path.parent not in made:
             check_file("json", options.json)
 
 
@@ -95,7 +96,7 @@ def check_folder(name: str, path: str) -> None:
 
 def check_file(name: str, path: str) -> None:
     """`ConfigError` unless the file can be written."""
-    if path and Path(path).is_dir():
+    if os.path.isdir(path):
         raise ConfigError(f"{name}: found the folder {path}, allowed: a file")
     _check_writable(name, path, Path(path).absolute().parent)
 
@@ -104,6 +105,8 @@ def _check_writable(name: str, path: str, folder: Path) -> None:
     try:
         if not path:
             raise OSError
+        with suppress(FileNotFoundError):
+            os.lstat(path)  # refuses a name that no file can have
         TemporaryFile(dir=folder).close()  # not `os.access`, which tells the superuser yes; it leaves no name
     except OSError as error:
         raise ConfigError(f"{name}: {path or 'an empty path'} cannot be written to, see {folder}") from error
@@ -135,21 +138,19 @@ def write_json(path: Path, values: object) -> None:
     write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a command as an interrupt does: everything is cleaned up on the way out."""
-
-
-def _terminate(*_: object) -> NoReturn:
-    raise Terminated
-
-
 def run(command: Callable[[], int | None], *, program: str) -> NoReturn:
     """Run a command and exit: 0 or what it returns, 2 and one line for a `UserError`, 130 if interrupted, 143 by
-    SIGTERM.
+    SIGTERM, which ends a command as an interrupt does: everything is cleaned up on the way out.
     """
+    received: list[int] = []
+
+    def end(number: int, frame: object) -> NoReturn:
+        received.append(number)
+        raise KeyboardInterrupt
+
     if threading.current_thread() is threading.main_thread():  # which alone may set handlers
-        signal.signal(signal.SIGTERM, _terminate)
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job would ignore
+        for number in (signal.SIGINT, signal.SIGTERM):  # the first is ignored in a shell's background job
+            signal.signal(number, end)
     try:
         code = command() or 0
         sys.stdout.flush()
@@ -161,9 +162,9 @@ def run(command: Callable[[], int | None], *, program: str) -> NoReturn:
         line = " ".join(str(error).split())
         print(f"{program}: error: {line}", file=sys.stderr)
         sys.exit(2)
-    except Terminated:
-        print(f"{program}: terminated", file=sys.stderr)
-        sys.exit(128 + signal.SIGTERM)
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
+    except (KeyboardInterrupt, SystemExit) as ended:
+        if isinstance(ended, SystemExit) and not received:
+            raise
+        number = received[0] if received else signal.SIGINT  # whatever code a framework has ended with since
+        print(f"{program}: {'terminated' if number == signal.SIGTERM else 'interrupted'}", file=sys.stderr)
+        sys.exit(128 + number)

@@ -7,18 +7,17 @@ uint32, then the values in C order. Anything else is a `DataFormatError` that sa
 import gzip
 import hashlib
 import math
-import stat
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from core_torch.contract.errors import DataFormatError
+from core_torch.contract.regular_files import open_regular
 
 UNSIGNED_BYTE = 0x08
 INT32 = 0x0C
@@ -51,10 +50,30 @@ def read_idx(path: Path, *, item_shape: tuple[int, ...], type_code: int = UNSIGN
     return np.frombuffer(body, VALUE_TYPES[type_code]).reshape(shape)
 
 
+def map_idx(path: Path, *, item_shape: tuple[int, ...]) -> np.memmap:
+    """As `read_idx` of bytes in a plain file, but every page of it is read when it is first used.
+
+    The file must not change meanwhile; writing to the array does not change it.
+
+    Raises:
+        DataFormatError: as `read_idx`.
+    """
+    try:
+        with open_regular(path) as file:
+            shape = _read_header(file, path, item_shape=item_shape, type_code=UNSIGNED_BYTE)
+            start, size = file.tell(), math.prod(shape)
+        found = path.stat().st_size - start
+        if found != size:
+            raise DataFormatError(f"{path}: found {found:,} bytes after the header, expected {size:,} for {shape}")
+        return np.memmap(path, VALUE_TYPES[UNSIGNED_BYTE], mode="c", offset=start, shape=shape)
+    except OSError as error:
+        raise DataFormatError(f"{path}: cannot be read ({error.strerror})") from error
+
+
 def check_md5(path: Path, expected: str) -> None:
     """Raise `DataFormatError` unless the file's MD5 (an identity, not a defence) is `expected`."""
     try:
-        with _open_file(path) as file:
+        with open_regular(path) as file:
             found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     except OSError as error:
         raise DataFormatError(f"{path}: cannot be read ({error.strerror})") from error
@@ -64,20 +83,12 @@ def check_md5(path: Path, expected: str) -> None:
 
 @contextmanager
 def _open(path: Path) -> Iterator[BinaryIO]:
-    with _open_file(path) as file:
+    with open_regular(path) as file:
         if path.suffix != ".gz":
             yield file
             return
         with gzip.open(file) as unpacked:
             yield unpacked  # type: ignore[misc]
-
-
-def _open_file(path: Path) -> BufferedReader:
-    """Open a file that ends: a pipe would have the reader wait, and some devices never end."""
-    mode = path.stat().st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise DataFormatError(f"{path}: is not a regular file")
-    return path.open("rb")
 
 
 def _read_header(

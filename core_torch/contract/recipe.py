@@ -12,7 +12,7 @@ CORRUPTIONS = ("gaussian", "masking", "salt-and-pepper", "patch")
 
 ADAM_BETAS = (0.9, 0.999)  # decay of the two moments per step (Kingma and Ba 2015)
 LARGEST_SEED = 2**32 - 1  # what every framework's seeding accepts
-LARGEST_EPOCHS = 2**31 - 1
+LARGEST_COUNT = 2**31 - 1  # of epochs, or of images in a batch: what every framework counts with
 SMALLEST = 2.0**-126  # normal float32; below it, a device may compute with 0
 LARGEST_LEARNING_RATE = 1e30  # Adam's first step is ten times the rate, and must be a float32
 
@@ -33,13 +33,13 @@ class Recipe:
     epsilon: float = 1e-8  # of Adam, added to the bias-corrected root of the second moment; in [2^-126, 1]
     weight_decay: float = 0.0  # of AdamW, decoupled: w <- w - learning_rate weight_decay w; in [0, 1]
     schedule: str = "constant"  # one of SCHEDULES
-    batch_size: int = 128  # images per step; >= 1
-    epochs: int = 20  # passes over the training split; >= 1
+    batch_size: int = 128  # images per step; in [1, 2^31)
+    epochs: int = 20  # passes over the training split; in [1, 2^31)
     corruption: str = "gaussian"  # of the input, when denoising; one of CORRUPTIONS
     corruption_level: float = 0.2  # gaussian: standard deviation in pixel units [0, 1]; else the fraction hit
     contraction: float = 0.01  # weight of the contractive penalty, in units of the per-pixel error; >= 0
     validation_fraction: float = 0.1  # of the training split, held out; in [0, 0.5]
-    patience: int = 0  # epochs without a better validation error before stopping; 0: never stop
+    patience: int = 0  # epochs without a better validation error before stopping; 0: never stop; < 2^31
     seed: int = 0  # of weights, shuffle and noise; in [0, 2^32)
 
     def __post_init__(self) -> None:
@@ -56,9 +56,9 @@ class Recipe:
         check_number("corruption_level", self.corruption_level, minimum=0, maximum=1)
         check_number("contraction", self.contraction, minimum=0)
         check_number("validation_fraction", self.validation_fraction, minimum=0, maximum=0.5)
-        check_integer("batch_size", self.batch_size, minimum=1)
-        check_integer("epochs", self.epochs, minimum=1, maximum=LARGEST_EPOCHS)
-        check_integer("patience", self.patience, minimum=0)
+        check_integer("batch_size", self.batch_size, minimum=1, maximum=LARGEST_COUNT)
+        check_integer("epochs", self.epochs, minimum=1, maximum=LARGEST_COUNT)
+        check_integer("patience", self.patience, minimum=0, maximum=LARGEST_COUNT)
         check_integer("seed", self.seed, minimum=0, maximum=LARGEST_SEED)
         if self.momentum == 1:
             raise ConfigError("momentum: found 1, allowed: >= 0 and < 1")

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import secrets
-import stat
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from core_torch.contract.errors import CheckpointError
+from core_torch.contract.regular_files import LARGEST_FILE, read_regular
 
 WEIGHTS_NAME = "weights.safetensors"
 MANIFEST_NAME = "manifest.json"
@@ -150,15 +150,9 @@ def _without_duplicates(entries: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _read(path: Path, *, largest: int | None = None) -> bytes:
-    """The content of a file that ends: neither a device nor a pipe."""
+def _read(path: Path, *, largest: int = LARGEST_FILE) -> bytes:
     try:
-        found = path.stat()
-        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
-            raise CheckpointError(f"{path}: is not a regular file")
-        if largest is not None and found.st_size > largest:
-            raise CheckpointError(f"{path}: found {found.st_size:,} bytes, allowed: {largest:,}")
-        return path.read_bytes()
+        return read_regular(path, largest=largest)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
 

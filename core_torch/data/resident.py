@@ -17,6 +17,7 @@ from core_torch.contract.errors import ConfigError, check_choice, check_integer
 from core_torch.contract.pixels import WHITE, Split, hold_out
 
 RESIDENCIES = ("float32", "uint8")
+GATHERED = 512  # images at once, unless a batch is larger
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -64,6 +65,11 @@ class ResidentDataset(Dataset):
         """Where the split lives."""
         return self.data.device
 
+    @property
+    def residency(self) -> str:
+        """`float32` or `uint8`."""
+        return "uint8" if self.data.dtype == torch.uint8 else "float32"
+
     def __len__(self) -> int:
         return len(self.data)
 
@@ -98,7 +104,7 @@ class ResidentDataset(Dataset):
         check_integer("epoch", epoch, minimum=0)
         order = self._order(shuffle=shuffle, seed=seed, epoch=epoch, generator=generator)
         end = len(order) - len(order) % batch_size if drop_last else len(order)
-        return map(self.gather, order[:end].split(min(batch_size, end)) if end else ())
+        return self._deliver(order[:end], min(batch_size, end)) if end else iter(())
 
     def _order(
         self, *, shuffle: bool, seed: int, epoch: int, generator: torch.Generator | None
@@ -108,6 +114,12 @@ class ResidentDataset(Dataset):
         if generator is not None:
             return torch.randperm(len(self), generator=generator, device=generator.device).to(self.device)
         return torch.from_numpy(epoch_order(len(self), seed=seed, epoch=epoch)).to(self.device)
+
+    def _deliver(self, order: torch.Tensor, batch_size: int) -> Iterator[Batch]:
+        # Small batches are gathered some at a time, and parted so that autograd sees no relation between them.
+        for index in order.split(gathered(batch_size)):
+            inputs, targets = self.gather(index)
+            yield from zip(inputs.unsafe_split(batch_size), targets.unsafe_split(batch_size))
 
     def gather(self, index: torch.Tensor) -> Batch:
         """The batch of the images at `index` (B,) int64, a tensor on the device; see `batches`."""
@@ -134,6 +146,14 @@ class ResidentDataset(Dataset):
         return part
 
 
+def gathered(batch_size: int) -> int:
+    """How many images to gather at once: whole batches."""
+    return batch_size * max(1, GATHERED // batch_size)
+
+
 def to_unit_range(pixels: torch.Tensor) -> torch.Tensor:
     """uint8 codes -> float32 in [0, 1] by division, as `ToTensor` does; float32 passes unchanged."""
-    return pixels.div(WHITE) if pixels.dtype == torch.uint8 else pixels
+    if pixels.dtype != torch.uint8:
+        return pixels
+    # On a CPU `div` would convert into memory of its own first; elsewhere it is one kernel.
+    return pixels.float().div_(WHITE) if pixels.is_cpu else pixels.div(WHITE)

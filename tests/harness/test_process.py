@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.process import SINGLE_THREAD, Worker, WorkerError
+from benchmarks.process import LEAST_SECONDS, SINGLE_THREAD, Worker, WorkerError
 from benchmarks.trial import Case
 from core_torch.contract.pixels import Split
 from core_torch.contract.recipe import Recipe
@@ -153,7 +153,8 @@ def test_a_few_microseconds_of_work_are_seen_by_both_clocks(start):
     worker = start()
     samples = [worker.time(epoch) for epoch in range(5)]
     assert all(sample.wall > 0 and sample.cpu > 0 for sample in samples)
-    assert [sample.images for sample in samples] == [3, 4, 5, 6, 7]
+    assert samples[0].images == 3  # the first is of one epoch; the others last
+    assert all(sample.wall >= LEAST_SECONDS and sample.images > 3 for sample in samples[1:])
 
 
 def test_a_worker_tells_where_its_time_goes_and_what_it_takes(start):

@@ -83,8 +83,8 @@ def test_on_an_accelerator_wall_time_is_what_counts(results):
 
 def test_the_markdown_has_a_column_for_floors_only_where_there_are_any(results):
     content = vars(results) | {"created": "2026-01-01"}
-    assert "| fast | 12500.000 | 4.00 | 3.80 to 4.20 | 4.00 |" in markdown(content)
-    assert "| fast | 12500.000 | 4.00 | 3.80 to 4.20 |\n" in markdown(content | {"floors": []})
+    assert "| fast | 2500.000 | 4.00 | 3.80 to 4.20 | 4.00 |" in markdown(content)
+    assert "| fast | 2500.000 | 4.00 | 3.80 to 4.20 |\n" in markdown(content | {"floors": []})
 
 
 def test_the_scaling_is_drawn_where_there_are_two_batch_sizes(results, tmp_path):

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import cases, floors, loading
+from benchmarks import cases, clocks, floors, loading
 from benchmarks.cases import Framework
 from benchmarks.compare import compare
 from benchmarks.parity import problem
@@ -43,6 +43,7 @@ EVERYTHING = Suite((FRESH, TRAINED), (SHALLOW,), (Loading(BATCH_SIZE, IMAGES, ex
 
 ORACLE_ROUTE = """
 import os
+import time
 import numpy as np
 from benchmarks.epoch_agreement import rows
 from benchmarks.loading import LoadingTrial
@@ -71,6 +72,8 @@ class Trial(OracleCandidate):
         self.epochs += 1
         if FAULT == "dies" or FAULT == "dies when timed" and self.epochs > 2:
             os._exit(1)
+        if FAULT == "drifts when timed" and self.epochs > 2:
+            self.recipe = self.recipe.with_changes(seed=1)
         for batch in self.batches(epoch):
             self.step(batch, batch)
         return len(self.images) - (FAULT == "skips an image")
@@ -81,7 +84,16 @@ def load(case, split):
         return (rows(split.take(batch)) for batch in order)
     return LoadingTrial(batches, lambda epoch: sum(map(len, batches(epoch))))
 
+def skew(clock, rate):
+    sound = getattr(time, clock)
+    setattr(time, clock, lambda: rate * sound())
+
+if FAULT and " goes " in FAULT:
+    skew(FAULT.split(" ")[0], 5.0 if FAULT.endswith("fast") else 0.2)
+
 def prepare(case, split, recipe):
+    if FAULT == "has no memory":
+        raise MemoryError
     if case.framework == "loading":
         return load(case, split)
     if FAULT == "cannot do shallow" and case.model == "shallow":
@@ -254,6 +266,31 @@ def test_a_process_that_dies_while_it_is_timed_does_not_end_the_run(monkeypatch,
     assert all("keras-jax/lean: the process died" in line for line in refusals(results))
 
 
+LATER_FAULTS = {  # what cannot be seen before it is timed, and what is said of it
+    "drifts when timed": "once timed, it disagrees at: one epoch",
+    "perf_counter goes slow": "its clocks told of",
+    "process_time goes slow": "its clocks told of",
+    "perf_counter goes fast": "its clock told of more time than had passed",
+    "has no memory": "MemoryError",
+}
+
+
+@pytest.mark.parametrize("fault", LATER_FAULTS)
+def test_a_contender_that_is_not_honest_when_timed_is_refused_and_the_others_are_not(monkeypatch, digits, small, fault):
+    suite = Suite(training=(Training("shallow", BATCH_SIZE, images=3000),), blocks=BLOCKS)
+    results = run_with(monkeypatch, digits, suite, {"core_torch": oracle(), "keras-jax": oracle(fault)})
+    assert timed(results) == {"core_torch/lean"}
+    assert LATER_FAULTS[fault] in refusals(results)[0]
+    assert not results.passed
+
+
+def test_a_machine_that_others_use_meanwhile_is_marked_busy(monkeypatch, digits, small):
+    for stolen, busy in ((-1.0, True), (1.0, None)):
+        monkeypatch.setattr(clocks, "LARGEST_STOLEN", stolen)
+        results = run_with(monkeypatch, digits, TRAINING, {"core_torch": oracle()})
+        assert results.environment.get("busy") == busy
+
+
 def test_a_process_that_died_on_one_model_is_started_anew_for_the_next(monkeypatch, digits, small):
     suite = Suite(cells=(FRESH, TRAINED, Cell(model="deep", weights="initial")))
     results = run_with(monkeypatch, digits, suite, {"keras-jax": oracle("cannot do shallow")})
@@ -342,7 +379,7 @@ FRAMEWORK = Framework("oracle_route", {"lean": "a NumPy oracle"})
 
 
 @pytest.mark.parametrize(
-    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)]
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
 )
 def test_a_run_that_is_killed_half_way_leaves_a_result_that_can_be_read(write_route, tmp_path, sent, code):
     write_route("oracle_route", ORACLE_ROUTE)

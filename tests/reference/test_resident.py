@@ -136,6 +136,28 @@ def test_changing_a_batch_in_place_leaves_the_dataset_alone(residency, shuffle):
     assert torch.equal(dataset.data, numbered(50, residency=residency).data)
 
 
+def test_what_is_learnt_of_one_batch_does_not_reach_the_next():
+    """Small batches are slices of one gather, but to autograd they are tensors of their own."""
+    weight = torch.ones(28, requires_grad=True)
+    (first, _), (second, _) = numbered(8).batches(4)
+    kept = second.clone()
+    first *= weight
+    assert first.requires_grad and not second.requires_grad
+    second *= 2
+    first.sum().backward()
+    assert torch.equal(second, 2 * kept)
+
+
+@pytest.mark.parametrize("residency", ["float32", "uint8"])
+def test_every_pixel_code_is_divided_as_to_tensor_divides_it(residency):
+    codes = np.arange(256, dtype=np.uint8)
+    images = np.broadcast_to(codes[:, None, None], (256, 28, 28))
+    dataset = ResidentDataset(Split(images, codes % 10, "codes"), residency=residency)
+    (inputs, _), = dataset.batches(256, shuffle=False)
+    assert torch.equal(inputs[:, 0, 0, 0], torch.from_numpy(codes).to(torch.get_default_dtype()).div(255))
+    assert not torch.equal(inputs[:, 0, 0, 0], torch.from_numpy(codes).float() * (1 / 255))
+
+
 def calls_during(iterable) -> int:
     """Number of Python and C calls made while iterating to the end."""
     made = 0

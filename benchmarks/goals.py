@@ -1,0 +1,152 @@
+"""What a run is held to: a table of ratios with the number each should reach, and whether a run's intervals do."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.loading import BASELINE, LOADERS
+from benchmarks.quality import ADVANTAGE, CLOSED_FORM, GRADIENT_DESCENT, ORIGINALS
+from benchmarks.results_file import Results
+from benchmarks.suites import GROWTH
+from benchmarks.timing import Interval, interval
+
+STOCK = tuple(route for route in LOADERS if not route.startswith(("fast-mnist", "permuted")))  # loaders others wrote
+FLAT = 0.95  # of the speed on the smallest dataset, on every larger one
+START = "epoch start"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Of the cases whose name matches, and of a contender in them.
+
+    Exactly one of: `at_least` so many times as fast as `beside`; `at_most` so many times the time of `beside`, or,
+    where that is empty, so many nanoseconds an image; `check`, a row of the agreement table, passed.
+    """
+
+    case: str  # a regular expression
+    contender: str
+    beside: tuple[str, ...] = ()  # a contender or a floor; of several, the fastest
+    at_least: float | None = None
+    at_most: float | None = None
+    check: str = ""
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a goal in one case."""
+
+    case: str
+    goal: str
+    found: Interval
+    said: str  # met, not met, or not distinguishable
+
+
+def _loading(batch_size: int) -> str:
+    return rf"loading, batch {batch_size}, (?!.* cut to ).*"  # of a whole dataset, or one repeated to MNIST's size
+
+
+def _training(model: str, batch_size: int) -> str:
+    return rf"training {model}, batch {batch_size}, .*"
+
+
+LEAN, BY_HAND = "core_torch/lean", "core_torch/by-hand"
+TUTORIAL, GRAPHED = "core_torch/tutorial", "core_torch/graphed"
+GEMM = ("gemm torch",)
+RESIDENT = ("fast-mnist-uint8", "fast-mnist-float32")
+
+GOALS = (
+    # The gather reads 784 bytes of an image and writes 3,136: at the speed of a copy, 200 to 300 times.
+    *(Goal(_loading(512), loader, (BASELINE,), at_least=150) for loader in RESIDENT),
+    *(Goal(_loading(32), loader, (BASELINE,), at_least=85) for loader in RESIDENT),
+    Goal(_loading(512), "fast-mnist-uint8", STOCK, at_least=6),
+    Goal(_loading(512), "fast-mnist-streamed", ("fast-mnist-uint8",), at_least=0.9),
+    # Of an epoch, the delivery of its batches included. The tutorial's loop computes the same products, which bound
+    # what can be gained on it: by (its data + products) / products.
+    Goal(_training("shallow", 512), BY_HAND, GEMM, at_most=1.12),
+    Goal(_training("shallow", 32), BY_HAND, GEMM, at_most=1.35),
+    Goal(_training("shallow", 512), BY_HAND, (TUTORIAL,), at_least=4.5),
+    Goal(_training("conv-shallow", 512), LEAN, GEMM, at_most=3),
+    Goal(rf"{CLOSED_FORM}, .*", CLOSED_FORM, (GRADIENT_DESCENT,), at_least=ADVANTAGE),
+    *(Goal(rf"{original}, .*", original.contender, check=original.check) for original in ORIGINALS),
+    *(
+        Goal(rf"{growth}, .*", size, (growth.labels[0],), at_least=FLAT)
+        for growth in GROWTH
+        if growth.route != START
+        for size in growth.labels[1:]
+    ),
+    *(Goal(rf"{growth}, .*", growth.labels[-1], at_most=5) for growth in GROWTH if growth.route == START),
+    # A step is a dozen kernels that take longer to launch than to run; recorded, only the products should count.
+    Goal(_training("shallow", 512), GRAPHED, GEMM, at_most=1.35, device="cuda"),
+    Goal(_training("shallow", 32), GRAPHED, GEMM, at_most=1.6, device="cuda"),
+    Goal(_training("shallow", 512), GRAPHED, at_most=83.3, device="cuda"),  # 60,000 images in 5 ms
+    Goal(_loading(512), "fast-mnist-uint8", (BASELINE,), at_least=500, device="cuda"),
+    Goal(_loading(512), "fast-mnist-uint8", ("dataloader-2-workers",), at_least=60, device="cuda"),
+)
+
+
+def outcomes(results: Results) -> list[Outcome]:
+    """Of every goal that the run measured, in the table's order."""
+    device = str(results.environment.get("device", "cpu")).partition(":")[0]
+    return [found for goal in GOALS if goal.device == device for found in _of(goal, results)]
+
+
+def _of(goal: Goal, results: Results) -> Iterator[Outcome]:
+    if goal.check:
+        rows = [row for row in results.agreement if (row["framework"], row["check"]) == (goal.contender, goal.check)]
+        for row in rows:
+            if re.fullmatch(goal.case, row["case"]):
+                found, told = float(row["value"]), f"{goal.contender} <= {row['tolerance']:g}, {goal.check}"
+                yield Outcome(row["case"], told, Interval(found, found, found), "met" if row["passed"] else "not met")
+        return
+    for case, samples in _samples(results).items():
+        if re.fullmatch(goal.case, case) and goal.contender in samples:
+            beside = [name for name in goal.beside if name in samples]
+            if beside or not goal.beside:
+                yield _judged(goal, case, samples, beside)
+
+
+def _judged(goal: Goal, case: str, samples: dict[str, list[float]], beside: list[str]) -> Outcome:
+    own = samples[goal.contender]
+    if not beside:
+        found, named = interval([1e9 * value for value in own]), "ns an image"
+    else:
+        fastest = min(beside, key=lambda name: interval(samples[name]).median)
+        pairs = list(zip(own, samples[fastest]))
+        found = interval([a / b if goal.at_least is None else b / a for a, b in pairs])
+        named = f"x {fastest}"
+    sign, number = ("<=", goal.at_most) if goal.at_least is None else (">=", goal.at_least)
+    return Outcome(case, f"{goal.contender} {sign} {number:g} {named}", found, _said(goal, found))
+
+
+def _said(goal: Goal, found: Interval) -> str:
+    """By the interval: all of it has to be on the right side, or on the wrong one."""
+    if goal.at_least is not None:
+        return "met" if found.low >= goal.at_least else "not met" if found.high < goal.at_least else UNSURE
+    limit = goal.at_most or 0.0
+    return "met" if found.high <= limit else "not met" if found.low > limit else UNSURE
+
+
+UNSURE = "not distinguishable"
+
+
+def _samples(results: Results) -> dict[str, dict[str, list[float]]]:
+    """{case: {contender or floor: seconds an image, block by block}} by the clock that the run is judged by."""
+    found: dict[str, dict[str, list[float]]] = {}
+    rows: list[tuple[str, dict[str, Any]]] = [(row["contender"], row) for row in results.measurements]
+    for name, row in [*rows, *((row["floor"], row) for row in results.floors)]:
+        if row["unit"].startswith(results.clock):
+            found.setdefault(row["case"], {})[name] = row["samples"]
+    return found
+
+
+def goal_rows(results: Results) -> list[list[str]]:
+    """[case, goal, found, interval, what became of it] as text."""
+    return [
+        [each.case, each.goal, f"{each.found.median:.4g}", f"{each.found.low:.4g} to {each.found.high:.4g}", each.said]
+        for each in outcomes(results)
+    ]
+
+
+GOAL_COLUMNS = ["case", "goal", "found", "95 % interval", ""]

@@ -1,0 +1,126 @@
+"""How good, and how soon: trainings that are held to an error on images they have not seen."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.cases import Framework
+from benchmarks.parity.judge import Check
+from benchmarks.process import Worker
+from benchmarks.results_file import CLOCKS, Results, Work, digest_of
+from benchmarks.timing import Sample, speed_ratio
+from benchmarks.trial import Case
+from core_torch.contract.pixels import Split, to_unit_range
+from core_torch.contract.presets import preset
+from core_torch.contract.recipe import Recipe
+
+TIMEOUT_SECONDS = 7200  # of one training
+FEWER = 20  # times the original's epochs may be
+ADVANTAGE = 100  # times as long as the closed form does gradient descent get
+MARGIN = 1.2  # of that, so that the interval of the ratio clears it
+CLOSED_FORM, GRADIENT_DESCENT = "closed form", "gradient descent"
+RACED = "randomized-shallow"  # the model of both
+REPETITIONS = 10  # of the closed form, half of them after gradient descent
+
+ROUTES = {
+    "best": "the preset of that name, from scratch",
+    CLOSED_FORM: "the randomized model's decoder by ridge regression",
+    GRADIENT_DESCENT: "the same decoder by the preset's optimizer",
+}
+FRAMEWORK = Framework("benchmarks.route_quality", ROUTES, "torch")
+
+
+@dataclass(frozen=True)
+class Original:
+    """A category's least test error per pixel on MNIST in the repository that this one follows, and its epochs."""
+
+    model: str
+    objective: str
+    mse: float
+    epochs: int
+
+    def __str__(self) -> str:
+        return f"time to quality, {self.model} {self.objective}"
+
+    @property
+    def allowed(self) -> int:
+        """Epochs in which to reach it: those of the preset, if they are few enough."""
+        return min(preset("best", self.model, self.objective)[1].epochs, self.epochs // FEWER)
+
+    @property
+    def contender(self) -> str:
+        """As tables print it."""
+        return f"preset best, {self.allowed} epochs"
+
+    @property
+    def check(self) -> str:
+        """As tables print it."""
+        return f"the error of {self.epochs} epochs of the original"
+
+
+ORIGINALS = (
+    Original("shallow", "standard", 0.00198, 500),
+    Original("deep", "standard", 0.01347, 100),
+    Original("conv-shallow", "standard", 0.00206, 500),
+    Original("shallow", "denoising", 0.01028, 500),
+)
+
+
+def reach(original: Original, worker: Worker, split: Split, *, device: str, seed: int) -> Check:
+    """Train in the epochs allowed; whether the error is no larger than the original's."""
+    case = Case(framework="quality", route="best", model=original.model, device=device)
+    worker.prepare(case, split, Recipe(objective=original.objective, epochs=original.allowed, seed=seed))
+    worker.time(0)
+    error = worker.error()
+    name = f"{original}, {split.name}"
+    return Check(name, original.contender, original.check, error, original.mse, error <= original.mse)
+
+
+def race(
+    results: Results, workers: dict[str, Worker], split: Split, *, device: str, seed: int, say: Callable[[str], None]
+) -> Check:
+    """Give gradient descent `ADVANTAGE` times the time of the closed form: is its error still no smaller?"""
+    name = f"{CLOSED_FORM}, {RACED}, {split.name}"
+    closed, descent = workers[CLOSED_FORM], workers[GRADIENT_DESCENT]
+
+    def prepare(worker: Worker, route: str, epochs: int) -> None:
+        case = Case(framework="quality", route=route, model=RACED, device=device)
+        worker.prepare(case, split, Recipe(epochs=epochs, seed=seed))
+
+    prepare(closed, CLOSED_FORM, 1)
+    closed.time(0)
+    before = [closed.time(0) for _ in range(REPETITIONS // 2)]
+    prepare(descent, GRADIENT_DESCENT, 1)
+    clock = results.clock
+    seconds = np.median([getattr(sample, clock) for sample in before])
+    epochs = math.ceil(MARGIN * ADVANTAGE * seconds / getattr(descent.time(0), clock))
+    say(f"{name}: {seconds:.2f} s in closed form, {epochs} epochs of gradient descent")
+    prepare(descent, GRADIENT_DESCENT, epochs)
+    long = descent.time(0)
+    samples = before + [closed.time(0) for _ in range(REPETITIONS - len(before))]
+    errors = {CLOSED_FORM: closed.error(), GRADIENT_DESCENT: descent.error()}
+    own, other = errors.values()
+    mean = float(np.var(to_unit_range(split.images), axis=0, dtype=np.float64).mean())
+    checks = [
+        Check(name, CLOSED_FORM, f"the error of {epochs} epochs of gradient descent", own, other, own <= other),
+        Check(name, GRADIENT_DESCENT, "the error of the mean image", other, mean, other < mean),
+    ]
+    proofs = results.add_checks(checks)
+    if own <= other < mean:
+        timed = {CLOSED_FORM: samples, GRADIENT_DESCENT: [long] * len(samples)}
+        _record(results, name, timed, dict(zip(timed, proofs)), errors)
+    return checks[0]
+
+
+def _record(
+    results: Results, name: str, timed: dict[str, list[Sample]], proofs: dict[str, str], errors: dict[str, float]
+) -> None:
+    for clock in CLOCKS:
+        for label, samples in timed.items():
+            work = Work([proofs[label]], digest_of([np.array(errors[label])]))
+            results.add_measurement(name, label, samples, clock=clock, work=work)
+            ratio = speed_ratio(timed[GRADIENT_DESCENT], samples, clock=clock)
+            pairs = len(samples)
+            results.add_ratio(name, label, baseline=GRADIENT_DESCENT, ratio=ratio, pairs=pairs, clock=clock)

@@ -1,0 +1,89 @@
+"""Stored runs as tables: means over seeds beside what was published, and what the orderings say."""
+
+from collections.abc import Iterable, Iterator
+from statistics import fmean, stdev
+from typing import Any
+
+from benchmarks.reproduce import TABLES
+from benchmarks.reproduce.runs import Run
+from benchmarks.reproduce.table import Ordering, Row, Table, table_named
+
+Cells = list[str]
+
+
+def markdown(runs: list[Run], environment: dict[str, Any]) -> str:
+    """Every table that has a run, for a README; `print` it for a terminal."""
+    parts = [_machine(runs, environment)]
+    for name in TABLES:
+        own = [run for run in runs if run.table == name]
+        if own:
+            parts.append("\n".join(_told(table_named(name), own)))
+    return "\n\n".join(parts) + "\n"
+
+
+def _machine(runs: list[Run], environment: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in environment["versions"].items())
+    hours = sum(run.seconds for run in runs) / 3600
+    return (
+        f"{environment['cpu']}, {environment.get('gpu') or 'no GPU'}; {versions}. {len(runs)} runs, "
+        f"{hours:.1f} hours of one core. A cell is the mean over seeds, ± the standard deviation where there are "
+        "several, [what was published], and a goal with whether it was met. Nothing was chosen on test images."
+    )
+
+
+def _told(table: Table, runs: list[Run]) -> Iterator[str]:
+    metrics = [name for name in table.metrics if any(name in run.metrics for run in runs)]
+    yield f"**{table.title}** ({table.source})\n"
+    yield f"{table.protocol}\n"
+    yield f"| | {' | '.join(metrics)} | seeds | minutes |"
+    yield f"| --- |{' ---: |' * (len(metrics) + 2)}"
+    notes = []
+    for row in table.rows:
+        own = [run for run in runs if run.row == row.name]
+        if own:
+            minutes = fmean(run.seconds for run in own) / 60
+            cells = [_cell(table, row, metric, own) for metric in metrics]
+            yield f"| {row.name} | {' | '.join(cells)} | {len(own)} | {minutes:.1f} |"
+            notes += [f"- {row.name}: {row.why}"] if row.why else []
+    notes += [f"- {verdict}" for ordering in table.orderings if (verdict := told_ordering(ordering, runs))]
+    for equivalence in table.equivalences:
+        pairs = _by_seed(runs, equivalence.metric, equivalence.rows)
+        notes += [f"- {equivalence.told(pairs)}"] if pairs else []
+    missing = [row.name for row in table.rows if not any(run.row == row.name for run in runs)]
+    notes += [f"- Not run: {', '.join(missing)}."] if missing else []
+    if notes:
+        yield ""
+        yield from notes
+
+
+def _cell(table: Table, row: Row, metric: str, runs: Iterable[Run]) -> str:
+    """`0.00102 ± 0.00001 [0.00198], goal 0.0010: missed`; empty if the row has no such metric."""
+    shown = table.metrics[metric]
+    values = [run.metrics[metric] for run in runs if metric in run.metrics]
+    published = f" [{row.published[metric]:{shown}}]" if metric in row.published else ""
+    if not values:
+        return published.strip()
+    spread = f" ± {stdev(values):{shown}}" if len(values) > 1 else ""
+    goal = row.goals.get(metric)
+    judged = f", goal {goal.bound:{shown}}: {'met' if goal.met(fmean(values)) else 'missed'}" if goal else ""
+    return f"{fmean(values):{shown}}{spread}{published}{judged}"
+
+
+def told_ordering(ordering: Ordering, runs: Iterable[Run]) -> str | None:
+    """In how many of the seeds that all its rows have the ordering holds; None if there is no such seed."""
+    whole = _by_seed(runs, ordering.metric, ordering.rows)
+    if not whole:
+        return None
+    held = sum(map(ordering.holds, whole))
+    times = f"{ordering.factor:g} x " if ordering.factor != 1 else ""
+    seeds = "seed" if len(whole) == 1 else "seeds"
+    return f"{ordering.metric}: {f' > {times}'.join(ordering.rows)} holds in {held} of {len(whole)} {seeds}."
+
+
+def _by_seed(runs: Iterable[Run], metric: str, rows: tuple[str, ...]) -> list[dict[str, float]]:
+    """{row: value of the metric} for each seed that all the rows have."""
+    values: dict[int, dict[str, float]] = {}
+    for run in runs:
+        if run.row in rows and metric in run.metrics:
+            values.setdefault(run.seed, {})[run.row] = run.metrics[metric]
+    return [seen for seen in values.values() if len(seen) == len(rows)]

@@ -1,0 +1,170 @@
+"""The runs behind the tables: how they are made, in processes of one thread each, and how they are kept."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import cache
+from multiprocessing import active_children, get_context
+from pathlib import Path
+from typing import Any
+
+from benchmarks.reproduce import TABLES
+from benchmarks.reproduce.table import Data, table_named
+from benchmarks.schema import faults
+from core_torch.contract.command_line import write_json
+from core_torch.contract.errors import ConfigError, DataFormatError
+
+NAME = "reproduction.json"
+IGNORE_INTERRUPT = (signal.SIGINT, signal.SIG_IGN)  # of the processes: the one that started them tells them to end
+VERSION = 1
+_NUMBER = {"type": "number"}
+_RUN = {
+    "type": "object",
+    "required": ["table", "row", "seed", "seconds", "metrics"],
+    "properties": {
+        "table": {"type": "string"},
+        "row": {"type": "string"},
+        "seed": _NUMBER | {"minimum": 0},
+        "seconds": _NUMBER | {"minimum": 0},
+        "metrics": {"type": "object"},
+    },
+}
+SCHEMA = {
+    "type": "object",
+    "required": ["version", "environment", "runs"],
+    "properties": {
+        "version": {"const": VERSION},
+        "environment": {"type": "object", "required": ["cpu", "versions"]},
+        "runs": {"type": "array", "items": _RUN},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A row of a table with one seed."""
+
+    table: str
+    row: str
+    seed: int
+    seconds: float  # of processor time, all threads, without what is loaded once
+    metrics: dict[str, float]
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What it is a run of."""
+        return self.table, self.row, self.seed
+
+
+Key = tuple[str, str, int]
+
+
+def planned(tables: Iterable[str], *, full: bool, device: str) -> list[Key]:
+    """What there is to run: quick rows once, or every row with all of its seeds, one seed of all rows after another."""
+    rows = [(name, row) for name in tables for row in table_named(name).rows]
+    rows = [(name, row) for name, row in rows if (full or row.quick) and (device == "cuda" or not row.gpu)]
+    seeds = max((row.seeds for _, row in rows), default=0) if full else 1
+    return [(name, row.name, seed) for seed in range(seeds) for name, row in rows if seed < row.seeds]
+
+
+def run_all(
+    keys: list[Key], *, root: str | None, device: str, jobs: int, finished: Callable[[Run], None]
+) -> list[tuple[Key, str]]:
+    """Run them in `jobs` processes at once, and hand over each as it ends; what failed, and why."""
+    failed = []
+    with ProcessPoolExecutor(jobs, get_context("spawn"), signal.signal, IGNORE_INTERRUPT) as pool:
+        waiting = {pool.submit(run_one, *key, root=root, device=device): key for key in keys}
+        try:
+            for done in as_completed(waiting):
+                error = done.exception()
+                if error is None:
+                    finished(done.result())
+                else:
+                    failed.append((waiting[done], f"{type(error).__name__}: {error}"))
+        except BaseException:  # an interrupt, which nothing should outlive
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in active_children():
+                child.terminate()
+            raise
+    return failed
+
+
+def run_one(table: str, row: str, seed: int, *, root: str | None, device: str) -> Run:
+    """In a process of its own: the metrics, and the processor time that they took."""
+    import torch
+
+    torch.set_num_threads(1)  # the same sums in the same order, whatever runs beside
+    data = _data(root, device)
+    started = _processor_seconds()
+    metrics = table_named(table).row(row).run(data, seed)
+    seconds = _processor_seconds() - started
+    return Run(table, row, seed, seconds, {name: float(value) for name, value in metrics.items()})
+
+
+def _processor_seconds() -> float:
+    """Of this process, and of those that it started and that have ended."""
+    return sum(os.times()[:4])
+
+
+@cache
+def _data(root: str | None, device: str) -> Data:
+    return Data(root, device=device)
+
+
+def write_runs(folder: Path, runs: Iterable[Run], *, environment: dict[str, Any]) -> None:
+    """In one step, so that a reader never sees half a file."""
+    rows = [asdict(run) for run in sorted(runs, key=_place)]
+    write_json(folder / NAME, {"version": VERSION, "environment": environment, "runs": rows})
+
+
+def _place(run: Run) -> tuple[int, int, int]:
+    rows = [row.name for row in table_named(run.table).rows]
+    return list(TABLES).index(run.table), rows.index(run.row), run.seed
+
+
+def read_runs(folder: Path) -> tuple[list[Run], dict[str, Any]]:
+    """Runs and the environment that they were made in.
+
+    Raises:
+        DataFormatError: the file is absent or malformed, or holds a run that no table has, or one twice.
+    """
+    path = folder / NAME
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataFormatError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise DataFormatError(f"{path}: is not JSON ({error})") from error
+    fault = next(faults(content, SCHEMA), None) or next(_unknown(content["runs"]), None)
+    if fault:
+        raise DataFormatError(f"{path}: {fault}")
+    return [Run(**run) for run in content["runs"]], content["environment"]
+
+
+def _unknown(runs: list[dict[str, Any]]) -> Iterator[str]:
+    seen = set()
+    for number, run in enumerate(runs):
+        place, key = f"runs[{number}]", (run["table"], run["row"], run["seed"])
+        if set(run) != set(Run.__dataclass_fields__):
+            yield f"{place} has fields of another version"
+        if run["table"] not in TABLES or run["row"] not in {row.name for row in table_named(run["table"]).rows}:
+            yield f"{place} is of a row that no table has: {run['table']}, {run['row']}"
+        if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in run["metrics"].values()):
+            yield f"{place} has a metric that is not a number"
+        if key in seen:
+            yield f"{place} is there twice"
+        seen.add(key)
+
+
+def stored_runs(folder: Path, *, environment: dict[str, Any]) -> dict[Key, Run]:
+    """What a folder already has; `ConfigError` if other versions or another machine made it."""
+    if not (folder / NAME).exists():
+        return {}
+    runs, made_in = read_runs(folder)
+    for name in ("cpu", "gpu", "device", "versions"):
+        if made_in.get(name) != environment.get(name):
+            raise ConfigError(f"output: {folder} was made with another {name}, allowed: another folder")
+    return {run.key: run for run in runs}

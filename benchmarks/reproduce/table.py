@@ -1,0 +1,117 @@
+"""A published table as data: where it stands, what was claimed, what to run, what should come out."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks.reproduce import TABLES
+from benchmarks.reproduce.equivalence import Equivalence
+from core_torch.contract.pixels import Split, hold_out, load_split
+
+VALIDATION = 5_000 / 60_000  # of the training images: what settings are chosen on
+
+Metrics = Mapping[str, float]
+
+
+class Data:
+    """MNIST as the tables use it, read once: `whole` is `train` and `validation` together."""
+
+    def __init__(self, root: str | Path | None = None, *, device: str = "cpu") -> None:
+        self.root, self.device = root, device
+        self.whole = load_split("mnist", root=root)
+        self.test = load_split("mnist", train=False, root=root)
+
+    @cached_property
+    def _parts(self) -> tuple[Split, Split]:
+        kept, held = hold_out(len(self.whole), fraction=VALIDATION, seed=0)
+        return self.whole.take(kept), self.whole.take(held)
+
+    @property
+    def train(self) -> Split:
+        """What is trained on, in random order of the files."""
+        return self._parts[0]
+
+    @property
+    def validation(self) -> Split:
+        """What choices are made on."""
+        return self._parts[1]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure to reach."""
+
+    bound: float
+    at_least: bool = False  # else at most
+
+    def met(self, value: float) -> bool:
+        """Whether a value is on the right side."""
+        return value >= self.bound if self.at_least else value <= self.bound
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A line of a table: one protocol, run once for each seed.
+
+    Args:
+        run: called as `run(data, seed)`; {metric: value}. Nothing is chosen on the test images.
+        published: {metric: value} as the source prints it.
+        goals: {metric: what is to be reached}, of the mean over seeds.
+        quick: whether it is run by default, with seed 0 alone.
+        gpu: whether it takes hours without one: then it is run there alone.
+        seeds: how many a full run takes.
+        why: a sentence on the distance between `published` and what comes out.
+    """
+
+    name: str
+    run: Callable[[Data, int], Metrics]
+    published: Metrics = field(default_factory=dict)
+    goals: Mapping[str, Goal] = field(default_factory=dict)
+    quick: bool = True
+    gpu: bool = False
+    seeds: int = 3
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """A claim about rows: that `metric` falls from each of them to the next, by a `factor` or more."""
+
+    metric: str
+    rows: tuple[str, ...]
+    factor: float = 1.0
+
+    def holds(self, values: Mapping[str, float]) -> bool:
+        """Whether {row: value of the metric} falls so."""
+        ordered = [values[row] for row in self.rows]
+        return all(before > self.factor * after for before, after in zip(ordered, ordered[1:]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of a paper, or of the original repository.
+
+    Args:
+        source: authors, title, venue, year, and which table.
+        protocol: how the rows here are made, and where that differs from the source.
+        metrics: {name: format of its values}, in the order of the columns.
+    """
+
+    title: str
+    source: str
+    protocol: str
+    metrics: Mapping[str, str]
+    rows: tuple[Row, ...]
+    orderings: tuple[Ordering, ...] = ()
+    equivalences: tuple[Equivalence, ...] = ()
+
+    def row(self, name: str) -> Row:
+        """The row of that name; `KeyError` if there is none."""
+        return {row.name: row for row in self.rows}[name]
+
+
+def table_named(name: str) -> Table:
+    """One of `TABLES`."""
+    return import_module(f"benchmarks.reproduce.{TABLES[name]}").TABLE

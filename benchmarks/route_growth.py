@@ -1,0 +1,47 @@
+"""The resident dataset, the streamed one, and training on it, over datasets of any size: see `suites.GROWTH`."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from benchmarks.loading import LoadingTrial
+from benchmarks.trial import Case
+from core_torch.contract.errors import check_choice
+from core_torch.contract.pixels import Split
+from core_torch.contract.recipe import Recipe
+from core_torch.data.resident import Batch, ResidentDataset
+from core_torch.data.streaming import StreamedDataset
+from core_torch.models.autoencoder import build_autoencoder
+from core_torch.training.loop import build_criterion, build_optimizer, train_epoch
+
+ROUTES = ("epoch start", "resident", "streamed", "training")
+
+
+def prepare(case: Case, split: Split, recipe: Recipe) -> LoadingTrial:
+    """The trial of a case; whatever it times, the images that it hands out are proved."""
+    check_choice("route", case.route, ROUTES)
+    dataset = ResidentDataset(split, device=case.device, residency="uint8")
+    if case.route == "streamed":
+        dataset = StreamedDataset(split, device=case.device)
+    model = build_autoencoder(case.architecture, seed=recipe.seed).to(case.device)
+    criterion, optimizer = build_criterion(model, recipe), build_optimizer(model, recipe)
+
+    def batches(epoch: int) -> Iterator[Batch]:
+        return dataset.batches(case.batch_size, seed=recipe.seed, epoch=epoch)
+
+    def rows(epoch: int) -> Iterator[np.ndarray]:
+        return (targets.cpu().numpy() for _, targets in batches(epoch))
+
+    def run(epoch: int) -> int:
+        found = batches(epoch)
+        if case.route == "training":
+            train_epoch(model, found, criterion=criterion, optimizer=optimizer)
+        elif case.route != "epoch start":
+            for _ in found:
+                pass
+        if case.device.startswith("cuda"):
+            torch.cuda.synchronize()
+        return len(dataset)
+
+    return LoadingTrial(rows, run)

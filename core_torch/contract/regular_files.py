@@ -1,0 +1,28 @@
+"""Reading files that somebody else may have made: only such as end, and none larger than is allowed."""
+
+import errno
+import os
+import stat
+from io import BufferedReader
+from pathlib import Path
+
+LARGEST_FILE = 1 << 32  # bytes; a state of the largest model here, with its optimizer's, takes a hundredth
+
+
+def open_regular(path: str | Path) -> BufferedReader:
+    """As `open(path, "rb")`; `OSError` too for a pipe, which would have the reader wait, and for a device, which may
+    never end.
+    """
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # to open a folder is an `OSError` of its own
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
+    return open(path, "rb")
+
+
+def read_regular(path: str | Path, *, largest: int = LARGEST_FILE) -> bytes:
+    """The content; `OSError` as of `open_regular`, and for more than `largest` bytes."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > largest:
+            raise OSError(errno.EFBIG, f"found {size:,} bytes, allowed: {largest:,}", str(path))
+        return file.read()

@@ -1,0 +1,54 @@
+"""Which residency a split can have on a device: float32, bytes, or, where it does not fit, streamed."""
+
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+
+from core_torch.contract.pixels import Split
+from core_torch.data.resident import ResidentDataset
+from core_torch.data.streaming import CHUNK_BYTES, StreamedDataset
+
+SHARE = 0.5  # of the free memory that a split may take; the rest is the model's
+OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
+
+
+def resident_or_streamed(
+    split: Split, *, device: torch.device | str = "cpu", limit_bytes: int | None = None
+) -> ResidentDataset:
+    """The split as float32, else as uint8, else streamed: the first that takes no more than `limit_bytes`.
+
+    By default that is half of the memory free there. If memory runs out nevertheless, the next is taken, once. What is
+    not float32 is warned of; `residency` tells.
+    """
+    device = torch.device(device)
+    limit = int(SHARE * free_bytes(device)) if limit_bytes is None else limit_bytes
+    needed = {"float32": 5 * split.images.size, "uint8": split.images.size, "streamed": 0}  # float32 is made of uint8
+    first, *others = [residency for residency, size in needed.items() if size <= limit]
+    try:
+        dataset = _build(split, device, first, limit)
+    except OUT_OF_MEMORY:
+        if not others:
+            raise
+        dataset = _build(split, device, others[0], limit)
+    if dataset.residency != "float32":
+        warnings.warn(f"{split.name}: does not fit on {device} as float32, it is {dataset.residency}", stacklevel=2)
+    return dataset
+
+
+def _build(split: Split, device: torch.device, residency: str, limit: int) -> ResidentDataset:
+    if residency == "streamed":
+        return StreamedDataset(split, device=device, chunk_bytes=min(CHUNK_BYTES, limit // 2))
+    return ResidentDataset(split, device=device, residency=residency)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free there; of a host that does not tell, no limit."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        table = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        return int(table["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError):
+        return sys.maxsize

@@ -1,0 +1,44 @@
+"""Slot: where a chunk of a streamed split is on the device while it is read, and how it comes there."""
+
+import torch
+
+
+class Slot:
+    """The memory of one chunk on the device; beside an accelerator, also the pinned memory that it is copied from.
+
+    Events stand between the two streams: a copy waits until the chunk before has been read, a reader for its copy.
+    """
+
+    def __init__(self, images: torch.Tensor, count: int, device: torch.device) -> None:
+        self.images = images
+        with torch.inference_mode(False):  # whose tensors no other thread could write to
+            self.codes = self.host = torch.empty((count, *images.shape[1:]), dtype=torch.uint8, device=device)
+            if device.type == "cuda":
+                self.host = torch.empty(self.codes.shape, dtype=torch.uint8, pin_memory=True)
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        if self.stream is not None:
+            self.copied, self.read = torch.cuda.Event(), torch.cuda.Event()
+            self.codes.record_stream(self.stream)  # not another's before the last copy is over
+            self.release()
+
+    def fill(self, rows: torch.Tensor) -> None:
+        """Copy these images into it, in a thread beside the reader's."""
+        if self.stream is not None:
+            self.copied.synchronize()  # the pinned memory is free again
+        torch.index_select(self.images, 0, rows, out=self.host[: len(rows)])
+        if self.stream is not None:
+            with torch.cuda.stream(self.stream):
+                self.stream.wait_event(self.read)
+                self.codes[: len(rows)].copy_(self.host[: len(rows)], non_blocking=True)
+                self.copied.record()
+
+    def take(self, count: int) -> torch.Tensor:
+        """The first `count` images, uint8, for the reader's stream, until `release`."""
+        if self.stream is not None:
+            torch.cuda.current_stream(self.codes.device).wait_event(self.copied)
+        return self.codes[:count]
+
+    def release(self) -> None:
+        """What the reader has enqueued is all that it reads."""
+        if self.stream is not None:
+            self.read.record(torch.cuda.current_stream(self.codes.device))

@@ -1,0 +1,146 @@
+"""A split that does not fit on its device: it stays on the host as bytes, and chunks of it are on the device in turn.
+
+Where the images are in the host's memory the order is the contract's, the same as of a resident split. Of a memory map,
+where far apart reads cost, it is quasi-random: see `quasi_random_order`.
+"""
+
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+from typing import Self
+
+import numpy as np
+import torch
+
+from core_torch.contract.batch_order import epoch_order
+from core_torch.contract.errors import ConfigError, check_integer
+from core_torch.contract.pixels import Split
+from core_torch.data.resident import Batch, ResidentDataset, gathered, to_unit_range
+from core_torch.data.slot import Slot
+
+CHUNK_BYTES = 8 << 20  # of one chunk; MNIST's images are then some 10,000 a chunk
+PAGE = 64  # images that lie beside each other and are shuffled as one
+WINDOW = 16_384  # images of a memory map that are shuffled one by one
+
+
+def quasi_random_order(count: int, *, window: int, seed: int, epoch: int) -> np.ndarray:
+    """A permutation (count,) int64: pages of `PAGE` neighbours are shuffled, then the images of each `window` of them.
+
+    Reads stay in `window / PAGE` stretches of the file at a time. Two images of one page meet in a batch of B with
+    probability B / window instead of B / count; images of different pages as in a full shuffle. With a window of
+    `count` or more it is the contract's `epoch_order`.
+    """
+    if window >= count:
+        return epoch_order(count, seed=seed, epoch=epoch)
+    generator = np.random.default_rng([seed, epoch, count, window])
+    pages = generator.permutation(-(-count // PAGE))
+    order = (pages[:, None] * PAGE + np.arange(PAGE)).reshape(-1)
+    order = order[order < count]  # the last page is short
+    for start in range(0, count, window):
+        generator.shuffle(order[start : start + window])
+    return order
+
+
+class StreamedDataset(ResidentDataset):
+    """Images on the host, batches on the device; two chunks are there at a time: one in use, one on its way.
+
+    Attributes:
+        data: (N, 1, 28, 28) uint8 on the host; of a part of a split, a copy.
+        targets: (N, 784), the memory of `data`.
+        labels: (N,) int64 on the device.
+
+    Args:
+        split: its images may be a memory map, see `map_idx`.
+        device: where batches go.
+        chunk_bytes: of one of the two chunks.
+        window: images that are shuffled one by one; by default all, but `WINDOW` of a memory map.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        device: torch.device | str = "cpu",
+        chunk_bytes: int = CHUNK_BYTES,
+        window: int | None = None,
+    ) -> None:
+        image_bytes, default = split.images[0].size, WINDOW if isinstance(split.images, np.memmap) else len(split)
+        check_integer("chunk_bytes", chunk_bytes, minimum=image_bytes)
+        check_integer("window", default if window is None else window, minimum=1)
+        self.chunk = chunk_bytes // image_bytes  # images
+        self.window = window or default
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a read-only array: nothing writes to it
+            images = torch.from_numpy(split.images)
+        self.images = images.reshape(len(images), 1, *images.shape[1:])
+        self.rows = torch.arange(len(images))  # of `images`, that are this dataset's
+        self.is_whole = True
+        self.labels = torch.tensor(split.labels, device=device)
+
+    @property
+    def data(self) -> torch.Tensor:  # type: ignore[override]
+        """See above."""
+        return self.images if self.is_whole else self.images[self.rows]
+
+    @property
+    def targets(self) -> torch.Tensor:  # type: ignore[override]
+        """See above."""
+        return self.data.flatten(1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches go."""
+        return self.labels.device
+
+    @property
+    def residency(self) -> str:
+        """`streamed`."""
+        return "streamed"
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int | slice | list[int] | torch.Tensor) -> tuple[torch.Tensor, object]:
+        label = self.labels[index]
+        image = to_unit_range(self.images[self.rows[index]].to(self.device))
+        return image, label.item() if label.dim() == 0 else label
+
+    def order(self, *, seed: int = 0, epoch: int = 0) -> np.ndarray:
+        """(N,) int64: which image comes when in `batches` of that seed and epoch."""
+        return quasi_random_order(len(self), window=self.window, seed=seed, epoch=epoch)
+
+    def gather(self, index: torch.Tensor) -> Batch:
+        """The batch of the images at `index` (B,) int64; see `batches`."""
+        inputs = to_unit_range(self.images.index_select(0, self.rows[index.cpu()]).to(self.device))
+        return inputs, inputs.flatten(1)
+
+    def subset(self, indices: np.ndarray) -> Self:
+        """A dataset of these images, in this order; no image is copied."""
+        index = torch.from_numpy(indices)
+        part = copy(self)
+        part.rows, part.labels, part.is_whole = self.rows[index], self.labels[index.to(self.device)], False
+        return part
+
+    def _order(self, *, shuffle: bool, seed: int, epoch: int, generator: torch.Generator | None) -> torch.Tensor:
+        if shuffle and generator is None:
+            return torch.from_numpy(self.order(seed=seed, epoch=epoch))
+        return super()._order(shuffle=shuffle, seed=seed, epoch=epoch, generator=generator).cpu()
+
+    def _deliver(self, order: torch.Tensor, batch_size: int) -> Iterator[Batch]:
+        if batch_size > self.chunk:
+            raise ConfigError(f"batch_size: found {batch_size}, allowed at most a chunk: {self.chunk}")
+        return self._stream(self.rows[order].split(self.chunk - self.chunk % batch_size), batch_size)
+
+    def _stream(self, chunks: tuple[torch.Tensor, ...], batch_size: int) -> Iterator[Batch]:
+        slots = [Slot(self.images, len(chunks[0]), self.device) for _ in chunks[:2]]
+        with ThreadPoolExecutor(1) as thread:
+            filled = thread.submit(slots[0].fill, chunks[0])
+            for number, chunk in enumerate(chunks):
+                filled.result()
+                if number + 1 < len(chunks):
+                    filled = thread.submit(slots[1 - number % 2].fill, chunks[number + 1])
+                for codes in slots[number % 2].take(len(chunk)).split(gathered(batch_size)):
+                    inputs = to_unit_range(codes)
+                    yield from zip(inputs.unsafe_split(batch_size), inputs.flatten(1).unsafe_split(batch_size))
+                slots[number % 2].release()

@@ -1,0 +1,136 @@
+"""A goal is met where all of the interval says so, and only where it was measured."""
+
+import re
+
+import pytest
+
+from benchmarks import goals
+from benchmarks.cases import FRAMEWORKS
+from benchmarks.floors import FLOORS
+from benchmarks.goals import GOALS, Goal, goal_rows, outcomes
+from benchmarks.loading import LOADERS
+from benchmarks.parity.judge import Check
+from benchmarks.quality import ORIGINALS, ROUTES
+from benchmarks.report import markdown, print_table, write_report
+from benchmarks.results_file import Results, Work
+from benchmarks.suites import GROWTH, SUITES
+from benchmarks.timing import Sample
+
+CASE = "loading, batch 512, digits repeated to 60,000"
+
+
+def run_of(seconds: dict[str, list[float]], *, case: str = CASE, device: str = "cpu", floors: tuple = ()) -> Results:
+    """A run in which each contender took so many seconds an image, block by block."""
+    results = Results([], {"cpu": "a cpu", "versions": {}, "device": device}, "digits")
+    for name, values in seconds.items():
+        samples = [Sample(wall=value, cpu=value, images=1) for value in values]
+        for clock in ("cpu", "wall"):
+            if name in floors:
+                results.add_floor(case, name, samples, clock=clock, times={})
+            else:
+                results.add_measurement(case, name, samples, clock=clock, work=Work([], ""))
+    return results
+
+
+def judged(monkeypatch, goal: Goal, results: Results) -> list[tuple[str, float]]:
+    monkeypatch.setattr(goals, "GOALS", (goal,))
+    return [(each.said, each.found.median) for each in outcomes(results)]
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [([1.0] * 6, "met"), ([1.5] * 6, "not met"), ([1.0, 1.0, 1.0, 1.5, 1.5, 1.5], "not distinguishable")],
+)
+def test_at_least_so_many_times_as_fast(own, said, monkeypatch):
+    goal = Goal("loading, .*", "quick", ("slow",), at_least=8)
+    found = judged(monkeypatch, goal, run_of({"slow": [10.0] * 6, "quick": own}))
+    assert [each[0] for each in found] == [said]
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [([1.0] * 6, "met"), ([1.5] * 6, "not met"), ([1.0, 1.0, 1.0, 1.5, 1.5, 1.5], "not distinguishable")],
+)
+def test_at_most_so_many_times_the_floor(own, said, monkeypatch):
+    goal = Goal("loading, .*", "quick", ("gemm",), at_most=1.2)
+    found = judged(monkeypatch, goal, run_of({"gemm": [1.0] * 6, "quick": own}, floors=("gemm",)))
+    assert [each[0] for each in found] == [said]
+
+
+def test_a_time_alone_is_in_nanoseconds_an_image(monkeypatch):
+    goal = Goal("loading, .*", "start", at_most=5)
+    assert judged(monkeypatch, goal, run_of({"start": [4e-9] * 6})) == [("met", pytest.approx(4))]
+    assert judged(monkeypatch, goal, run_of({"start": [6e-9] * 6})) == [("not met", pytest.approx(6))]
+
+
+def test_pairs_are_of_one_block(monkeypatch):
+    """A machine that is slow for a block is slow for both."""
+    goal = Goal("loading, .*", "quick", ("slow",), at_least=10)
+    results = run_of({"slow": [10.0, 100.0] * 3, "quick": [1.0, 10.0] * 3})
+    assert judged(monkeypatch, goal, results) == [("met", pytest.approx(10))]
+
+
+def test_of_several_the_fastest_is_what_counts(monkeypatch):
+    goal = Goal("loading, .*", "quick", ("slow", "slower", "absent"), at_least=10)
+    results = run_of({"slower": [20.0] * 6, "slow": [9.0] * 6, "quick": [1.0] * 6})
+    assert judged(monkeypatch, goal, results) == [("not met", pytest.approx(9))]
+
+
+def test_what_was_not_measured_says_nothing(monkeypatch):
+    goal = Goal("loading, .*", "quick", ("slow",), at_least=10)
+    assert judged(monkeypatch, goal, run_of({"slow": [9.0] * 6})) == []
+    assert judged(monkeypatch, goal, run_of({"quick": [9.0] * 6})) == []
+    assert judged(monkeypatch, goal, run_of({"slow": [9.0] * 6, "quick": [1.0] * 6}, case="training")) == []
+    on_gpu = run_of({"slow": [9.0] * 6, "quick": [1.0] * 6}, device="cuda:0")
+    assert judged(monkeypatch, goal, on_gpu) == []
+
+
+def test_an_error_to_reach_is_read_from_its_check():
+    original = ORIGINALS[0]
+    results = run_of({})
+    results.add_checks([Check(f"{original}, mnist", original.contender, original.check, 0.001, original.mse, True)])
+    assert [each.said for each in outcomes(results)] == ["met"]
+    results.agreement[0]["passed"] = False
+    assert [each.said for each in outcomes(results)] == ["not met"]
+
+
+def test_the_table_and_every_report_show_them(tmp_path, capsys):
+    seconds = {"dataloader": [150.0] * 6, "fast-mnist-uint8": [0.5] * 6, "getitems": [2.0] * 6}
+    results = run_of(seconds)
+    assert [row[1:3] + row[-1:] for row in goal_rows(results)] == [
+        ["fast-mnist-uint8 >= 150 x dataloader", "300", "met"],
+        ["fast-mnist-uint8 >= 6 x getitems", "4", "not met"],
+    ]
+    print_table(results)
+    assert f"goal       {CASE}: fast-mnist-uint8 >= 150 x dataloader: 300 [300 to 300] met" in capsys.readouterr().out
+    write_report(results, tmp_path / "report.html")
+    assert "<h2>Goals</h2>" in (tmp_path / "report.html").read_text()
+    assert f"| {CASE} | fast-mnist-uint8 >= 6 x getitems | 4 | 4 to 4 | not met |" in markdown(
+        vars(results) | {"created": "2026-01-01"}
+    )
+
+
+def test_a_loader_of_fewer_images_is_not_held_to_the_goal_of_all():
+    seconds = {"dataloader": [1.0] * 6, "fast-mnist-uint8": [1.0] * 6}
+    assert goal_rows(run_of(seconds, case="loading, batch 512, mnist cut to 1,000")) == []
+    assert len(goal_rows(run_of(seconds, case="loading, batch 512, mnist"))) == 2
+
+
+def test_every_goal_is_of_something_that_the_suites_run():
+    """A renamed loader, route or floor would otherwise leave its goal without a measurement for ever."""
+    routes = {f"{name}/{route}" for name, framework in FRAMEWORKS.items() for route in framework.routes}
+    sizes = {size for growth in GROWTH for size in growth.labels}
+    labels = {original.contender for original in ORIGINALS}
+    known = routes | set(LOADERS) | set(FLOORS) | sizes | set(ROUTES) | labels
+    named = {name for goal in GOALS for name in (goal.contender, *goal.beside)}
+    assert named <= known
+    full = SUITES["full"]
+    cases = [f"training {each.model}, batch {each.batch_size}, digits" for each in full.training]
+    cases += [f"loading, batch {each.batch_size}, digits" for each in full.loading]
+    cases += [f"{each}, digits" for each in (*GROWTH, *ORIGINALS)] + ["closed form, randomized-shallow, digits"]
+    assert [goal for goal in GOALS if not any(re.fullmatch(goal.case, case) for case in cases)] == []
+
+
+def test_a_goal_says_one_thing():
+    for goal in GOALS:
+        assert [goal.at_least is None, goal.at_most is None, not goal.check].count(False) == 1

@@ -1,0 +1,187 @@
+"""Tables that are run again: what is planned, what is kept, what is told, what is refused."""
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from benchmarks.environment import describe_environment
+from benchmarks.reproduce import TABLES
+from benchmarks.reproduce.page import markdown, told_ordering
+from benchmarks.reproduce.runs import NAME, Run, planned, read_runs, stored_runs, write_runs
+from benchmarks.reproduce.table import Goal, Ordering, Row, Table, table_named
+from core_torch.contract.errors import ConfigError, DataFormatError
+
+ROOT = Path(__file__).parents[2]
+PUBLISHED = sorted((ROOT / "benchmarks" / "results").glob(f"*/{NAME}"))
+ENVIRONMENT = {"cpu": "a processor", "gpu": None, "device": "cpu", "versions": {"torch": "2"}}
+MADE_UP = Table(
+    title="Made up",
+    source="nowhere",
+    protocol="None.",
+    metrics={"error": ".2f", "accuracy": ".3f"},
+    rows=(
+        Row(name="deep", run=lambda data, seed: {"error": 1.0}, published={"error": 2.0}, goals={"error": Goal(1.5)}),
+        Row(name="wide", run=lambda data, seed: {}, goals={"accuracy": Goal(0.9, at_least=True)}, quick=False, seeds=2),
+        Row(name="huge", run=lambda data, seed: {}, quick=False, gpu=True),
+    ),
+    orderings=(Ordering("error", ("wide", "deep")),),
+)
+
+
+@pytest.fixture(autouse=True)
+def made_up(monkeypatch):
+    monkeypatch.setitem(TABLES, "made-up", "made_up")
+    monkeypatch.setitem(sys.modules, "benchmarks.reproduce.made_up", SimpleNamespace(TABLE=MADE_UP))
+
+
+def run(row: str, seed: int = 0, **metrics: float) -> Run:
+    return Run("made-up", row, seed, 60.0, metrics)
+
+
+def test_a_quick_run_has_the_cheap_rows_once_and_a_full_one_every_seed_of_every_row():
+    assert planned(["made-up"], full=False, device="cpu") == [("made-up", "deep", 0)]
+    full = [(row, seed) for _, row, seed in planned(["made-up"], full=True, device="cpu")]
+    assert full == [("deep", 0), ("wide", 0), ("deep", 1), ("wide", 1), ("deep", 2)]
+    assert ("made-up", "huge", 2) in planned(["made-up"], full=True, device="cuda")
+
+
+def test_the_mean_over_seeds_stands_beside_the_claim_and_the_goal():
+    runs = [run("deep", 0, error=1.0), run("deep", 1, error=1.2), run("wide", 0, accuracy=0.85, error=2.5)]
+    text = markdown(runs, ENVIRONMENT)
+    assert "| deep | 1.10 ± 0.14 [2.00], goal 1.50: met |  | 2 | 1.0 |" in text
+    assert "| wide | 2.50 | 0.850, goal 0.900: missed | 1 | 1.0 |" in text
+    assert "error: wide > deep holds in 1 of 1 seed." in text
+    assert "Not run: huge." in text
+
+
+def test_a_broken_ordering_and_a_missed_goal_are_told():
+    backwards = [run("deep", error=2.0), run("wide", error=1.0)]
+    assert told_ordering(MADE_UP.orderings[0], backwards) == "error: wide > deep holds in 0 of 1 seed."
+    assert told_ordering(MADE_UP.orderings[0], backwards[:1]) is None
+    equal = [run("deep", error=1.0), run("wide", error=1.0)]
+    assert "0 of 1" in str(told_ordering(MADE_UP.orderings[0], equal))
+    assert not Goal(1.0).met(1.01) and not Goal(1.0, at_least=True).met(0.99) and not Goal(1.0).met(math.nan)
+
+
+def test_runs_come_back_as_they_were_written(tmp_path):
+    runs = [run("wide", 1, accuracy=0.1 + 0.2), run("deep", 0, error=1e-300)]
+    write_runs(tmp_path, runs, environment=ENVIRONMENT)
+    assert read_runs(tmp_path) == (runs[::-1], ENVIRONMENT)  # in the order of the table
+    assert stored_runs(tmp_path, environment=ENVIRONMENT).keys() == {each.key for each in runs}
+
+
+@pytest.mark.parametrize("name", ["cpu", "versions"])
+def test_runs_of_another_machine_are_not_added_to(tmp_path, name):
+    write_runs(tmp_path, [run("deep", error=1.0)], environment=ENVIRONMENT)
+    with pytest.raises(ConfigError, match=f"another {name}"):
+        stored_runs(tmp_path, environment=ENVIRONMENT | {name: {"torch": "3"}})
+
+
+def damage(content: dict, how: str) -> object:
+    first = content["runs"][0]
+    match how:
+        case "no runs":
+            del content["runs"]
+        case "twice":
+            content["runs"].append(first)
+        case "unknown row":
+            first["row"] = "narrow"
+        case "unknown table":
+            first["table"] = "made-down"
+        case "no number":
+            first["metrics"]["error"] = "small"
+        case "a truth":
+            first["metrics"]["error"] = True
+        case "negative":
+            first["seconds"] = -1
+        case "more":
+            first["note"] = "faster"
+        case "version":
+            content["version"] = 2
+        case "a list":
+            return [content]
+    return content
+
+
+@pytest.mark.parametrize(
+    "how",
+    "no runs,twice,unknown row,unknown table,no number,a truth,negative,more,version,a list".split(","),
+)
+def test_a_file_that_contradicts_itself_is_refused(tmp_path, how):
+    write_runs(tmp_path, [run("deep", error=1.0)], environment=ENVIRONMENT)
+    read_runs(tmp_path)
+    content = json.loads((tmp_path / NAME).read_text())
+    (tmp_path / NAME).write_text(json.dumps(damage(content, how)))
+    with pytest.raises(DataFormatError, match=NAME):
+        read_runs(tmp_path)
+
+
+@pytest.mark.parametrize("name", [name for name in TABLES if name != "made-up"])
+def test_a_table_says_what_it_needs(name):
+    table = table_named(name)
+    rows = [row.name for row in table.rows]
+    assert len(rows) == len({*rows})
+    assert any(row.quick for row in table.rows)
+    assert all(ordered in rows for ordering in table.orderings for ordered in ordering.rows)
+    for row in table.rows:
+        assert {*row.published, *row.goals} <= {*table.metrics}
+        assert all(math.isfinite(value) for value in row.published.values())
+    assert table.source and table.protocol
+
+
+def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""} | variables
+    call = [sys.executable, "-m", "benchmarks", *arguments]
+    return subprocess.run(call, capture_output=True, text=True, env=environment, timeout=250)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["reproduce", "deeep"], "did you mean deep?"),
+        (["reproduce", "deep", "--jobs", "0"], "jobs: found 0"),
+        (["reproduce", "deep", "--output", ""], "output"),
+        (["tables", "nowhere"], "folder: found nowhere"),
+        (["tables", "."], NAME),
+        (["tables"], "the following arguments are required"),
+    ],
+)
+def test_a_mistake_is_answered_with_a_line(arguments, said, tmp_path):
+    done = command(*arguments, MNIST_ROOT=str(tmp_path / "absent"))
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and said in done.stderr
+
+
+@pytest.mark.mnist
+def test_a_row_is_run_kept_and_not_run_again(tmp_path):
+    root = os.environ.get("MNIST_ROOT")
+    if not root or not (Path(root) / "MNIST" / "raw").is_dir():
+        pytest.skip("MNIST_ROOT does not name a folder that holds MNIST/raw")
+    ours = describe_environment(seed=0, device="cpu")
+    others = [("deep autoencoder, 2,000 updates", 4.9), ("logistic PCA-30", 8.0)]
+    write_runs(tmp_path, [Run("deep", row, 0, 1.0, {"test SSE": error}) for row, error in others], environment=ours)
+    done = command("reproduce", "deep", "--jobs", "1", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("seed 0") == 1 and "PCA-30" in done.stderr
+    assert re.search(r"\| PCA-30 \| 13\.87 \[13\.87\], goal 13\.88: met", done.stdout)
+    again = command("tables", str(tmp_path))
+    assert "goal 13.88: met" in again.stdout and "8.00" in again.stdout
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.parent.name)
+def test_what_is_published_is_whole(path):
+    runs, environment = read_runs(path.parent)
+    assert {"cpu", "cores", "versions", "commit"} <= environment.keys()
+    text = markdown(runs, environment)
+    assert all(table_named(name).title in text for name in {each.table for each in runs})
+    wrong = [replace(runs[0], row="not a row")]
+    with pytest.raises(KeyError):
+        table_named(wrong[0].table).row(wrong[0].row)
