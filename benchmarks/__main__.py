@@ -167,9 +167,9 @@ def run_verification(options: argparse.Namespace) -> int:
     check_number("threshold", options.threshold, minimum=0)
     check_results(options)
     path = Path(options.output) / "results.json"
+    stored = Results.from_content(read_results(Path(options.results)))
     if path.exists() and path.samefile(options.results):
         raise ConfigError(f"output: found the folder of {options.results} itself, allowed: another")
-    stored = Results.from_content(read_results(Path(options.results)))
     repeated = _stored_options(stored.command)
     if repeated.dataset != stored.dataset:
         raise ConfigError(f"command: runs on {repeated.dataset}, but {options.results} is of {stored.dataset}")

@@ -114,8 +114,8 @@ class Runner:
         contenders: dict[str, Contender] = {}
         with ExitStack() as stack:
             for framework in sorted(frameworks, key=lambda framework: framework != cases.BASELINE[0]):
-                kind_of = {"model": model, "optimizer": training.optimizer, "extras": training.extras}
-                for route in cases.routes_of(framework, **kind_of, device=self.device):
+                chosen = partial(cases.routes_of, optimizer=training.optimizer, extras=training.extras)
+                for route in chosen(framework, model=model, device=self.device):
                     case = Case(framework=framework, route=route, model=model, batch_size=size, device=self.device)
                     label = f"{framework}/{route}"
                     try:

@@ -1,7 +1,7 @@
 """Rifai et al., ICML 2011, table 1: five ways to train one hidden layer, and what each makes of it."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -23,7 +23,6 @@ ERROR, NORM, PER_ENTRY, SATURATION, MSE = "error %", "norm of J", "squared norm 
 
 Penalty = Callable[[Autoencoder, torch.Tensor], torch.Tensor]
 
-
 def contraction(model: Autoencoder, images: torch.Tensor) -> torch.Tensor:
     """The mean squared norm of the encoder's Jacobian."""
     return jacobian_norm_squared(model, images).mean()
@@ -41,20 +40,16 @@ class Way:
     error: float
     norm: float  # in the paper's unit, 1e-4
     saturation: float
-    corruption: Mapping[str, object] = field(default_factory=dict)
+    noise: tuple[str, float] | None = None
     penalty: Penalty | None = None
     weight: float = 0.0
 
 
 WAYS = {
-    "CAE": Way(error=1.14, norm=0.73, saturation=86.36, penalty=contraction, weight=0.1),
-    "DAE-g": Way(
-        error=1.18, norm=0.86, saturation=17.77, corruption={"corruption": "gaussian", "corruption_level": 0.3}
-    ),
-    "DAE-b": Way(
-        error=1.57, norm=7.87, saturation=68.19, corruption={"corruption": "masking", "corruption_level": 0.25}
-    ),
-    "AE+wd": Way(error=1.68, norm=5.00, saturation=12.97, penalty=weight_decay, weight=0.003),
+    "CAE": Way(error=1.14, norm=0.73, saturation=86.36, penalty=contraction, weight=0.3),
+    "DAE-g": Way(error=1.18, norm=0.86, saturation=17.77, noise=("gaussian", 0.3)),
+    "DAE-b": Way(error=1.57, norm=7.87, saturation=68.19, noise=("masking", 0.4)),
+    "AE+wd": Way(error=1.68, norm=5.00, saturation=12.97, penalty=weight_decay, weight=0.03),
     "AE": Way(error=1.78, norm=17.5, saturation=49.90),
 }
 
@@ -68,18 +63,18 @@ class PenalizedCrossEntropy:
 
     def __call__(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The scalar to minimise, for output and target (N, 784)."""
-        error = F.binary_cross_entropy(output, target)
-        if self.penalty is None:
-            return error
-        return error + self.weight / PIXELS * self.penalty(self.model, self.fed.matching(output))
+        images = self.fed.matching(output)
+        penalty = self.penalty(self.model, images) if self.penalty else 0.0
+        return F.binary_cross_entropy(output, target) + self.weight / PIXELS * penalty
 
 
 def run(data: Data, seed: int, *, way: Way, units: int, pretraining: Recipe, tuning: Recipe) -> Metrics:
     """Train the layer, look at it, then fine-tune it."""
     architecture = FullyConnected(widths=(PIXELS, units), code_activation="sigmoid", tied=True)
     model = build_autoencoder(architecture, seed=seed)
-    objective = "denoising" if way.corruption else "standard"
-    recipe = pretraining.with_changes(objective=objective, seed=seed, **way.corruption)
+    recipe = pretraining.with_changes(seed=seed)
+    if way.noise:
+        recipe = recipe.with_changes(objective="denoising", corruption=way.noise[0], corruption_level=way.noise[1])
     criterion = PenalizedCrossEntropy(model, way.penalty, weight=way.weight)
     train(model, ResidentDataset(data.train, device=data.device), recipe=recipe, criterion=criterion, progress=False)
     metrics = looked_at(model, ResidentDataset(data.test, device=data.device))
@@ -101,10 +96,10 @@ def looked_at(model: Autoencoder, dataset: ResidentDataset) -> dict[str, float]:
     }
 
 
-CYCLE = Recipe(schedule="one-cycle", validation_fraction=0)
+CYCLE = Recipe(schedule="one-cycle", validation_fraction=0, learning_rate=0.01)
 SIZES = {  # {name: (units, pretraining, fine-tuning, whether it is quick)}
-    "200 units": (200, CYCLE.with_changes(learning_rate=0.005, epochs=5), CYCLE.with_changes(epochs=5), True),
-    "1000 units": (1000, CYCLE.with_changes(learning_rate=0.005, epochs=10), CYCLE.with_changes(epochs=8), False),
+    "200 units": (200, CYCLE.with_changes(epochs=4), CYCLE.with_changes(epochs=5), True),
+    "1000 units": (1000, CYCLE.with_changes(epochs=6), CYCLE.with_changes(epochs=8), False),
 }
 
 
@@ -116,6 +111,7 @@ def rows() -> tuple[Row, ...]:
             run=partial(run, way=way, units=units, pretraining=pretraining, tuning=tuning),
             published={ERROR: way.error, SATURATION: way.saturation},
             quick=quick,
+            seeds=1 if quick else 3,
         )
         for size, (units, pretraining, tuning, quick) in SIZES.items()
         for name, way in WAYS.items()
@@ -124,14 +120,12 @@ def rows() -> tuple[Row, ...]:
 
 def orderings() -> tuple[Ordering, ...]:
     """The paper's, of norm and error, largest first; and that the CAE has less of both than the plain AE."""
-    falling = {
-        NORM: sorted(WAYS, key=lambda name: -WAYS[name].norm),
-        ERROR: sorted(WAYS, key=lambda name: -WAYS[name].error),
-    }
+    by_norm = sorted(WAYS, key=lambda name: -WAYS[name].norm)
+    by_error = sorted(WAYS, key=lambda name: -WAYS[name].error)
     return tuple(
         Ordering(metric, tuple(f"{name}, {size}" for name in names))
         for size in SIZES
-        for metric, whole in falling.items()
+        for metric, whole in ((NORM, by_norm), (ERROR, by_error))
         for names in (whole, (whole[0], whole[-1]))
     )
 
@@ -139,7 +133,17 @@ def orderings() -> tuple[Ordering, ...]:
 TABLE = Table(
     title="Contractive autoencoders",
     source="Rifai, Vincent, Muller, Glorot, Bengio, Contractive Auto-Encoders, ICML 2011, table 1, MNIST",
-    protocol="TODO",
+    protocol=(
+        "Sigmoid units, tied decoder and cross-entropy, as in the paper, then fine-tuned with a softmax layer; on "
+        "55,000 images, by one cycle of Adam at 0.01, 6 epochs and 8 of fine-tuning (4 and 5 with 200 units), "
+        "where the paper runs stochastic gradient descent until its validation error stops falling. Penalties and "
+        "noise are the best of the few that were tried with 1000 units on 5,000 held-out images: 0.3 times the "
+        "squared norm of J, 0.03 times that of the weights, both beside an error summed over pixels, Gaussian "
+        "noise of 0.3, 40 % masked. J is the encoder's Jacobian on test images before fine-tuning; its squared "
+        f"norm is also divided by its entries. Saturated is below {SATURATED} or above {1 - SATURATED}, our "
+        "reading of SAT. The paper's mean norms are on a scale that it does not state: "
+        f"{', '.join(f'{name} {way.norm}e-4' for name, way in WAYS.items())}."
+    ),
     metrics={ERROR: ".2f", NORM: ".2f", PER_ENTRY: ".2e", SATURATION: ".1f", MSE: ".5f"},
     rows=rows(),
     orderings=orderings(),

@@ -8,8 +8,6 @@ from benchmarks.reproduce import TABLES
 from benchmarks.reproduce.runs import Run
 from benchmarks.reproduce.table import Ordering, Row, Table, table_named
 
-Cells = list[str]
-
 
 def markdown(runs: list[Run], environment: dict[str, Any]) -> str:
     """Every table that has a run, for a README; `print` it for a terminal."""
@@ -27,7 +25,7 @@ def _machine(runs: list[Run], environment: dict[str, Any]) -> str:
     return (
         f"{environment['cpu']}, {environment.get('gpu') or 'no GPU'}; {versions}. {len(runs)} runs, "
         f"{hours:.1f} hours of one core. A cell is the mean over seeds, ± the standard deviation where there are "
-        "several, [what was published], and a goal with whether it was met. Nothing was chosen on test images."
+        "several, [what was published], and a goal with whether it was met. Settings were chosen on held-out images."
     )
 
 
@@ -50,7 +48,7 @@ def _told(table: Table, runs: list[Run]) -> Iterator[str]:
         pairs = _by_seed(runs, equivalence.metric, equivalence.rows)
         notes += [f"- {equivalence.told(pairs)}"] if pairs else []
     missing = [row.name for row in table.rows if not any(run.row == row.name for run in runs)]
-    notes += [f"- Not run: {', '.join(missing)}."] if missing else []
+    notes += [f"- Not run: {'; '.join(missing)}."] if missing else []
     if notes:
         yield ""
         yield from notes

@@ -165,6 +165,6 @@ def run(command: Callable[[], int | None], *, program: str) -> NoReturn:
     except (KeyboardInterrupt, SystemExit) as ended:
         if isinstance(ended, SystemExit) and not received:
             raise
-        number = received[0] if received else signal.SIGINT  # whatever code a framework has ended with since
-        print(f"{program}: {'terminated' if number == signal.SIGTERM else 'interrupted'}", file=sys.stderr)
-        sys.exit(128 + number)
+        first = received[0] if received else signal.SIGINT  # whatever code a framework has ended with since
+        print(f"{program}: {'terminated' if first == signal.SIGTERM else 'interrupted'}", file=sys.stderr)
+        sys.exit(128 + first)

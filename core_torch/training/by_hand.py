@@ -65,7 +65,6 @@ class StepsByHand:
         self.layers = [
             _layer(linear, activation, recipe.batch_size) for linear, activation in zip(modules[::2], modules[1::2])
         ]
-
         self.ones = self.layers[0].weight.new_ones(recipe.batch_size)
 
     def run(self, batches: Iterable[Batch]) -> float:
@@ -113,8 +112,9 @@ class StepsByHand:
             layer.weight.add_(layer.velocity, alpha=-self.learning_rate * unit)
 
     def _next_unit(self) -> float:
-        """What a velocity of 1 stands for. The momentum shrinks the unit at each step, not the velocities: a product
-        adds to memory for nothing, but takes a quarter longer on small batches if it scales that memory too.
+        """What a velocity of 1 stands for: momentum shrinks the unit, not the velocities.
+
+        A product adds to memory at no cost, but scales it too at that of another pass.
         """
         if self.unit < SMALLEST_UNIT:
             for layer in self.layers:
@@ -134,16 +134,17 @@ def _layer(linear: nn.Linear, activation: nn.Module, batch_size: int) -> Layer:
 
 def first(count: int, memory: torch.Tensor) -> torch.Tensor:
     """So many rows; of all of them no view is made, which would take as long as a small layer's activation."""
+    if count > len(memory):
+        raise ConfigError(f"batch: found {count} images, allowed by the recipe's batch_size: {len(memory)}")
     return memory if count == len(memory) else memory[:count]
 
 
 def check_plain(model: Autoencoder, recipe: Recipe) -> None:
     """`ConfigError` unless the step is one that is written out here."""
-    found = {name: getattr(recipe, name) for name in ("optimizer", "objective", "schedule", "nesterov")}
     allowed = {"optimizer": "sgd", "objective": "standard", "schedule": "constant", "nesterov": False}
     for name, value in allowed.items():
-        if found[name] != value:
-            raise ConfigError(f"{name}: found {found[name]}, allowed by hand: {value}")
+        if (found := getattr(recipe, name)) != value:
+            raise ConfigError(f"{name}: found {found}, allowed by hand: {value}")
     if not isinstance(model.architecture, FullyConnected) or model.architecture.tied:
         raise ConfigError("model: found one that is not fully connected, or tied, allowed by hand: neither")
     for layer in (*model.encoder, *model.decoder):

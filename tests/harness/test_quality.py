@@ -63,7 +63,10 @@ def test_the_closed_form_is_raced_against_a_hundred_times_its_time(mnist, monkey
 
 @pytest.mark.parametrize(
     ("errors", "told"),
-    [({CLOSED_FORM: 0.02, GRADIENT_DESCENT: 0.01}, CLOSED_FORM), ({CLOSED_FORM: 9.0, GRADIENT_DESCENT: 9.5}, GRADIENT_DESCENT)],
+    [
+        ({CLOSED_FORM: 0.02, GRADIENT_DESCENT: 0.01}, CLOSED_FORM),
+        ({CLOSED_FORM: 9.0, GRADIENT_DESCENT: 9.5}, GRADIENT_DESCENT),
+    ],
 )
 def test_a_larger_error_than_gradient_descents_or_a_descent_that_does_not_descend_has_no_times(
     errors, told, mnist, monkeypatch, write_route

@@ -181,6 +181,7 @@ def test_what_is_published_is_whole(path):
     runs, environment = read_runs(path.parent)
     assert {"cpu", "cores", "versions", "commit"} <= environment.keys()
     text = markdown(runs, environment)
+    assert (path.parent / "README.md").read_text() == text
     assert all(table_named(name).title in text for name in {each.table for each in runs})
     wrong = [replace(runs[0], row="not a row")]
     with pytest.raises(KeyError):

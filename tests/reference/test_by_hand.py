@@ -101,6 +101,11 @@ def test_what_is_not_written_out_is_refused(model, recipe, told):
         StepsByHand(build_autoencoder(model), recipe)
 
 
+def test_a_batch_beyond_the_recipes_is_refused(digits):
+    with pytest.raises(ConfigError, match="batch: found 400 images, allowed by the recipe's batch_size: 300"):
+        StepsByHand(build_autoencoder(MODELS["shallow"]), RECIPE).run(digits.batches(400))
+
+
 def test_a_frozen_weight_is_refused():
     model = build_autoencoder(MODELS["shallow"])
     model.encoder.requires_grad_(False)
