@@ -1,11 +1,9 @@
 """AtomicCheckpointIO: checkpoints that are whole or absent, verified when read, and errors that are raised."""
 
-import glob
 import hashlib
 import io
 import zipfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +38,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from error
         write_atomically(path, sealed(buffer.getvalue()))
-        for orphan in path.parent.glob(f".{glob.escape(path.name)}-*"):  # of a process killed while it wrote
-            with suppress(OSError):
-                orphan.unlink()
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True

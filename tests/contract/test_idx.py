@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core_torch.contract.errors import DataFormatError
-from core_torch.contract.idx import INT32, LARGEST_COUNT, check_md5, read_idx
+from core_torch.contract.idx import INT32, LARGEST_COUNT, check_md5, map_idx, read_idx
 from core_torch.contract.pixels import load_split, read_images_and_labels
 
 IMAGE = (28, 28)
@@ -295,3 +295,26 @@ def test_one_changed_pixel_of_the_real_files_is_noticed(tmp_path, mnist_root):
         file.write(b"\x01")
     with pytest.raises(DataFormatError, match="found MD5 .*expected 2646ac647ad5339dbf082846283269ea"):
         load_split("mnist", train=False, root=tmp_path, download=False)
+
+
+def test_a_mapped_file_holds_what_a_read_one_does_and_is_not_changed_by_writing(tmp_path, idx_bytes, images):
+    path = tmp_path / "images"
+    path.write_bytes(idx_bytes(images))
+    mapped = map_idx(path, item_shape=IMAGE)
+    assert isinstance(mapped, np.memmap)
+    assert np.array_equal(mapped, read_idx(path, item_shape=IMAGE))
+    mapped[:] = 7
+    assert np.array_equal(read_idx(path, item_shape=IMAGE), images)
+
+
+CHANGES = [lambda raw: raw[:-1], lambda raw: raw + b"x", lambda raw: b"x" + raw, gzip.compress]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_cannot_be_mapped_as_it_is_is_refused(tmp_path, idx_bytes, images, change):
+    path = tmp_path / "images"
+    path.write_bytes(change(idx_bytes(images)))
+    with pytest.raises(DataFormatError, match=str(path)):
+        map_idx(path, item_shape=IMAGE)
+    with pytest.raises(DataFormatError, match="cannot be read"):
+        map_idx(tmp_path / "missing", item_shape=IMAGE)

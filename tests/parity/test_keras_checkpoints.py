@@ -4,12 +4,10 @@ Run as a script, this file is a backend's process, or one that shall be killed.
 """
 
 import os
-import random
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +21,7 @@ from core_torch.contract.architecture import FullyConnected, architecture_named
 from core_torch.contract.errors import CheckpointError
 from core_torch.contract.pixels import Split, load_split, to_unit_range
 from core_torch.contract.recipe import Recipe
+from tests.reliability.killing import Writer, kill_while_saving
 
 MODELS = ("shallow", "conv-shallow")
 OUTPUT = 1e-6  # largest difference of outputs in [0, 1], in float32
@@ -185,39 +184,17 @@ def write(folder: Path, name: str, arrays: dict[str, Any]) -> None:
 # ---- A process whose children are killed while they save ----------------------------------------------------------
 
 
-def kill_while_saving(way: str, folder: Path, kills: int) -> None:
-    """Kill children that save 1, 2, 3, ... and say so; print how often the file was unreadable, how often it was not
-    what had been said, and how many files there are at the end.
+def kill_children(way: str, folder: Path, kills: int) -> None:
+    """Print how often the file was unreadable, how often it was not what had been said, and how many files there are
+    at the end.
     """
     save, load = WAYS[way](folder)
-    save(0)
-    unreadable = lost = 0
-    for _ in range(kills):
-        listen, say = os.pipe()
-        child = os.fork()
-        if not child:
-            for number in range(1, 10_000):
-                save(number)
-                os.write(say, bytes([number % 256]))
-        os.close(say)
-        os.read(listen, 1)
-        time.sleep(random.uniform(0, 0.08))  # seconds; a save takes a few hundredths
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        said = 1
-        while part := os.read(listen, 4096):
-            said += len(part)
-        os.close(listen)
-        try:
-            found = load()
-            lost += found not in (said, said + 1)
-        except Exception:
-            unreadable += 1
-            save(0)
+    writer = Writer(lambda _, number: save(number), lambda _: load(), [])
+    found = kill_while_saving(writer, folder, times=kills, seconds=0.08)  # a save takes a few hundredths
     for path in folder.rglob("*"):
         os.utime(path, (0, 0))
     save(0)  # which removes what killed children left, now that it is old
-    print(unreadable, lost, sum(path.is_file() for path in folder.rglob("*")))
+    print(found.unreadable, found.lost, sum(path.is_file() for path in folder.rglob("*")))
 
 
 def keras_file(folder: Path, *, in_place: bool = False) -> tuple[Callable[[int], None], Callable[[], int]]:
@@ -367,4 +344,4 @@ if __name__ == "__main__":
         kills, *ways = what
         for way in ways:
             (Path(place) / way).mkdir()
-            kill_while_saving(way, Path(place) / way, int(kills))
+            kill_children(way, Path(place) / way, int(kills))

@@ -3,16 +3,16 @@
 import errno
 import io
 import os
-import random
 import resource
-import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from core_torch.contract.architecture import FullyConnected
 from core_torch.contract.errors import CheckpointError
@@ -23,11 +23,13 @@ from core_torch.data.resident import ResidentDataset
 from core_torch.models.autoencoder import build_autoencoder
 from core_torch.training.checkpoints import Checkpoints
 from core_torch.training.loop import train
+from tests.reliability.killing import Killed, Writer, kill_while_saving
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EXDEV)
+ROOT = Path(__file__).parents[2]
 POINTS = ("open", "write 0", "write 1", "write 3000", "fsync", "replace")
 VALUES = 50_000  # of an array: 200 kB, several write calls
-KILLS = 1_000  # of each kind on each file system
+KILLS, KERAS_KILLS = 1_000, 250  # of each kind on each file system
 SHORT = 4_096  # bytes that a short write takes
 
 
@@ -86,15 +88,6 @@ class Faults:
         return failing
 
 
-@dataclass(frozen=True)
-class Writer:
-    """Something that saves a number: how, how it is read back, and the files that there are then."""
-
-    save: Callable[[Path, int], None]
-    load: Callable[[Path], int]
-    names: list[str]
-
-
 def write_text(folder: Path, number: int) -> None:
     write_atomically(folder / "a.json", f"{number:010}".encode() * VALUES)
 
@@ -119,11 +112,30 @@ def write_state(folder: Path, number: int) -> None:
     save_arrays(folder, arrays, about={"number": number})
 
 
+def write_ckpt(folder: Path, number: int) -> None:
+    from lightning_impl.checkpoint_io import AtomicCheckpointIO
+
+    content = {"state_dict": {"w": torch.full((VALUES,), float(number))}, "pytorch-lightning_version": "2.6.6"}
+    AtomicCheckpointIO().save_checkpoint(content, folder / "a.ckpt")
+
+
+def read_ckpt(folder: Path) -> int:
+    from lightning_impl.checkpoint_io import read_checkpoint
+
+    return the_number_in(read_checkpoint(folder / "a.ckpt")["state_dict"]["w"])
+
+
+def the_number_in(values: torch.Tensor) -> int:
+    """-1 where it is not the same all over."""
+    return int(values[0]) if (values == values[0]).all() else -1
+
+
 PAIR = ["manifest.json", "weights.safetensors"]
 WRITERS = {
     "one file": Writer(write_text, read_text, ["a.json"]),
     "weights": Writer(write_weights, read_arrays, PAIR),
     "a run's state": Writer(write_state, read_arrays, PAIR),
+    "a .ckpt": Writer(write_ckpt, read_ckpt, ["a.ckpt"]),
 }
 
 
@@ -247,52 +259,12 @@ def test_training_that_cannot_save_ends_and_goes_on_from_the_save_before(point, 
         assert trained(folder) == whole
 
 
-@dataclass
-class Killed:
-    """What kills came to: how often the file could not be read, and how often it was older than acknowledged."""
-
-    unreadable: int = 0
-    lost: int = 0
-
-
-def kill_while_saving(writer: Writer, folder: Path, *, times: int) -> Killed:
-    """Kill -9 a process that saves 1, 2, 3, ... and says so after each."""
-    found, chance = Killed(), random.Random(0)
-    writer.save(folder, 0)
-    for _ in range(times):
-        listen, say = os.pipe()
-        if (child := os.fork()) == 0:
-            for number in range(1, 1 << 30):
-                writer.save(folder, number)
-                os.write(say, b".")
-        os.close(say)
-        os.read(listen, 1)
-        time.sleep(chance.uniform(0, 0.015))  # seconds; a save takes about 0.002
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        said = 1
-        while part := os.read(listen, 1 << 16):
-            said += len(part)
-        os.close(listen)
-        try:
-            found.lost += writer.load(folder) not in (said, said + 1)
-        except Exception:
-            found.unreadable += 1
-            writer.save(folder, 0)
-    return found
-
-
 def write_by_torch(folder: Path, number: int) -> None:
-    import torch
-
     torch.save({"w": torch.full((VALUES,), float(number))}, folder / "a.pt")
 
 
 def read_by_torch(folder: Path) -> int:
-    import torch
-
-    values = torch.load(folder / "a.pt", weights_only=True)["w"]
-    return int(values[0]) if (values == values[0]).all() else -1
+    return the_number_in(torch.load(folder / "a.pt", weights_only=True)["w"])
 
 
 BY_TORCH = Writer(write_by_torch, read_by_torch, ["a.pt"])
@@ -315,7 +287,7 @@ def check_orphans(writer: Writer, folder: Path) -> int:
 @pytest.mark.parametrize("name", WRITERS)
 def test_kill_9_loses_nothing_and_what_it_leaves_is_swept_up(name, places):
     for folder in places.values():
-        assert kill_while_saving(WRITERS[name], folder, times=20) == Killed()
+        assert kill_while_saving(WRITERS[name], folder, times=25) == Killed()
         check_orphans(WRITERS[name], folder)
 
 
@@ -349,3 +321,26 @@ def test_a_thousand_kills_on_each_file_system(name, places, tally):
         failed = found.lost + found.unreadable
         tally.add(f"kill -9 while saving {name} ({place})", tried=KILLS, failed=failed, baseline=others)
         assert found == Killed()
+
+
+def keras_kills(way: str, folder: Path, kills: int) -> int:
+    """How many of them lost something, or left a file that could not be read."""
+    script, quiet = ROOT / "tests" / "parity" / "test_keras_checkpoints.py", {"CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | quiet | {"KERAS_BACKEND": "torch", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(script), str(folder), str(kills), way]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    unreadable, lost, _ = map(int, done.stdout.split())
+    return unreadable + lost
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("way", ["save_model", "backup"])
+def test_hundreds_of_kills_of_keras(way, places, tally):
+    for place, folder in places.items():
+        failed = keras_kills(way, folder, KERAS_KILLS)
+        torn = keras_kills("model.save", folder, 20)
+        others = f"model.save: {torn} of 20"
+        tally.add(f"kill -9 in Keras, {way} ({place})", tried=KERAS_KILLS, failed=failed, baseline=others)
+        assert failed == 0

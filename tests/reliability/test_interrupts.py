@@ -1,0 +1,121 @@
+"""A signal in the middle of an epoch of two processes: the code says so, what was saved is whole, nobody is left."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from core_torch.contract.errors import CheckpointError
+from lightning_impl.checkpoint_io import read_checkpoint
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 120  # for two processes to import a framework, on a busy machine
+ORPHAN_SECONDS = 5
+SAVER = "lightning.pytorch.callbacks.ModelCheckpoint"
+FIT = (
+    "fit --trainer.accelerator cpu --trainer.devices 2 --trainer.strategy ddp --trainer.max_epochs 100000"
+    " --trainer.enable_progress_bar false --trainer.enable_model_summary false --trainer.default_root_dir ."
+    f" --trainer.enable_checkpointing true --trainer.callbacks+={SAVER} --trainer.callbacks.every_n_train_steps 5"
+    " --model.batch_size 64 --output run"
+)
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+SAID = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+
+
+def marked(mark: str) -> list[int]:
+    """The processes with this in their environment, which children inherit."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (process / "environ").read_bytes():
+                found.append(int(process.name))
+        except OSError:  # gone meanwhile
+            continue
+    return found
+
+
+def interrupted(folder: Path, number: int, *, all_of_them: bool, command: list[str], wait: float) -> str:
+    """What is wrong about how a run ends after the signal, sent to the first process or to all of its group."""
+    mark = uuid4().hex
+    variables = {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "MARK": mark}
+    addresses = {"GLOO_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1"}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    environment = os.environ | variables | addresses
+    process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **streams)
+    try:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not list(folder.rglob("*.ckpt")):
+            assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+            time.sleep(0.01)
+        time.sleep(wait)
+        assert len(marked(mark)) == 2
+        (os.killpg if all_of_them else os.kill)(process.pid, number)
+        _, said = process.communicate(timeout=PATIENCE_SECONDS)
+        deadline = time.monotonic() + ORPHAN_SECONDS
+        while marked(mark) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return judged(folder, number, code=process.returncode, said=said, orphans=marked(mark))
+    except subprocess.TimeoutExpired:
+        return "does not end"
+    finally:
+        for pid in marked(mark):
+            os.kill(pid, signal.SIGKILL)
+        process.communicate()
+
+
+def judged(folder: Path, number: int, *, code: int, said: str, orphans: list[int]) -> str:
+    line = f"python -m lightning_impl: {SAID[number]}"  # of one process or of both, at the same time
+    if code != CODES[number] or said.replace("\n", "") not in (line, line + line):
+        return f"exit {code}: {said[-500:]}"
+    if orphans or (folder / "run").exists():
+        return f"leaves {orphans or 'results'}"
+    try:
+        return "" if [read_checkpoint(path) for path in folder.rglob("*.ckpt")] else "nothing was kept"
+    except CheckpointError as error:
+        return str(error)
+
+
+OURS = [sys.executable, "-m", "lightning_impl", *FIT.split()]
+# The same by Lightning alone, whose code is 1.
+LIGHTNINGS = """
+import lightning as L
+from lightning_impl.datamodule import MNISTDataModule
+from lightning_impl.module import LitAutoencoder
+
+saver = L.pytorch.callbacks.ModelCheckpoint(every_n_train_steps=5)
+trainer = L.Trainer(accelerator="cpu", devices=2, strategy="ddp", max_epochs=100000, default_root_dir=".", logger=False,
+    enable_progress_bar=False, enable_model_summary=False, callbacks=[saver])
+trainer.fit(LitAutoencoder("shallow"), datamodule=MNISTDataModule(batch_size=64))
+"""
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_two_processes_end_together_and_say_so(tmp_path, number):
+    assert interrupted(tmp_path, number, all_of_them=True, command=OURS, wait=0.2) == ""
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(3600)
+def test_twenty_runs_of_two_processes_are_ended(tmp_path, tally):
+    chance, failed, tried = random.Random(0), [], 0
+    for number in CODES:
+        for all_of_them in (True, False):
+            for attempt in range(5):
+                folder = tmp_path / f"{number} {all_of_them} {attempt}"
+                folder.mkdir()
+                wait, tried = chance.uniform(0, 1), tried + 1
+                found = interrupted(folder, number, all_of_them=all_of_them, command=OURS, wait=wait)
+                failed += [found] * bool(found)
+    (tmp_path / "lightning").mkdir()
+    (tmp_path / "lightning" / "fit.py").write_text(LIGHTNINGS)
+    alone = [sys.executable, "fit.py"]
+    others = interrupted(tmp_path / "lightning", signal.SIGTERM, all_of_them=True, command=alone, wait=0.5)
+    baseline = f"Lightning alone, SIGTERM to both: {others.splitlines()[0]}"
+    tally.add("signals to two processes in an epoch", tried=tried, failed=len(failed), baseline=baseline)
+    assert failed == []
