@@ -38,7 +38,7 @@ test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 stress: $(READY)  ## damage, faults, kills and attacks by the thousand, in one table; about an hour
-	$(BIN)/python -m pytest -m stress tests/reliability $(ARGS)
+	$(BIN)/python -m pytest -n auto -m stress tests/reliability $(ARGS)
 
 docs: $(READY)  ## the API reference and the guides, as pages under $(OUTPUT)/docs
 	KERAS_BACKEND=torch $(BIN)/python -m pdoc -o $(OUTPUT)/docs $(DOCUMENTED)

@@ -71,10 +71,10 @@ class Suite:
     cells: tuple[Cell, ...] = ()  # proved
     training: tuple[Training, ...] = ()
     loading: tuple[Loading, ...] = ()
+    blocks: int = 10  # pairs of every ratio
     growth: tuple[Growth, ...] = ()
     quality: tuple[Original, ...] = ()  # errors to reach
     is_raced: bool = False  # the closed form against gradient descent
-    blocks: int = 10  # pairs of every ratio
 
 
 TIMED = ("shallow", "deep")

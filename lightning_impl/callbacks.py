@@ -1,7 +1,9 @@
-"""EpochTimer: how fast a Trainer's epochs were. Pictures: what the model makes of images."""
+"""EpochTimer: how fast a Trainer's epochs were. Pictures: what the model makes of images. KeptSignal: how it ends."""
 
 import io
 import math
+import signal
+import threading
 import time
 from copy import copy
 from typing import Any
@@ -107,3 +109,19 @@ class Pictures(Callback):
                 picture = io.BytesIO()
                 figure.savefig(picture, format="png")
                 write_atomically(folder / f"{part}-{name}-{trainer.global_step}.png", picture.getvalue())
+
+
+class KeptSignal(Callback):
+    """SIGTERM keeps the effect that it had when this was made.
+
+    The Trainer's own handler first tells the other processes, by a broadcast that each of them has to join: where all
+    of them have received the signal, as from a process manager, they wait for ever.
+    """
+
+    def __init__(self) -> None:
+        self.handler = signal.getsignal(signal.SIGTERM)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """The Trainer has set its handler by now."""
+        if threading.current_thread() is threading.main_thread():  # which alone may set one
+            signal.signal(signal.SIGTERM, self.handler)

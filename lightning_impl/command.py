@@ -32,7 +32,7 @@ from core_torch.contract.recipe import SOLVERS, Recipe
 from core_torch.contract.train_options import OBJECTIVE_OF, RECIPE_FIELDS, RECIPE_NAME, RIDGE_FIELDS, recipe_file
 from core_torch.contract.weights_file import write_atomically
 from core_torch.evaluation.report import measure
-from lightning_impl.callbacks import EpochTimer
+from lightning_impl.callbacks import EpochTimer, KeptSignal
 from lightning_impl.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from lightning_impl.datamodule import MNISTDataModule
 from lightning_impl.module import LitAutoencoder
@@ -62,7 +62,7 @@ class Command(LightningCLI):
             args=args,
             save_config_callback=None,
             seed_everything_default=Recipe.seed,
-            trainer_defaults={**TRAINER_DEFAULTS, "callbacks": [self.timer]},
+            trainer_defaults={**TRAINER_DEFAULTS, "callbacks": [self.timer, KeptSignal()]},
             parser_class=OneLineParser,
             parser_kwargs={"prog": program},
             auto_configure_optimizers=False,

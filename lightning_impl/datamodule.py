@@ -15,6 +15,7 @@ from core_torch.contract.recipe import Recipe
 from core_torch.contract.sources import SOURCES, download_missing, raw_folder
 from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.objectives.reconstruction import EVALUATION_BATCH
+from lightning_impl.checkpoint_io import VerifiedLoading
 from lightning_impl.options import DATA_FIELDS
 
 ROUTES = ("resident", "dataloader")
@@ -150,7 +151,7 @@ class IndexBatches(Sampler[list[int]]):
             yield order[start : start + size][self.batches.share]
 
 
-class MNISTDataModule(L.LightningDataModule):
+class MNISTDataModule(VerifiedLoading, L.LightningDataModule):
     """Training, validation and test images; the validation images are held out of the training split.
 
     A batch is (inputs (N, 1, 28, 28), targets (N, 784)), float32 in [0, 1].

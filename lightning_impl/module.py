@@ -21,13 +21,13 @@ from core_torch.models.autoencoder import Autoencoder, build_autoencoder
 from core_torch.objectives.contractive import ContractiveLoss
 from core_torch.training.closed_form import NormalEquations
 from core_torch.training.loop import build_corruption, build_criterion, build_optimizer, build_scheduler
-from lightning_impl.checkpoint_io import read_checkpoint
+from lightning_impl.checkpoint_io import VerifiedLoading
 from lightning_impl.layerwise import LayerwiseTraining
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
-class LitAutoencoder(L.LightningModule):
+class LitAutoencoder(VerifiedLoading, L.LightningModule):
     """An `Autoencoder` with its training, validation, test and prediction steps.
 
     A batch is (inputs (N, 1, 28, 28), targets (N, 784)), float32 in [0, 1]. Logged by epoch: `train_loss`,
@@ -151,12 +151,6 @@ class LitAutoencoder(L.LightningModule):
             wrong = sorted(name for name, _ in found.items() ^ expected.items())
             raise CheckpointError(f"checkpoint: {wrong[0]} is missing, unexpected or of another shape")
         self.resumed = checkpoint.get("processes", [])
-
-    @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, *arguments: Any, **options: Any) -> Self:
-        """Lightning's, of a verified local file and without pickled code; `CheckpointError` otherwise."""
-        read_checkpoint(checkpoint_path)
-        return super().load_from_checkpoint(checkpoint_path, *arguments, **options | {"weights_only": True})
 
     def setup(self, stage: str) -> None:
         """`ConfigError` for what the Trainer offers and this module does not."""

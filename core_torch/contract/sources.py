@@ -4,6 +4,7 @@ import gzip
 import os
 import shutil
 import tempfile
+import time
 import urllib.request
 import zipfile
 import zlib
@@ -16,9 +17,11 @@ from pathlib import Path
 from core_torch.contract.architecture import IMAGE_SIDE
 from core_torch.contract.errors import DataFormatError
 from core_torch.contract.idx import INT32, UNSIGNED_BYTE, check_md5, read_idx
+from core_torch.contract.weights_file import ORPHAN_SECONDS
 
 ROOT_VARIABLE = "MNIST_ROOT"
 TIMEOUT_SECONDS = 20
+UNFINISHED = ".download-"  # how the name of a temporary folder begins
 UNPACKING = (EOFError, KeyError, zlib.error, zipfile.BadZipFile)  # what an archive that is not as expected raises
 
 
@@ -179,7 +182,17 @@ def _one_process_at_a_time() -> Iterator[None]:
         yield
 
 
+def _sweep(folder: Path) -> None:
+    """Remove what processes left that were killed while they downloaded."""
+    for orphan in folder.glob(f"{UNFINISHED}*"):
+        with suppress(OSError):
+            latest = max(path.stat().st_mtime for path in (orphan, *orphan.iterdir()))
+            if time.time() - latest > ORPHAN_SECONDS:
+                shutil.rmtree(orphan)
+
+
 def _fetch(source: Source, folder: Path, names: list[str], *, dataset: str) -> None:
+    _sweep(folder)
     parcels = {f"{name}.gz": ([name], source.archive_md5[name]) for name in names}
     if source.bundle and names:
         parcels = {source.bundle[0]: (names, source.bundle[1])}
@@ -203,7 +216,7 @@ def _download(url: str, folder: Path, names: list[str], *, md5: str) -> None:
     """Download and decompress into a temporary folder inside `folder`, then move into place in one step each."""
     with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=folder) as temporary:
             archive, raw = Path(temporary) / "archive", Path(temporary) / "raw"
             with archive.open("wb") as file:
                 shutil.copyfileobj(response, file)

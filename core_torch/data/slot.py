@@ -22,7 +22,7 @@ class Slot:
             self.release()
 
     def fill(self, rows: torch.Tensor) -> None:
-        """Copy these images into it, in a thread beside the reader's."""
+        """Copy these images into it, in the reader's thread or beside it."""
         if self.stream is not None:
             self.copied.synchronize()  # the pinned memory is free again
         torch.index_select(self.images, 0, rows, out=self.host[: len(rows)])

@@ -5,8 +5,8 @@ where far apart reads cost, it is quasi-random: see `quasi_random_order`.
 """
 
 import warnings
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from typing import Self
 
@@ -19,7 +19,7 @@ from core_torch.contract.pixels import Split
 from core_torch.data.resident import Batch, ResidentDataset, gathered, to_unit_range
 from core_torch.data.slot import Slot
 
-CHUNK_BYTES = 8 << 20  # of one chunk; MNIST's images are then some 10,000 a chunk
+CHUNK_BYTES = 2 << 20  # of one chunk, some 2,700 of MNIST's images; the host's caches hold it
 PAGE = 64  # images that lie beside each other and are shuffled as one
 WINDOW = 16_384  # images of a memory map that are shuffled one by one
 
@@ -49,6 +49,7 @@ class StreamedDataset(ResidentDataset):
         data: (N, 1, 28, 28) uint8 on the host; of a part of a split, a copy.
         targets: (N, 784), the memory of `data`.
         labels: (N,) int64 on the device.
+        in_background: whether a thread fills the chunk on its way; not on a CPU, which has to do both.
 
     Args:
         split: its images may be a memory map, see `map_idx`.
@@ -75,7 +76,7 @@ class StreamedDataset(ResidentDataset):
             images = torch.from_numpy(split.images)
         self.images = images.reshape(len(images), 1, *images.shape[1:])
         self.rows = torch.arange(len(images))  # of `images`, that are this dataset's
-        self.is_whole = True
+        self.is_whole, self.in_background = True, torch.device(device).type != "cpu"
         self.labels = torch.tensor(split.labels, device=device)
 
     @property
@@ -135,12 +136,21 @@ class StreamedDataset(ResidentDataset):
     def _stream(self, chunks: tuple[torch.Tensor, ...], batch_size: int) -> Iterator[Batch]:
         slots = [Slot(self.images, len(chunks[0]), self.device) for _ in chunks[:2]]
         with ThreadPoolExecutor(1) as thread:
-            filled = thread.submit(slots[0].fill, chunks[0])
+            submit = thread.submit if self.in_background else at_once
+            filled = submit(slots[0].fill, chunks[0])
             for number, chunk in enumerate(chunks):
                 filled.result()
                 if number + 1 < len(chunks):
-                    filled = thread.submit(slots[1 - number % 2].fill, chunks[number + 1])
+                    filled = submit(slots[1 - number % 2].fill, chunks[number + 1])
                 for codes in slots[number % 2].take(len(chunk)).split(gathered(batch_size)):
                     inputs = to_unit_range(codes)
                     yield from zip(inputs.unsafe_split(batch_size), inputs.flatten(1).unsafe_split(batch_size))
                 slots[number % 2].release()
+
+
+def at_once(function: Callable[[torch.Tensor], None], argument: torch.Tensor) -> Future:
+    """As an executor's `submit`, without one."""
+    function(argument)
+    done: Future = Future()
+    done.set_result(None)
+    return done

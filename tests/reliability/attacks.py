@@ -122,6 +122,12 @@ def module_reader() -> Reader:
     return LitAutoencoder.load_from_checkpoint
 
 
+def data_reader() -> Reader:
+    from lightning_impl.datamodule import MNISTDataModule
+
+    return MNISTDataModule.load_from_checkpoint
+
+
 def trainer_reader() -> Reader:
     import lightning as L
 
@@ -141,7 +147,7 @@ def command_reader() -> Reader:
 
 
 READERS = (trace_reader, reply_reader, results_reader, recipe_reader, ckpt_reader)
-CKPT_READERS = (ckpt_reader, module_reader, trainer_reader, command_reader)
+CKPT_READERS = (ckpt_reader, module_reader, data_reader, trainer_reader, command_reader)
 
 
 def without_end(reader: Callable[[], Reader], kind: str) -> Attack:
@@ -428,8 +434,12 @@ def inflating(canary: Path) -> bytes:
     return stream.getvalue()
 
 
-def ckpt_url(folder: Path, canary: Path) -> Victim:
-    return partial(module_reader(), (folder / "a.ckpt").as_uri())
+def ckpt_url(reader: Callable[[], Reader]) -> Attack:
+    def attack(folder: Path, canary: Path) -> Victim:
+        (folder / "a.ckpt").write_bytes(ckpt(with_payload)(canary))
+        return partial(reader(), (folder / "a.ckpt").as_uri())  # type: ignore[arg-type]
+
+    return attack
 
 
 LIGHTNING: dict[str, Attack] = {
@@ -445,7 +455,7 @@ LIGHTNING: dict[str, Attack] = {
     "a .ckpt of before zip files": file_of(ckpt_reader, ckpt(with_payload, zipped=False)),
     "a .ckpt that holds itself": file_of(ckpt_reader, ckpt(with_itself)),
     "a .ckpt that inflates a thousandfold": file_of(ckpt_reader, inflating),
-    "a URL as .ckpt": ckpt_url,
+    **{f"a URL as .ckpt, {reader.__name__.replace('_', ' ')}": ckpt_url(reader) for reader in CKPT_READERS},
 }
 
 

@@ -3,37 +3,37 @@
 import signal
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+ROW = "row of the table"
 
-@dataclass
+
+@dataclass(frozen=True)
 class Tally:
-    """Rows of the table: what was tried, how often, how often it failed, and the same of who does otherwise."""
+    """Rows of the table: what was tried, how often, how often it failed, and the same of who does otherwise.
 
-    rows: list[tuple[str, int, int, str]] = field(default_factory=list)
+    They travel with the test's report, from whichever process ran it.
+    """
+
+    item: pytest.Item
 
     def add(self, what: str, *, tried: int, failed: int, baseline: str = "") -> None:
-        self.rows.append((what, tried, failed, baseline))
+        self.item.user_properties.append((ROW, [what, tried, failed, baseline]))
 
 
-TALLY = pytest.StashKey[Tally]()
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Tally:
+    return Tally(request.node)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[TALLY] = Tally()
-
-
-@pytest.fixture(scope="session")
-def tally(pytestconfig: pytest.Config) -> Tally:
-    return pytestconfig.stash[TALLY]
-
-
-def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
-    rows = config.stash[TALLY].rows
-    if not rows or "not stress" in config.option.markexpr:
+def pytest_terminal_summary(terminalreporter) -> None:
+    reports = [*terminalreporter.stats.get("passed", ()), *terminalreporter.stats.get("failed", ())]
+    told = [report.user_properties for report in reports if getattr(report, "when", "") == "call"]
+    rows = sorted(row for properties in told for name, row in properties if name == ROW)
+    if not rows:
         return
     terminalreporter.section("reliability: what was tried")
     terminalreporter.line(f"{'':58} {'tried':>8} {'failed':>7}  others, in the same run")

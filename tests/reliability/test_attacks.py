@@ -151,6 +151,7 @@ for ckpt_path in (None, folder / "a.ckpt"):
     trainer.fit(lit, datamodule=data, ckpt_path=ckpt_path)
     trainer.save_checkpoint(folder / "a.ckpt")
 LitAutoencoder.load_from_checkpoint(folder / "a.ckpt")
+MNISTDataModule.load_from_checkpoint(folder / "a.ckpt")
 check_agreement({}, str(folder / "a.ckpt"))
 """
 BY_KERAS = """

@@ -13,7 +13,7 @@ from core_torch.contract.recipe import Recipe
 from tests.harness.conftest import digits, write_route  # noqa: F401
 from tests.harness.test_runner import BATCH_SIZE, LATER_FAULTS, oracle, refusals, run_with, small, timed  # noqa: F401
 
-ROUNDS = 4
+ROUNDS = 2
 EARLY_FAULTS = ("learns twice as fast", "skips an image", "dies", "dies when timed")
 
 
