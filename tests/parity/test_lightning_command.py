@@ -130,7 +130,7 @@ def trained(tmp_path_factory) -> Path:
     [
         (["--ckpt_path", "a.ckpt", "--model.architecture", "deep"], "has architecture"),
         (["--ckpt_path", "a.ckpt", "--model.architecture", "conv-shallow", "--model.preset", "best"], "architecture"),
-        (["--ckpt_path", "a.ckpt", "--model.architecture", "shallow", "--model.objective", "denoising"], "architecture"),
+        (["--ckpt_path", "a.ckpt", "--model.architecture", "shallow", "--model.objective", "denoising"], "has arch"),
         (["--ckpt_path", "a.ckpt", "--model.learning_rate", "0.5"], "has learning_rate 0.01, found"),
         (["--ckpt_path", "a.ckpt", "--model.weights", "."], "one of them"),
         (["--ckpt_path", "https://example.org/a.ckpt"], "https://example.org/a.ckpt: is a URL"),
