@@ -16,6 +16,7 @@ FEW, FEW_SLOW = 60, 10  # by default; of lightning_impl, where each takes a seco
 MANY_SLOW = 160  # of those under stress
 LEAST = 120  # of arguments and files together, when all are tried
 LONGEST_LINES = 5
+SECONDS_A_LINE = 5  # at the most, on average
 
 
 def answers(port: str, lines: list[list[str]], folder: Path) -> list[dict]:
@@ -23,16 +24,17 @@ def answers(port: str, lines: list[list[str]], folder: Path) -> list[dict]:
     (folder / "here").mkdir()
     nobody = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     quiet = {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "KERAS_BACKEND": "jax", "MNIST_ROOT": "none"}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.reliability.mistakes", port],
-        input=json.dumps(lines),
-        cwd=folder / "here",
-        env=os.environ | nobody | quiet,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    command, environment = [sys.executable, "-m", "tests.reliability.mistakes", port], os.environ | nobody | quiet
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=folder / "here", env=environment, **streams) as process:
+        try:
+            said, _ = process.communicate(json.dumps(lines), timeout=SECONDS_A_LINE * len(lines) + 120)
+        except subprocess.TimeoutExpired:  # what is taken for no mistake may train for hours
+            process.kill()
+            said, _ = process.communicate()
+    found = [json.loads(line) for line in said.splitlines()]
+    assert len(found) == len(lines), f"{lines[len(found)]} ended it with {process.returncode}"
+    return found
 
 
 def wrong(port: str, line: list[str], answer: dict) -> str:
