@@ -59,6 +59,7 @@ def build_parser() -> Parser:
         command.add_argument("--threshold", type=float, default=THRESHOLD, help=threshold)
     table = commands.add_parser("markdown", help="the tables of a results file, for a README")
     table.add_argument("results", metavar="RESULTS.json")
+    table.add_argument("--goals", action="store_true", help="only what the run is held to")
     examination = commands.add_parser("doctor", help="what would make measurements on this machine unreliable")
     for command in (runner, comparison, repetition, examination):
         command.add_argument("--json", metavar="FILE", help="also write the printed values there")
@@ -218,10 +219,11 @@ def run_doctor(options: argparse.Namespace) -> int:
 
 def print_markdown(options: argparse.Namespace) -> None:
     """Print a stored run as Markdown."""
-    from benchmarks.report import markdown
-    from benchmarks.results_file import read_results
+    from benchmarks.report import goal_lines, markdown
+    from benchmarks.results_file import Results, read_results
 
-    print(markdown(read_results(Path(options.results))), end="")
+    content = read_results(Path(options.results))
+    print("\n".join(goal_lines(Results.from_content(content))) if options.goals else markdown(content).rstrip("\n"))
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {

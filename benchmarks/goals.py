@@ -31,6 +31,7 @@ class Goal:
     at_most: float | None = None
     check: str = ""
     device: str = "cpu"
+    reason: str = ""  # why it is missed, where it is
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Outcome:
     goal: str
     found: Interval
     said: str  # met, not met, or not distinguishable
+    reason: str = ""
 
 
 def _loading(batch_size: int) -> str:
@@ -98,7 +100,8 @@ def _of(goal: Goal, results: Results) -> Iterator[Outcome]:
         for row in rows:
             if re.fullmatch(goal.case, row["case"]):
                 found, told = float(row["value"]), f"{goal.contender} <= {row['tolerance']:g}, {goal.check}"
-                yield Outcome(row["case"], told, Interval(found, found, found), "met" if row["passed"] else "not met")
+                said = "met" if row["passed"] else "not met"
+                yield Outcome(row["case"], told, Interval(found, found, found), said, goal.reason)
         return
     for case, samples in _samples(results).items():
         if re.fullmatch(goal.case, case) and goal.contender in samples:
@@ -117,7 +120,7 @@ def _judged(goal: Goal, case: str, samples: dict[str, list[float]], beside: list
         found = interval([a / b if goal.at_least is None else b / a for a, b in pairs])
         named = f"x {fastest}"
     sign, number = ("<=", goal.at_most) if goal.at_least is None else (">=", goal.at_least)
-    return Outcome(case, f"{goal.contender} {sign} {number:g} {named}", found, _said(goal, found))
+    return Outcome(case, f"{goal.contender} {sign} {number:g} {named}", found, _said(goal, found), goal.reason)
 
 
 def _said(goal: Goal, found: Interval) -> str:
@@ -142,9 +145,15 @@ def _samples(results: Results) -> dict[str, dict[str, list[float]]]:
 
 
 def goal_rows(results: Results) -> list[list[str]]:
-    """[case, goal, found, interval, what became of it] as text."""
+    """[case, goal, found, interval, what became of it and, where it was missed, why] as text."""
     return [
-        [each.case, each.goal, f"{each.found.median:.4g}", f"{each.found.low:.4g} to {each.found.high:.4g}", each.said]
+        [
+            each.case,
+            each.goal,
+            f"{each.found.median:.4g}",
+            f"{each.found.low:.4g} to {each.found.high:.4g}",
+            f"{each.said}: {each.reason}" if each.reason and each.said != "met" else each.said,
+        ]
         for each in outcomes(results)
     ]
 

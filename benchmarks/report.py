@@ -31,8 +31,9 @@ Rows = dict[str, list[dict[str, Any]]]
 
 
 def ratio_rows(results: Results, *, clock: str) -> Rows:
-    """{case: its ratios by that clock, fastest first}, each with the contender's microseconds an image, and with
-    `floor` and `times`, its own floor and how many times that it takes, where one was timed.
+    """{case: its ratios by that clock, fastest first}, each with the contender's microseconds an image, with
+    `fell_back_to`, the residency of a dataset that did not fit as its route has it, and with `floor` and `times`, its
+    own floor and how many times that it takes, where one was timed.
     """
     measured = [row for row in results.measurements if row["unit"].startswith(clock)]
     medians = {(row["case"], row["contender"]): row["median"] for row in measured}
@@ -42,11 +43,13 @@ def ratio_rows(results: Results, *, clock: str) -> Rows:
         if row["unit"].startswith(clock) and row["floor"] not in REFERENCES
         for times in row["times"]
     }
+    settings = {(row["case"], row["contender"]): row["settings"] for row in results.profiles}
     grouped: Rows = {}
     for row in results.ratios:
         key = row["case"], row["contender"]
         if row["clock"] == clock:
-            beside = {"microseconds": medians[key] * 1e6} | floors.get(key, {})
+            residency = settings.get(key, {}).get("fell back to")
+            beside = {"microseconds": medians[key] * 1e6, "fell_back_to": residency} | floors.get(key, {})
             grouped.setdefault(row["case"], []).append(row | beside)
     return {case: sorted(rows, key=lambda row: -row["median"]) for case, rows in grouped.items()}
 
@@ -62,7 +65,7 @@ def print_table(results: Results) -> None:
         for row in rows:
             floor = f"   {row['times']['median']:6.2f} x {row['floor']}" if "floor" in row else ""
             print(
-                f"  {row['contender']:28} {row['microseconds']:9.3f} us/image   "
+                f"  {_label(row):28} {row['microseconds']:9.3f} us/image   "
                 f"{row['median']:8.2f}x  [{row['low']:.2f}, {row['high']:.2f}]  {_verdict(row):19}{floor}"
             )
     for case, goal, found, span, said in goal_rows(results):
@@ -77,6 +80,10 @@ def _verdict(row: dict[str, Any]) -> str:
     if row["contender"] == row["baseline"]:
         return "the baseline"
     return verdict(Interval(row["median"], row["low"], row["high"]))
+
+
+def _label(row: dict[str, Any]) -> str:
+    return row["contender"] + (f" (fell back to {row['fell_back_to']})" if row["fell_back_to"] else "")
 
 
 def plot_ratios(results: Results, folder: Path) -> list[Path]:
@@ -194,7 +201,7 @@ def _ratio_table(rows: list[dict[str, Any]]) -> str:
     return _table(
         ["contender", "us per image", f"times {rows[0]['baseline']}", "95 % interval", "verdict", "times its floor"],
         [
-            [row["contender"], f"{row['microseconds']:.3f}", f"{row['median']:.2f}",
+            [_label(row), f"{row['microseconds']:.3f}", f"{row['median']:.2f}",
              f"{row['low']:.2f} to {row['high']:.2f}", _verdict(row), _floor_times(row)]
             for row in rows
         ],
@@ -324,9 +331,15 @@ def markdown(content: dict[str, Any]) -> str:
         for row in rows:
             span = f"{row['low']:.2f} to {row['high']:.2f}"
             times = f" {row['times']['median']:.2f} |" if "floor" in row else " |" if floor else ""
-            line = f"| {row['contender']} | {row['microseconds']:.3f} | {row['median']:.2f} | {span} |{times}"
+            line = f"| {_label(row)} | {row['microseconds']:.3f} | {row['median']:.2f} | {span} |{times}"
             lines.append(line)
-    if goals := goal_rows(results):
-        lines += ["", "**Goals**", "", f"| {' | '.join(GOAL_COLUMNS)} |", "| --- | --- | ---: | --- | --- |"]
-        lines += [f"| {' | '.join(row)} |" for row in goals]
+    if goal_rows(results):
+        lines += ["", "**Goals**", "", *goal_lines(results)]
     return "\n".join(lines) + "\n"
+
+
+def goal_lines(results: Results) -> list[str]:
+    """What the run is held to, as a table in Markdown."""
+    rows = goal_rows(results)
+    header = [f"| {' | '.join(GOAL_COLUMNS)} |", "| --- | --- | ---: | --- | --- |"]
+    return header + [f"| {' | '.join(row)} |" for row in rows]

@@ -14,6 +14,7 @@ from core_torch.contract.batch_order import epoch_order
 from core_torch.contract.errors import check_choice
 from core_torch.contract.pixels import Split
 from core_torch.contract.recipe import Recipe
+from core_torch.data.residency import resident_or_streamed
 from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder, load_reference_weights, to_reference_weights
 from core_torch.objectives.contractive import ContractiveLoss
@@ -34,11 +35,14 @@ class TorchTrial:
         self.criterion = exact(build_criterion(self.model, recipe))
         self.optimizer = self._new_optimizer()
         self.loader: DataLoader | None = None
+        self.fell_back_to = ""  # a residency, where the split does not fit on the device as the route has it
         if case.route == "tutorial":
             self.loader = DataLoader(PerImageDataset(split), batch_size=case.batch_size, shuffle=True)
+        elif case.route == "by-hand":
+            self.dataset = ResidentDataset(split, device=case.device, residency="uint8")
         else:
-            residency = "uint8" if case.route == "by-hand" else "float32"
-            self.dataset = ResidentDataset(split, device=case.device, residency=residency)
+            self.dataset = resident_or_streamed(split, device=case.device)
+            self.fell_back_to = self.dataset.residency if self.dataset.residency != "float32" else ""
         self._record()
 
     def load(self, weights: Arrays) -> None:

@@ -118,6 +118,8 @@ class Server:
         for name in ("jit_compile", "run_eagerly", "steps_per_execution"):
             if isinstance(value := getattr(getattr(self.trial, "trained", None), name, None), (bool, int, str)):
                 settings[f"keras {name}"] = value
+        if residency := getattr(self.trial, "fell_back_to", ""):
+            settings["fell back to"] = residency
         versions = {name: package_version(name) for name in PACKAGES if name in sys.modules}
         return {"python": platform.python_version(), "cores": _cores(), "versions": versions, "settings": settings}
 

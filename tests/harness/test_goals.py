@@ -134,3 +134,11 @@ def test_every_goal_is_of_something_that_the_suites_run():
 def test_a_goal_says_one_thing():
     for goal in GOALS:
         assert [goal.at_least is None, goal.at_most is None, not goal.check].count(False) == 1
+
+
+def test_the_reason_of_a_miss_is_told_and_of_a_success_is_not(monkeypatch):
+    goal = Goal("loading, .*", "quick", ("slow",), at_least=8, reason="the copy alone takes as long")
+    monkeypatch.setattr(goals, "GOALS", (goal,))
+    missed, met = (run_of({"slow": [10.0] * 6, "quick": [own] * 6}) for own in (5.0, 1.0))
+    assert goal_rows(missed)[0][-1] == "not met: the copy alone takes as long"
+    assert goal_rows(met)[0][-1] == "met"

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from benchmarks.charts import line_chart, parts_chart, ratio_chart, time_parts
-from benchmarks.report import markdown, ratio_rows, write_report
+from benchmarks.report import markdown, print_table, ratio_rows, write_report
 
 ROWS = [
     {"contender": "quick", "median": 4.0, "low": 2.0, "high": 8.0},
@@ -102,3 +102,14 @@ def test_the_scaling_is_drawn_where_there_are_two_batch_sizes(results, tmp_path)
     assert "by images in the dataset" in page(
         "loading, batch 32, digits repeated to 6,000", "loading, batch 32, digits repeated to 60,000"
     )
+
+
+def test_a_row_whose_data_fell_back_is_marked(results, tmp_path, capsys):
+    results.profiles[1]["settings"] = {"fell back to": "uint8"}
+    marked = "fast (fell back to uint8)"
+    print_table(results)
+    write_report(results, tmp_path / "report.html")
+    printed = markdown(vars(results) | {"created": "2026-01-01"})
+    for shown in (capsys.readouterr().out, (tmp_path / "report.html").read_text(), printed):
+        assert shown.count(marked) == 1
+        assert "slow (fell" not in shown

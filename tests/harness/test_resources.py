@@ -2,10 +2,16 @@
 
 import subprocess
 import sys
+import warnings
 
 import pytest
 
-from benchmarks import resources
+from benchmarks import resources, route_core_torch
+from benchmarks.trial import Case
+from benchmarks.worker import Server
+from core_torch.contract.pixels import synthetic
+from core_torch.contract.recipe import Recipe
+from core_torch.data import residency
 
 TORCH_STEP = """
 import torch
@@ -65,3 +71,17 @@ def test_without_nvidia_s_library_there_is_no_meter(monkeypatch):
 
     monkeypatch.setattr(resources.ctypes, "CDLL", absent)
     assert resources.nvidia_meter() is None
+
+
+def test_a_split_that_does_not_fit_is_trained_on_as_bytes_and_the_worker_says_so(tmp_path, monkeypatch):
+    split = synthetic(100)
+    server = Server(tmp_path)
+    for share_of_float32, said in ((2.0, None), (0.5, "uint8")):
+        free = int(share_of_float32 * 5 * split.images.size / residency.SHARE)
+        monkeypatch.setattr(residency, "free_bytes", lambda device, free=free: free)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            server.trial = route_core_torch.prepare(Case(framework="core_torch"), split, Recipe())
+        assert bool(warned) == bool(said)
+        assert server.describe({})["settings"].get("fell back to") == said
+        assert server.trial.epoch(0) == len(split)
