@@ -32,7 +32,7 @@ _TENSORFLOW = Framework(
 LOADERS = dict.fromkeys(_TORCH.routes, _TORCH) | dict.fromkeys(_TENSORFLOW.routes, _TENSORFLOW)
 BASELINE = "dataloader"
 # Only a case with extras times these.
-EXTRA = frozenset({"fast-mnist-dataloader", "fast-mnist-streamed", "permuted", "tf.data-cache"})
+EXTRA = frozenset({"dataloader-2-workers", "fast-mnist-dataloader", "fast-mnist-streamed", "permuted", "tf.data-cache"})
 UNPINNED = frozenset({"dataloader-2-workers"})  # needs the other core for its workers
 
 

@@ -118,7 +118,7 @@ def clustering_row(recipe: Recipe) -> Row:
     """k-means on the codes of a training."""
     whole = recipe.epochs == SLOW.epochs
     return Row(
-        name=f"k-means on codes, {recipe.epochs} epochs",
+        name=f"k-means on codes, {recipe.epochs} epoch{'s' * (recipe.epochs > 1)}",
         run=partial(clustered, recipe=recipe),
         published={ACCURACY: 0.849, INFORMATION: 0.7927} if whole else {},
         quick=recipe.epochs == 1,
