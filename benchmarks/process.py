@@ -98,10 +98,10 @@ class Worker:
         self.hidden = math.inf  # see `check_clocks`
         self.folder = tempfile.TemporaryDirectory(prefix="benchmark-")
         hidden = {} if device.startswith("cuda") else {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
-        core = [str(min(os.sched_getaffinity(0)))] if pinned and hasattr(os, "sched_getaffinity") else []
+        core = [str(min(os.sched_getaffinity(0)))] if pinned and sys.platform == "linux" else []
         log = Path(self.folder.name) / "log.txt"
         self.log = open(log, "w+", encoding="utf-8", errors="replace")  # noqa: SIM115
-        own = [sys.executable, "-m", "benchmarks.worker", self.folder.name, *core]
+        own = [sys.executable, "-m", "benchmarks.worker", self.folder.name, module, *core]
         try:
             self.process = subprocess.Popen(
                 [*command, self.folder.name] if command else own,
@@ -162,7 +162,7 @@ class Worker:
         return f"exit code {self.process.poll()}" + (f", last words: {lines[-1][:LONGEST_REASON]}" if lines else "")
 
     def prepare(self, case: Case, split: Split, recipe: Recipe) -> dict[str, Any]:
-        """Send the data; the worker imports its framework and builds the trial, in place of an earlier one."""
+        """Send the data; the worker builds the trial, in place of an earlier one."""
         self.first = None
         write_arrays(Path(self.folder.name) / "split.safetensors", {"images": split.images, "labels": split.labels})
         return self.ask(

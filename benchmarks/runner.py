@@ -1,6 +1,6 @@
 """Runs a suite: prove, then time. A refusal is recorded and never ends the run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -67,6 +67,10 @@ class Runner:
         self.say = progress.say
         # One thread: two of OpenBLAS's on two busy cores made the oracle eighteen times slower.
         with threadpool_limits(1), self.workers:
+            if suite.cells:
+                self.lean = self._start_all(
+                    {f"{framework}/lean": cases.FRAMEWORKS[framework] for framework in self.frameworks}, self.workers
+                )
             for cell in suite.cells:
                 with progress.stage():
                     self.prove(cell)
@@ -111,26 +115,31 @@ class Runner:
         judge = EpochJudge(name, model, split, recipe)
         cell = Cell(model=model, optimizer="momentum" if training.optimizer == "sgd" else training.optimizer)
         frameworks = [framework for framework in self.frameworks if (framework, model) not in self.disagreeing]
+        chosen = partial(cases.routes_of, model=model, optimizer=training.optimizer, extras=training.extras)
+        entered = {
+            f"{framework}/{route}": Case(
+                framework=framework, route=route, model=model, batch_size=size, device=self.device
+            )
+            for framework in sorted(frameworks, key=lambda framework: framework != cases.BASELINE[0])
+            for route in chosen(framework, device=self.device)
+        }
         contenders: dict[str, Contender] = {}
         with ExitStack() as stack:
-            for framework in sorted(frameworks, key=lambda framework: framework != cases.BASELINE[0]):
-                chosen = partial(cases.routes_of, optimizer=training.optimizer, extras=training.extras)
-                for route in chosen(framework, model=model, device=self.device):
-                    case = Case(framework=framework, route=route, model=model, batch_size=size, device=self.device)
-                    label = f"{framework}/{route}"
-                    try:
-                        worker = self._start(label, cases.FRAMEWORKS[framework], stack)
-                        proofs = self.proofs.get((framework, cell), []) if route == "lean" else []
-                        if not proofs:  # a program of its own, which has to pass the levels too
-                            proofs = self._check_steps(worker, case, cell, label)
-                        worker.prepare(case, split, recipe)
-                        proofs = proofs + self._require(judge.check(worker, case))
-                        digest = digest_of(array for _, array in sorted(worker.weights().items()))
-                        own = (floors.OWN_GEMM[framework], "gemm numpy")
-                        again = partial(judge.check, worker, case)
-                        contenders[label] = Contender(worker, Work(proofs, digest), own, again)
-                    except WorkerError as error:
-                        self._refuse(f"{name}, {label}", str(error))
+            programs = {label: cases.FRAMEWORKS[case.framework] for label, case in entered.items()}
+            for label, worker in self._start_all(programs, stack).items():
+                case = entered[label]
+                try:
+                    proofs = self.proofs.get((case.framework, cell), []) if case.route == "lean" else []
+                    if not proofs:  # a program of its own, which has to pass the levels too
+                        proofs = self._check_steps(worker, case, cell, label)
+                    worker.prepare(case, split, recipe)
+                    proofs = proofs + self._require(judge.check(worker, case))
+                    digest = digest_of(array for _, array in sorted(worker.weights().items()))
+                    own = (floors.OWN_GEMM[case.framework], "gemm numpy")
+                    again = partial(judge.check, worker, case)
+                    contenders[label] = Contender(worker, Work(proofs, digest), own, again)
+                except WorkerError as error:
+                    self._refuse(f"{name}, {label}", str(error))
             operations = floors.operations_per_image(architecture_named(model), size)
             target = judge.images_to_target
             case = Case(framework="floor", model=model, batch_size=size, device=self.device)
@@ -142,12 +151,13 @@ class Runner:
         split, size = of_size(self.split, load.images), load.batch_size
         name = f"loading, batch {size}, {split.name}"
         recipe = cases.RECIPE.with_changes(seed=self.seed, batch_size=size)
+        routes = loading.routes_of(self.frameworks, extras=load.extras)
         contenders: dict[str, Contender] = {}
         with ExitStack() as stack:
-            for route in loading.routes_of(self.frameworks, extras=load.extras):
+            programs = {route: loading.LOADERS[route] for route in routes}
+            for route, worker in self._start_all(programs, stack, unpinned=loading.UNPINNED).items():
                 case = Case(framework="loading", route=route, batch_size=size, device=self.device)
                 try:
-                    worker = self._start(route, loading.LOADERS[route], stack, pinned=route not in loading.UNPINNED)
                     work = self._delivers(worker, name, route, case, split, recipe)
                     again = partial(self._same_images, worker, name, route, split)
                     contenders[route] = Contender(worker, work, tuple(floors.DATA), again)
@@ -162,10 +172,10 @@ class Runner:
         case = Case(framework="growth", route=growth.route, batch_size=size, device=self.device)
         contenders: dict[str, Contender] = {}
         with ExitStack() as stack:
-            for label, images in zip(growth.labels, growth.images):
+            images = dict(zip(growth.labels, growth.images))
+            for label, worker in self._start_all(dict.fromkeys(images, GROWN), stack).items():
                 try:
-                    worker = self._start(label, GROWN, stack)
-                    grown = of_size(self.split, images)
+                    grown = of_size(self.split, images[label])
                     work = self._delivers(worker, name, label, case, grown, recipe)
                     again = partial(self._same_images, worker, name, label, grown)
                     contenders[label] = Contender(worker, work, (), again)
@@ -228,10 +238,10 @@ class Runner:
             return
         with ExitStack() as stack:
             try:
-                workers = {}
-                for floor in dict.fromkeys(floor for each in contenders.values() for floor in each.floors):
-                    workers[floor] = self._start(floor, floors.FLOORS[floor], stack)
-                    workers[floor].prepare(replace(floor_case, route=floor), split, cases.RECIPE)
+                named = dict.fromkeys(floor for each in contenders.values() for floor in each.floors)
+                workers = self._start_all({floor: floors.FLOORS[floor] for floor in named}, stack)
+                for floor, worker in workers.items():
+                    worker.prepare(replace(floor_case, route=floor), split, cases.RECIPE)
                 contest = Contest(
                     name=name,
                     contenders=contenders,
@@ -260,9 +270,22 @@ class Runner:
 
     def _lean_worker(self, framework: str) -> Worker:
         """One process per framework for all of agreement."""
-        if framework not in self.lean or not self.lean[framework].is_alive:
-            self.lean[framework] = self._start(f"{framework}/lean", cases.FRAMEWORKS[framework], self.workers)
-        return self.lean[framework]
+        label = f"{framework}/lean"
+        if label not in self.lean or not self.lean[label].is_alive:
+            self.lean[label] = self._start(label, cases.FRAMEWORKS[framework], self.workers)
+        return self.lean[label]
+
+    def _start_all(
+        self, programs: dict[str, cases.Framework], stack: ExitStack, *, unpinned: Collection[str] = ()
+    ) -> dict[str, Worker]:
+        """Together, so that what they import is imported on all cores; one that cannot be started is refused."""
+        workers = {}
+        for label, program in programs.items():
+            try:
+                workers[label] = self._start(label, program, stack, pinned=label not in unpinned)
+            except WorkerError as error:
+                self._refuse(label, str(error))
+        return workers
 
     def _start(self, label: str, framework: cases.Framework, stack: ExitStack, **options: Any) -> Worker:
         self.say(f"starting {label}")

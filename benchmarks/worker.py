@@ -13,6 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any, TextIO
@@ -43,7 +44,7 @@ class Server:
         self.images = np.empty((0, 0), np.float32)  # (N, pixels) in [0, 1]: what a single step is timed on
 
     def prepare(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Import the framework and build the trial; the time that takes is reported, never compared."""
+        """Build the trial; the time that takes is reported, never compared."""
         split = Split(**read_arrays(self.folder / "split.safetensors"), name=request["name"])
         few = split.take(np.arange(min(len(split), PROFILED_IMAGES)))
         self.images = to_unit_range(few.images).reshape(len(few), -1)
@@ -154,14 +155,22 @@ def serve(folder: Path, requests: TextIO, replies: TextIO) -> None:
         replies.flush()
 
 
+def pin(core: int) -> None:
+    """Every thread to one core: then no framework's thread pool can differ from another's."""
+    for thread in os.listdir("/proc/self/task"):
+        os.sched_setaffinity(int(thread), {core})
+
+
 def main() -> None:
-    """`python -m benchmarks.worker FOLDER [CORE]`."""
-    if len(sys.argv) > 2 and hasattr(os, "sched_setaffinity"):
-        # One core: then no framework's thread pool can differ from another's.
-        os.sched_setaffinity(0, {int(sys.argv[2])})
+    """`python -m benchmarks.worker FOLDER MODULE [CORE]`: the module is imported at once, on any core."""
+    folder, module, *core = sys.argv[1:]
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    serve(Path(sys.argv[1]), sys.stdin, replies)
+    with suppress(Exception):  # `prepare` tells
+        importlib.import_module(module)
+    if core:
+        pin(int(core[0]))
+    serve(Path(folder), sys.stdin, replies)
 
 
 if __name__ == "__main__":
