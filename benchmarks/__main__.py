@@ -241,7 +241,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
 def main() -> None:
     """Parse, dispatch, exit. Without a command, `run`."""
     given = sys.argv[1:]
-    named = given and (given[0] in COMMANDS or given[0] in ("-h", "--help"))
+    named = given and (not given[0].startswith("-") or given[0] in ("-h", "--help"))
     options = build_parser().parse_args(given if named else ["run", *given])
     command = COMMANDS[options.command]
     run(lambda: command(options), program="python -m benchmarks")

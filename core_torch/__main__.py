@@ -12,6 +12,7 @@ from core_torch.contract.command_line import Parser, add_data_options, add_devic
 from core_torch.contract.recipe import SOLVERS
 from core_torch.contract.sources import SOURCES
 from core_torch.contract.train_options import add_train_options
+from core_torch.evaluation.projection import PROJECTIONS
 
 PROGRAM = "python -m core_torch"
 HOMES = {  # of each command's function
@@ -27,7 +28,7 @@ HOMES = {  # of each command's function
 def build_parser() -> Parser:
     """The commands and their options."""
     parser = Parser(prog=PROGRAM, description="The PyTorch reference autoencoders.")
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(HOMES))
     train = commands.add_parser("train", help="train a model and report its test error")
     add_training(train)
     every_help = "keep the unfinished run in the output folder, saved every N steps and when it is interrupted"
@@ -48,7 +49,7 @@ def build_parser() -> Parser:
 
     figures = add_looking(commands, "figures", help="draw a trained model's reconstructions, codes, filters, ...")
     figures.add_argument("--output", metavar="DIR", help="write the pictures there (default CHECKPOINT/figures)")
-    figures.add_argument("--map", default="pca", help="of the codes: pca or tsne (default pca)")
+    figures.add_argument("--map", default="pca", help=f"of the codes: {' or '.join(PROJECTIONS)} (default pca)")
     figures.add_argument("--against", metavar="CHECKPOINT", help="a second model, for the Jacobian's spectrum")
 
     encode = add_looking(commands, "encode", help="write the codes of test images")

@@ -13,13 +13,13 @@ from core_torch.contract.errors import CheckpointError, ConfigError, check_choic
 from core_torch.contract.pixels import DATASETS, Split, load_split
 from core_torch.contract.recipe import Recipe
 from core_torch.contract.weights_file import MANIFEST_NAME, write_atomically
+from core_torch.evaluation.projection import PROJECTIONS
 from core_torch.evaluation.run_page import CAPTIONS
 from core_torch.run_folder import FIGURES_NAME, draw, missing_library, read_metrics
 
 if TYPE_CHECKING:
     from core_torch.models.autoencoder import Autoencoder
 
-MAPS = ("pca", "tsne")
 CODE_FILES = (".npz", ".npy")
 
 
@@ -67,7 +67,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def figures(options: argparse.Namespace) -> None:
     """Draw a checkpoint's pictures, and print where they are."""
-    check_choice("map", options.map, MAPS)
+    check_choice("map", options.map, PROJECTIONS)
     against = [] if options.against is None else [options.against]
     check(options, options.checkpoint, *against)
     if options.output is None:

@@ -25,7 +25,7 @@ Row = dict[str, object]
 
 
 def sweep(options: argparse.Namespace) -> None:
-    """Judge every combination, then run them; a run that diverges is a row without results."""
+    """Judge every combination, then run them; a run that diverges or has no solution is a row without results."""
     check_device(options.device)
     check_results(options, files=(TABLE_NAME,))
     values = {name: getattr(options, name) for name in GRID if getattr(options, name) is not None}
@@ -37,15 +37,20 @@ def sweep(options: argparse.Namespace) -> None:
     varied = [name for name, listed in values.items() if len(listed) > 1]
     chosen = [judge(run, varied) for run in runs]
     splits = load_splits(runs[0])
+
+    from core_torch.device import choose_device
+
+    choose_device(options.device)  # refuses one that is not there before anything is written
     output = prepare_output(options.output) if options.output is not None else None
     rows: list[Row] = []
     for run, combination, (architecture, recipe) in zip(runs, combinations, chosen):
         row: Row = dict(combination)
         try:
             trained = fit(run, architecture, recipe, splits)
-            held_out = trained.history.get("validation_mse", [None])[-1]
-            row |= {name: trained.metrics[name] for name in RESULTS if name in trained.metrics} | {RESULTS[0]: held_out}
-        except DivergenceError as error:
+            row |= {name: trained.metrics[name] for name in RESULTS if name in trained.metrics}
+            if held_out := trained.history.get("validation_mse"):
+                row["validation_mse"] = min(held_out) if recipe.patience else held_out[-1]  # of the weights kept
+        except (ConfigError, DivergenceError) as error:
             print(f"{len(rows) + 1} of {len(runs)}: {error}", file=sys.stderr)
         rows.append({name: row.get(name) for name in (*combination, *RESULTS)})
         print_row(rows[-1], heading=len(rows) == 1)

@@ -35,6 +35,10 @@ def train(options: argparse.Namespace) -> None:
             raise ConfigError(f"tensorboard: found with {options.model}, allowed with: models trained in epochs")
         check_event_files(options.tensorboard)
     splits = load_splits(options)
+
+    from core_torch.device import choose_device
+
+    choose_device(options.device)  # refuses one that is not there before anything is written
     checkpoints = build_checkpoints(options)
     with event_files(options.tensorboard) as on_epoch:
         run = fit(options, architecture, recipe, splits, checkpoints=checkpoints, on_epoch=on_epoch)

@@ -47,7 +47,7 @@ def write_run(folder: Path, run: Run, *, options: argparse.Namespace, recipe: Re
     """
     from core_torch.checkpoint import save_checkpoint
 
-    for name in (*DRAWN, METRICS_NAME, RECIPE_NAME, HISTORY_NAME):
+    for name in DRAWN:  # the rest goes with the weights
         (folder / name).unlink(missing_ok=True)
     with suppress(OSError):  # also where somebody else keeps a picture there
         (folder / FIGURES_NAME).rmdir()

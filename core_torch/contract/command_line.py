@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
+from io import TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, NoReturn
@@ -21,7 +22,7 @@ DEVICES = ("auto", "cpu", "cuda")
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors take one line and suggest the nearest option; no abbreviations."""
+    """An argument parser whose errors take one line and suggest the nearest command or option; no abbreviations."""
 
     def __init__(self, **options: object) -> None:
         super().__init__(**({"allow_abbrev": False} | options))  # type: ignore[arg-type]
@@ -32,6 +33,14 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return parsed, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """As argparse's, of the only values that it chooses here: commands."""
+        if action.choices is not None:
+            try:
+                check_choice(action.dest, value, action.choices)  # type: ignore[arg-type]
+            except ConfigError as error:
+                raise argparse.ArgumentError(None, str(error)) from error
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with code 2."""
@@ -95,9 +104,10 @@ def check_folder(name: str, path: str) -> None:
 
 
 def check_file(name: str, path: str) -> None:
-    """`ConfigError` unless the file can be written."""
-    if os.path.isdir(path):
-        raise ConfigError(f"{name}: found the folder {path}, allowed: a file")
+    """`ConfigError` unless the file can be written, and is not a device, which a file would take the place of."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        kind = "folder" if os.path.isdir(path) else "device or pipe"
+        raise ConfigError(f"{name}: found the {kind} {path}, allowed: a file")
     _check_writable(name, path, Path(path).absolute().parent)
 
 
@@ -151,6 +161,8 @@ def run(command: Callable[[], int | None], *, program: str) -> NoReturn:
     if threading.current_thread() is threading.main_thread():  # which alone may set handlers
         for number in (signal.SIGINT, signal.SIGTERM):  # the first is ignored in a shell's background job
             signal.signal(number, end)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files that are not text are printed as they are
     try:
         code = command() or 0
         sys.stdout.flush()

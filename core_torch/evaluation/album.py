@@ -1,6 +1,7 @@
 """Every picture of a trained model, in one folder."""
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from core_torch.contract.pixels import Split
 from core_torch.contract.recipe import Recipe
+from core_torch.contract.weights_file import write_atomically
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset
 from core_torch.evaluation import charts, figures
@@ -63,7 +65,9 @@ def draw_album(
     }
     for file, figure in drawn.items():
         if figure is not None:
-            figure.savefig(folder / file, dpi=DPI)
+            content = BytesIO()
+            figure.savefig(content, dpi=DPI, format="png")
+            write_atomically(folder / file, content.getvalue())
     write_gif(frames, folder / "convergence.gif")
     return [folder / file for file in CAPTIONS if drawn.get(file, True) is not None]
 
@@ -78,4 +82,6 @@ def write_gif(frames: np.ndarray, path: Path) -> None:
         ImageDraw.Draw(picture).text((8, 5), f"{step} times through the model", fill=0)
         pictures.append(picture)
     durations = [FIRST_FRAME_MS] + [FRAME_MS] * (len(pictures) - 2) + [LAST_FRAME_MS]
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+    content = BytesIO()
+    pictures[0].save(content, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+    write_atomically(path, content.getvalue())

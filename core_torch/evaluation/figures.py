@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from core_torch.data.corruption import Corruption
-from core_torch.data.resident import ResidentDataset, to_unit_range
+from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.evaluation.charts import WIDTH
 from core_torch.evaluation.grids import image_rows, squares, tile
 from core_torch.evaluation.mode import only_looking
@@ -37,11 +37,10 @@ def plot_reconstructions(
     Args:
         corruption: damages the images by `seed`; a dataset with noise of its own needs none.
     """
-    part = dataset.subset(_one_of_each(dataset))
-    inputs = to_unit_range(part.data)
+    inputs, targets = _images(dataset, _one_of_each(dataset))
     inputs = corruption.fixed(inputs, seed=seed) if corruption else inputs
-    rows = [("original", to_unit_range(part.targets))]
-    if not torch.equal(inputs.flatten(1), rows[0][1]):
+    rows = [("original", targets)]
+    if not torch.equal(inputs.flatten(1), targets):
         rows.append(("corrupted", inputs))
     with only_looking(model):
         rows.append(("reconstructed", model(inputs)))
@@ -52,8 +51,7 @@ def plot_damages(model: Autoencoder, dataset: ResidentDataset, *, seed: int = 0)
     """What the model makes of clean, noisy, noisier and patched images; errors are against the clean ones."""
     shown = _one_of_each(dataset)
     order = np.concatenate([shown, np.setdiff1d(np.arange(min(JUDGED, len(dataset))), shown)])
-    part = dataset.subset(order)
-    clean, targets = to_unit_range(part.data), to_unit_range(part.targets)
+    clean, targets = _images(dataset, order)
     damaged = {"clean": clean} | {name: damage.fixed(clean, seed=seed) for name, damage in DAMAGES.items()}
     rows = []
     for name, images in damaged.items():
@@ -88,11 +86,11 @@ def plot_filters(model: Autoencoder) -> Figure:
 def plot_walk(model: Autoencoder, dataset: ResidentDataset, *, legs: int = 6, seed: int = 0) -> Figure:
     """A random walk: straight lines between the codes of randomly chosen images, decoded step by step."""
     stops = np.random.default_rng(seed).choice(len(dataset), legs + 1, replace=len(dataset) <= legs)
-    part = dataset.subset(stops)
-    names = _classes(part)
-    lines = walk_between(model, to_unit_range(part.data), steps=SHOWN)
+    images, _ = _images(dataset, stops)
+    names = _classes(dataset)[stops]
+    lines = walk_between(model, images, steps=SHOWN)
     rows = [(f"{here} to {there}", line) for here, there, line in zip(names, names[1:], lines)]
-    return image_rows(rows, side=part.data.shape[-1], title="Walk between the codes of test images")
+    return image_rows(rows, side=images.shape[-1], title="Walk between the codes of test images")
 
 
 def convergence(model: Autoencoder, *, count: int = 8, seed: int = 0) -> np.ndarray:
@@ -110,6 +108,11 @@ def plot_convergence(frames: np.ndarray) -> Figure:
     rows = [(f"start {number + 1}", frames[steps, number]) for number in range(frames.shape[1])]
     title = "From noise, the output fed back as input"
     return image_rows(rows, side=frames.shape[-1], title=title, below=("times through the model", steps))
+
+
+def _images(dataset: ResidentDataset, indices: np.ndarray) -> Batch:
+    """Inputs (N, 1, H, W) and targets (N, pixels) on the device, also of a split that is streamed."""
+    return dataset.gather(torch.from_numpy(indices).to(dataset.device))
 
 
 def _one_of_each(dataset: ResidentDataset) -> np.ndarray:

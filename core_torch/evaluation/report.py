@@ -11,7 +11,7 @@ from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset, to_unit_range
 from core_torch.evaluation.baselines import constant_predictors, is_dead, pca_errors, pixel_rows
 from core_torch.evaluation.jacobian import contraction
-from core_torch.evaluation.probe import probe
+from core_torch.evaluation.probe import NEIGHBOURS, probe
 from core_torch.models.autoencoder import Autoencoder
 from core_torch.objectives.reconstruction import mean_squared_error, squared_error
 
@@ -68,8 +68,12 @@ def probed(model: Autoencoder, train: Split, test: Split) -> dict[str, object]:
     """{name: accuracy} of classifiers on the code, on raw pixels, and on as many principal components.
 
     Raises:
-        ConfigError: scikit-learn is not installed.
+        ConfigError: there are too few images or classes, or scikit-learn is not installed.
     """
+    classes = len(set(train.labels.tolist()))
+    if classes < 2 or len(train) < NEIGHBOURS:
+        found = f"{len(train)} training images, of {classes} classes"
+        raise ConfigError(f"probe: found {found}, allowed: {NEIGHBOURS} or more, of 2 or more")
     try:
         table = probe(model, train, test)
     except ImportError as error:

@@ -63,7 +63,7 @@ def write_run_page(
         f"<h2>Numbers</h2>{_table(metrics)}<h2>Recipe</h2>{_table(settings)}",
         f"<h2>Command</h2><p><code>{html.escape(command)}</code></p></html>\n",
     ]
-    write_atomically(path, "\n".join(parts).encode())
+    write_atomically(path, "\n".join(parts).encode(errors="replace"))  # a name of a file need not be text
 
 
 def _answer(metrics: Mapping[str, object]) -> str:

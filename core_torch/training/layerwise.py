@@ -28,11 +28,11 @@ def pretrain(
     learn from clean activations (Vincent et al. 2010, section 3.3).
 
     Raises:
-        ConfigError: the model is not fully connected, or the data is not finite.
+        ConfigError: the model is not fully connected, or the data is not finite, or streamed for two layers or more.
         DivergenceError: the loss of an epoch is not finite.
     """
     depth, recipe = depth_of(model), recipe or Recipe()
-    check_finite(dataset)
+    check_data(dataset, depth=depth)
     model.to(dataset.device)
     histories = []
     for index in range(depth):
@@ -84,7 +84,9 @@ def depth_of(model: Autoencoder) -> int:
     return len(model.architecture.widths) - 1
 
 
-def check_finite(dataset: ResidentDataset) -> None:
-    """`ConfigError` for data that training would spread through every weight."""
+def check_data(dataset: ResidentDataset, *, depth: int) -> None:
+    """`ConfigError` for values that training would spread to every weight, and for activations that may not fit."""
+    if depth > 1 and dataset.residency == "streamed":
+        raise ConfigError("residency: found streamed, allowed for two layers or more: float32, uint8")
     if not (dataset.data.isfinite().all() and dataset.targets.isfinite().all()):
         raise ConfigError("data: holds a value that is not finite, allowed: finite numbers")

@@ -16,7 +16,7 @@ from core_torch.models.randomized import INITS, random_matrix
 from core_torch.objectives.reconstruction import mean_squared_error
 from core_torch.training.closed_form import PASSES, RIDGE, normal_equations, presentations
 from core_torch.training.layerwise import (
-    check_finite,
+    check_data,
     depth_of,
     layer_inputs,
     layer_pair,
@@ -66,13 +66,14 @@ def train_randomized(
         A report per layer, which keeps the random encoder and its decoder.
 
     Raises:
-        ConfigError: the model has biases or is not dense, an argument is out of range, the data not finite.
+        ConfigError: the model has biases or is not dense, an argument is out of range, the data not finite, or
+            streamed for two layers or more.
     """
     recipe = recipe or Recipe()
     check_choice("solver", solver, SOLVERS)
     check_choice("init", init, INITS)
     ridges = check_randomized(model, is_linear=refit or solver == "ridge", ridge=ridge, passes=passes)
-    check_finite(dataset)
+    check_data(dataset, depth=len(ridges))
     model.to(dataset.device)
     generator, reports = np.random.default_rng(recipe.seed), []
     for index, ridge_of_layer in enumerate(ridges):

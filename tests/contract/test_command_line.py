@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import core_torch.contract
-from core_torch.contract.command_line import Parser, prepare_output, run
+from core_torch.contract.command_line import Parser, check_file, prepare_output, run
 from core_torch.contract.errors import CheckpointError, ConfigError, DataFormatError
 from core_torch.contract.presets import preset
 from core_torch.contract.recipe import OBJECTIVES, Recipe
@@ -98,6 +98,11 @@ def test_a_misspelt_option_of_a_subcommand_gets_a_suggestion(capsys, parser, typ
     assert line.endswith(f"(did you mean {meant}?)\n")
 
 
+def test_a_misspelt_command_gets_a_suggestion(capsys, parser):
+    line = complaint(capsys, parser, "trian")
+    assert line == "program: error: command: found 'trian' (did you mean train?), allowed: train\n"
+
+
 def test_an_option_like_no_other_gets_no_suggestion(capsys, parser):
     assert "did you mean" not in complaint(capsys, parser, "train", "--xyz")
     assert "did you mean" not in complaint(capsys, parser, "train", "epochs")
@@ -173,6 +178,14 @@ def test_a_process_ends_with_one_line_and_code_2_even_for_a_name_that_is_not_utf
     assert finished.stderr.startswith("program: error: caf")
 
 
+def test_a_name_that_is_not_utf8_is_printed_as_it_is():
+    code = "import os; from core_torch.contract.command_line import run; "
+    code += "run(lambda: print(os.fsdecode(bytes([99, 233]))), program='program')"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8:strict"}
+    finished = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, timeout=60)
+    assert (finished.returncode, finished.stdout) == (0, b"c\xe9\n"), finished.stderr
+
+
 LEAVING = """
 from core_torch.contract.command_line import run
 run(lambda: print("line\\n" * 100_000), program="program")
@@ -203,6 +216,16 @@ def test_an_output_folder_that_cannot_be_is_refused(tmp_path):
     assert (tmp_path / "file").read_text() == "kept"
     with pytest.raises(ConfigError, match="cannot be written to"):
         prepare_output("/proc/nothing-can-be-made-here")
+
+
+def test_a_file_takes_the_place_of_no_device(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path, kind in {"/dev/null": "device or pipe", tmp_path / "pipe": "device or pipe", tmp_path: "folder"}.items():
+        with pytest.raises(ConfigError, match=f"^json: found the {kind} {path}, allowed: a file$"):
+            check_file("json", str(path))
+    (tmp_path / "old").touch()
+    check_file("json", str(tmp_path / "old"))
+    check_file("json", str(tmp_path / "new"))
 
 
 LOADED = """

@@ -68,7 +68,7 @@ def complaint(monkeypatch, capsys, tmp_path) -> Callable[..., str]:
         ("--dataset kmnist --data-root none", f"dataset kmnist: none/KMNIST/raw/{IMAGES} is not there"),
         ("--batch-size 0", "unrecognized arguments: --batch-size 0"),
         ("--frameworcs jax", "unrecognized arguments: --frameworcs jax (did you mean --frameworks?)"),
-        ("comparee a b", "unrecognized arguments: comparee a b"),
+        ("comparee a b", "command: found 'comparee' (did you mean compare?), allowed: "),
         ("compare a", "the following arguments are required: NEW.json"),
         ("markdown none.json", "none.json: cannot be read (No such file or directory)"),
     ],

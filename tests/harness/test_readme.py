@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,14 @@ COMMANDS = [
     line for kind, block in BLOCKS if not kind for line in block.splitlines() if re.search(r"python -m \w+ \w", line)
 ]
 MINUTES_LONG = [command for command in COMMANDS if "benchmarks run" in command]
-TARGETS = re.findall(r"^make (\S+)", README, re.MULTILINE)
+GUIDES = (
+    *("CONTRIBUTING.md", "core_torch/objectives/formulas.md"),
+    *("benchmarks/protocol.md", "benchmarks/parity/traps.md"),
+)
+PROSE = "\n".join([README, *((ROOT / guide).read_text() for guide in GUIDES)])
+# Lightning's parser takes a second to build; tests/parity runs its command.
+INLINE = re.findall(r"`python -m (core_torch|keras_impl|benchmarks) ([^`]+)`", PROSE)
+TARGETS = re.findall(r"(?:^|`)make ([\w-]+)", PROSE, re.MULTILINE)
 TREE = next(block for kind, block in BLOCKS if not kind and block.startswith("core_torch/"))
 
 
@@ -48,6 +56,12 @@ def test_a_command_works_as_written(command: str, folder: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.parametrize(("program", "arguments"), INLINE)
+def test_a_command_in_a_sentence_is_one_that_its_program_takes(program: str, arguments: str) -> None:
+    options = import_module(f"{program}.__main__").build_parser().parse_args(shlex.split(arguments))
+    assert options.command == arguments.split()[0]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", MINUTES_LONG)
 def test_a_benchmark_command_works_as_written(command: str, folder: Path) -> None:
@@ -71,12 +85,13 @@ def test_an_excerpt_is_in_its_file(file: str, excerpt: str) -> None:
 
 def test_the_commands_are_found() -> None:
     assert len(COMMANDS) >= 5
+    assert len(INLINE) >= 8
     assert MINUTES_LONG
 
 
 def test_every_make_target_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    assert set(TARGETS) >= {"bench", "test"}
+    assert set(TARGETS) >= {"bench", "test", "docs", "stress", "setup"}
     for target in TARGETS:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 

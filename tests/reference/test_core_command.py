@@ -113,8 +113,8 @@ HELP = [["--help"], *([command, "--help"] for command in ("train", "sweep", "eva
 
 # Arguments, and what the line must name. Judged before a framework is imported.
 MISTAKES = {
-    "no command": ([], "command"),
-    "unknown command": (["tran"], "tran"),
+    "no command": ([], "train|sweep|evaluate|figures|encode|data"),
+    "unknown command": (["tran"], "command: found 'tran' (did you mean train?)"),
     "unknown option": (["train", "--epoch", "1"], "did you mean --epochs?"),
     "too many arguments": (["train", "extra"], "extra"),
     "no checkpoint": (["evaluate"], "CHECKPOINT"),
@@ -230,6 +230,7 @@ MISTAKES = {
 LATE_MISTAKES = {
     "no such device here": (["train", "--device", "cuda"], "device: found cuda"),
     "no such number of a device": (["train", "--device", "cuda:x"], "device: found cuda:x"),
+    "no such device to sweep on": (["sweep", "--device", "cuda"], "device: found cuda"),
     "divergence": (["train", "--learning-rate", "1e20", "--epochs", "2"], "learning_rate"),
     "divergence at the end": (
         ["train", "--learning-rate", "1e20", "--epochs", "1", "--batch-size", "5000"],
@@ -333,6 +334,7 @@ def test_help_imports_no_framework(run_many, tmp_path):
     for answer in run_many([[str(tmp_path), *arguments] for arguments in HELP]):
         assert (answer["code"], answer["stderr"], answer["imported"]) == (0, "", [])
         assert answer["stdout"].startswith("usage: python -m core_torch")
+        assert "\x1b" not in answer["stdout"]  # no colour, whatever NO_COLOR says
 
 
 @pytest.mark.parametrize("mistake", [*MISTAKES, *LATE_MISTAKES])

@@ -23,7 +23,7 @@ from core_torch.evaluation.baselines import (
 )
 from core_torch.evaluation.jacobian import contraction, mean_jacobian_norm_squared, mean_singular_values
 from core_torch.evaluation.probe import encode, linear_probe, nearest_neighbours, probe
-from core_torch.evaluation.report import measure, noisy_mean_squared_error
+from core_torch.evaluation.report import measure, noisy_mean_squared_error, probed
 from core_torch.models.autoencoder import build_autoencoder
 
 HINTON_PCA_30 = 13.866  # test squared error per image; Hinton and Salakhutdinov (2006) print 13.87
@@ -122,6 +122,15 @@ def test_a_code_is_probed_beside_pixels_and_pca_of_its_width(digits):
     assert all(set(row) == {"linear", "nearest neighbours"} for row in table.values())
     assert all(0.5 < value <= 1 for row in table.values() for value in row.values())
     assert table["raw pixels"]["nearest neighbours"] > 0.95
+
+
+def test_what_no_classifier_can_be_fitted_to_is_refused(digits):
+    train, test = digits
+    ones = np.flatnonzero(train.labels == 1)
+    few = np.array([*ones[:1], *np.flatnonzero(train.labels == 2)[:1]])
+    for images, found in ((ones, f"{len(ones)} training images, of 1 classes"), (few, "2 training images, of 2")):
+        with pytest.raises(ConfigError, match=f"^probe: found {found}"):
+            probed(build_autoencoder(ARCHITECTURES["shallow"]), train.take(images), test)
 
 
 def test_the_singular_values_belong_to_the_jacobian(digits):

@@ -15,6 +15,7 @@ from core_torch.contract.pixels import Split, load_split
 from core_torch.contract.recipe import Recipe
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset
+from core_torch.data.streaming import StreamedDataset
 from core_torch.evaluation import charts, figures
 from core_torch.evaluation.album import draw_album, write_gif
 from core_torch.evaluation.mode import only_looking
@@ -114,6 +115,31 @@ def test_the_rows_hold_the_images_they_name(digits):
 def test_a_clean_dataset_has_no_corrupted_row(digits):
     labels = core_torch.plot_reconstructions(small(), digits).axes[0].get_yticklabels()
     assert [label.get_text() for label in labels] == ["original", "reconstructed"]
+
+
+PLOTS = (figures.plot_reconstructions, figures.plot_damages, figures.plot_walk)
+
+
+def drawn_by(plot, model, dataset) -> np.ndarray:
+    return np.asarray(plot(model, dataset).axes[0].images[0].get_array())
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_bytes_and_streams_are_drawn_as_what_is_resident(digits, plot):
+    model, split = small(), load_split(train=False)
+    expected = drawn_by(plot, model, digits)
+    for dataset in (ResidentDataset(split, residency="uint8"), StreamedDataset(split)):
+        assert np.allclose(drawn_by(plot, model, dataset), expected, atol=1e-6)
+    turned = digits.subset(np.arange(len(digits))[::-1].copy())
+    assert not np.allclose(drawn_by(plot, model, turned), expected, atol=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("plot", PLOTS)
+def test_a_stream_to_an_accelerator_is_drawn(plot):
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    assert drawn_by(plot, small().cuda(), StreamedDataset(load_split(train=False), device="cuda")).max() > 0.5
 
 
 def test_the_output_is_fed_back_as_input():

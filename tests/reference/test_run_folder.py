@@ -1,6 +1,7 @@
 """What `train --output` leaves behind, and the commands that look at it."""
 
 import csv
+import errno
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import pytest
 from core_torch.__main__ import main
 from core_torch.contract.pixels import load_split
 from core_torch.evaluation.run_page import CAPTIONS
+from core_torch.run_folder import Run
 
 LARGEST_PAGE = 6e6  # bytes
 TRAIN = ("train", "--device", "cpu")
@@ -94,9 +96,9 @@ def test_the_page_names_are_text_and_not_markup(tmp_path, run):
 
     path = tmp_path / "page.html"
     write_run_page(
-        path, metrics=metrics_of(run) | {"dead": True}, settings={}, pictures=[], command="--output '<b>&'"
+        path, metrics=metrics_of(run) | {"dead": True}, settings={}, pictures=[], command="--output '<b>&\udce9'"
     )
-    assert "&lt;b&gt;&amp;" in path.read_text()
+    assert "&lt;b&gt;&amp;?" in path.read_text()
     assert "learnt nothing" in path.read_text()
 
 
@@ -209,6 +211,16 @@ def test_figures_are_drawn_where_they_are_asked_for(call, run, tmp_path):
     assert {path.name for path in (tmp_path / "new" / "pictures").iterdir()} == set(CAPTIONS)
 
 
+def test_a_picture_that_cannot_be_written_is_one_line_and_leaves_no_half(call, run, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    refused = call("figures", run, "--output", tmp_path / "pictures", "--device", "cpu")
+    assert (refused.code, refused.err.count("\n"), "No space left" in refused.err) == (2, 1, True), refused.err
+    assert list((tmp_path / "pictures").iterdir()) == []
+
+
 def test_models_in_a_picture_are_named_by_what_tells_them_apart():
     from core_torch.command_checkpoint import told_apart
 
@@ -280,6 +292,28 @@ def test_a_sweep_tries_every_combination(call, tmp_path):
     assert str(metrics_of(single)["test_mse"]) == rows[1]["test_mse"]
 
 
+def test_a_sweep_reports_the_held_out_error_of_the_weights_that_were_kept(call, tmp_path, monkeypatch):
+    def fit(*_) -> Run:
+        return Run(None, {"test_mse": 0.5}, {"validation_mse": [0.3, 0.1, 0.2]})
+
+    monkeypatch.setattr("core_torch.command_sweep.fit", fit)
+    for patience, expected in ((0, 0.2), (5, 0.1)):
+        (tmp_path / "a.toml").write_text(f"patience = {patience}")
+        assert call("sweep", "--recipe", tmp_path / "a.toml", "--json", tmp_path / "rows.json").code == 0
+        (row,) = json.loads((tmp_path / "rows.json").read_text())
+        assert row["validation_mse"] == expected
+
+
+def test_a_combination_without_a_solution_is_a_row_without_results(call, tmp_path):
+    randomized = ("sweep", "--device", "cpu", "--model", "randomized-shallow")
+    noise = ("--objective", "denoising", "--corruption", "masking", "--corruption-level", "1", "0.1")
+    done = call(*randomized, *noise, "--json", tmp_path / "rows.json")
+    assert (done.code, "leaves the normal equations singular" in done.err) == (0, True), done.err
+    none, some = (row["test_mse"] for row in json.loads((tmp_path / "rows.json").read_text()))
+    assert none is None
+    assert some < 0.1
+
+
 def test_curves_are_written_as_event_files_epoch_by_epoch(call, tmp_path, monkeypatch):
     pytest.importorskip("tensorboardX")
     done = call(*SHORT, "--no-figures", "--tensorboard", tmp_path / "events")
@@ -290,6 +324,8 @@ def test_curves_are_written_as_event_files_epoch_by_epoch(call, tmp_path, monkey
     refused = call(*TRAIN, "--model", "randomized-deep", "--tensorboard", tmp_path / "none")
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "tensorboard: found with randomized-deep" in refused.err
+    refused = call("train", "--device", "cuda:99", "--tensorboard", tmp_path / "none")
+    assert (refused.code, "device: found cuda:99" in refused.err) == (2, True)
     monkeypatch.setattr("core_torch.event_files.find_spec", lambda name: None)
     refused = call(*SHORT, "--tensorboard", tmp_path / "none")
     assert refused.code == 2 and refused.err.endswith("pip install tensorboardX\n")

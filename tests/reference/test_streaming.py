@@ -27,9 +27,13 @@ from core_torch.data.resident import ResidentDataset
 from core_torch.data.slot import Slot
 from core_torch.data.streaming import PAGE, StreamedDataset, quasi_random_order
 from core_torch.models.autoencoder import build_autoencoder
+from core_torch.models.fully_connected import DeepAutoencoder
+from core_torch.models.randomized import RandomizedAutoencoder
 from core_torch.objectives.reconstruction import mean_squared_error
 from core_torch.training.checkpoints import fingerprint
+from core_torch.training.layerwise import pretrain
 from core_torch.training.loop import train
+from core_torch.training.randomized import train_randomized
 
 IMAGE_BYTES = 28 * 28
 
@@ -235,6 +239,18 @@ def test_training_ends_with_the_weights_of_a_resident_split(objective):
         ends.append((history.train_loss, history.validation_mse, mean_squared_error(model, dataset), model))
     assert ends[0][:3] == ends[1][:3]
     assert all(torch.equal(*pair) for pair in zip(*(end[3].parameters() for end in ends)))
+
+
+def test_a_single_layer_is_found_in_a_streamed_split_and_more_are_refused():
+    digits, errors = load_split("digits"), []
+    for dataset in (ResidentDataset(digits), streamed(digits, chunk=2000)):
+        model = RandomizedAutoencoder((784, 20))
+        train_randomized(model, dataset)
+        errors.append(mean_squared_error(model, dataset))
+    assert errors[0] == pytest.approx(errors[1], rel=1e-5)
+    for learn, model in ((pretrain, DeepAutoencoder), (train_randomized, RandomizedAutoencoder)):
+        with pytest.raises(ConfigError, match="^residency: found streamed, allowed for two layers or more: float32"):
+            learn(model((784, 20, 10)), dataset)
 
 
 def test_parts_are_those_of_a_resident_split_and_share_its_memory():
