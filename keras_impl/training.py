@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from core_torch.contract.errors import DivergenceError
+from core_torch.contract.errors import ConfigError, DivergenceError
 from core_torch.contract.pixels import Split, hold_out
 from core_torch.contract.recipe import Recipe
 from keras_impl.backup import Backup, History, fingerprint
@@ -56,7 +56,7 @@ def train(
     Raises:
         CheckpointError: the backup is damaged, of another run, or cannot be written.
         ConfigError: the port, the backend or the route does not offer what was asked for.
-        DivergenceError: the loss of an epoch is not finite.
+        DivergenceError: the loss or the error of an epoch is not finite.
     """
     options: dict[str, Any] = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}
     shared = keras.distribution.distribution() is not None
@@ -81,13 +81,14 @@ def train(
         epoch, started = len(history["train_loss"]), time.perf_counter()
         told.on_epoch_begin(epoch)
         history["train_loss"].append(run_epoch(epoch))
-        if not math.isfinite(history["train_loss"][-1]):
-            raise DivergenceError(f"epoch {epoch}: the training loss is not finite; lower the learning_rate")
         if validation:
             history["validation_mse"].append(squared_error(model, validation) / validation.images.size)
         if recipe.patience and best_epoch(history["validation_mse"]) == epoch:
             best_weights = model.get_weights()
         history["seconds"].append(time.perf_counter() - started)
+        for name, values in history.items():
+            if not math.isfinite(values[-1]):
+                raise DivergenceError(f"epoch {epoch}: the {name} is not finite; lower the learning_rate")
         if backup is not None:
             saved.save(history, best_weights)
         told.on_epoch_end(epoch, {name: values[-1] for name, values in history.items()})
@@ -127,7 +128,13 @@ def squared_error(model: keras.Model, split: Split) -> float:
 
 
 def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """As `model.predict`, also of numbers of images that devices cannot share equally."""
+    """As `model.predict`, also of numbers of images that devices cannot share equally.
+
+    Raises:
+        ConfigError: the images are not of the size that the model takes.
+    """
+    if images.shape[1:] != model.input_shape[1:]:
+        raise ConfigError(f"images: found shape {images.shape[1:]}, allowed: {model.input_shape[1:]}")
     parts = parts_to_share(images, SCORING_BATCH)
     return np.concatenate([model.predict(part, batch_size=SCORING_BATCH, verbose=0) for part in parts])
 

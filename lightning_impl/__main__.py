@@ -4,8 +4,8 @@ Lightning is imported only once the names of all options are known to be right, 
 at once; values are LightningCLI's to judge.
 """
 
+import os
 import sys
-from pathlib import Path
 
 from core_torch.contract.command_line import Parser, run
 from core_torch.contract.errors import ConfigError
@@ -32,7 +32,7 @@ def check_names(parser: Parser, given: list[str]) -> None:
         known = name in names or name.startswith(parts)
         if name in ("-h", "--help") or (name.startswith("--") and not known):
             parser.parse_args([name])
-        if argument in ("-c", "--config") and ":" not in value and not Path(value).is_file():
+        if argument in ("-c", "--config") and ":" not in value and not os.path.isfile(value):
             raise ConfigError(f"config: {value or 'an empty path'} cannot be read, allowed: a YAML file")
 
 

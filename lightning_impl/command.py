@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import lightning as L
 import numpy as np
 import torch
+from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -80,6 +81,8 @@ class Command(LightningCLI):
         """Parse, and refuse results or a checkpoint that cannot be, before anything is built."""
         super().parse_arguments(parser, args)
         options = self.config[self.config.subcommand]
+        if options.output is not None and self.config.subcommand not in ("fit", "predict"):
+            raise ConfigError(f"output: found with {self.config.subcommand}, allowed with: fit, predict")
         if options.output is not None:
             check_folder("output", options.output)
         if options.ckpt_path in CHECKPOINT_KEYWORDS:
@@ -102,7 +105,10 @@ class Command(LightningCLI):
     def instantiate_trainer(self, **options: Any) -> L.Trainer:
         """With the recipe's epochs and atomic checkpoints, unless the user says otherwise."""
         chosen = self._get(self.config_init, "trainer")
-        options["plugins"] = chosen["plugins"] or AtomicCheckpointIO()
+        plugins = chosen["plugins"] or []
+        plugins = plugins if isinstance(plugins, list) else [plugins]
+        own = any(isinstance(plugin, CheckpointIO) for plugin in plugins)
+        options["plugins"] = plugins if own else [*plugins, AtomicCheckpointIO()]
         if chosen["max_epochs"] is None:
             options["max_epochs"] = self.model.epochs
         try:
@@ -122,7 +128,7 @@ class Command(LightningCLI):
             figures["images_per_second"] = statistics.median(self.timer.images_per_second)
         for name, value in figures.items():
             print(f"{name:24} {value:.6g}")
-        if self.output is not None and (not self.timer.seconds or self.trainer.fast_dev_run):  # type: ignore[attr-defined]
+        if self.output is not None and (self.epochs < 1 or self.trainer.fast_dev_run):  # type: ignore[attr-defined]
             raise ConfigError("output: no whole epoch was trained, so nothing is written; see the trainer's limits")
         if self.output is not None:
             self._write_results(prepare_output(self.output), figures)
@@ -133,6 +139,8 @@ class Command(LightningCLI):
             raise ConfigError(f"trainer.devices: found {self.trainer.world_size}, allowed for predict: 1")
         batches: Any = self.trainer.predict(model, **options)
         if self.output is not None:
+            if not batches:
+                raise ConfigError("output: no prediction was kept; see return_predictions and the trainer's limits")
             buffer = io.BytesIO()
             np.save(buffer, torch.cat(batches).float().cpu().numpy())
             write_atomically(prepare_output(self.output) / "reconstructions.npy", buffer.getvalue())
@@ -142,8 +150,13 @@ class Command(LightningCLI):
         """The folder for results."""
         return self.config[self.subcommand].output
 
+    @property
+    def epochs(self) -> int:
+        """How many whole ones were trained; the Trainer counts one that a limit has cut short."""
+        return self.trainer.current_epoch - (not self.trainer.is_last_batch)
+
     def _write_results(self, folder: Path, figures: dict[str, float]) -> None:
-        model, data, epochs = self.model.model, self.datamodule, self.trainer.current_epoch
+        model, data, epochs = self.model.model, self.datamodule, self.epochs
         recipe = self.model.recipe
         if epochs != self.model.epochs:
             recipe = recipe.with_changes(epochs=epochs)
@@ -162,9 +175,17 @@ class Command(LightningCLI):
         }
         write_json(folder / "metrics.json", metrics)
         solver = self.model.hparams["solver"]
-        if preset_name and "weights" not in self.given and (solver is not None) == name.startswith("randomized"):
+        if preset_name and self._follows_recipe() and (solver is not None) == name.startswith("randomized"):
             options = Namespace(model=name, preset=preset_name, dataset=data.dataset, solver=solver)
             write_atomically(folder / RECIPE_NAME, recipe_file(options, recipe).encode())
+
+    def _follows_recipe(self) -> bool:
+        """Whether the reference takes the same steps from no more than the recipe."""
+        trainer, data, held_out = self.trainer, self.datamodule, self.model.recipe.validation_fraction
+        whole = self.epochs == trainer.max_epochs and trainer.num_training_batches == len(data.batches)
+        plain = (trainer.gradient_clip_val, trainer.accumulate_grad_batches, trainer.precision) == (None, 1, "32-true")
+        same_images = data.shuffle and not (self.model.layerwise and held_out)  # the reference solves for all of them
+        return whole and plain and same_images and "weights" not in self.given
 
 
 def check_agreement(given: dict[str, Any], ckpt_path: str, *, dataset: str | None = None) -> None:

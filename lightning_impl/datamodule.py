@@ -12,7 +12,6 @@ from core_torch.contract.batch_order import epoch_order
 from core_torch.contract.errors import CheckpointError, ConfigError, check_boolean, check_choice, check_integer
 from core_torch.contract.pixels import DATASETS, load_split
 from core_torch.contract.recipe import Recipe
-from core_torch.contract.sources import SOURCES, download_missing, raw_folder
 from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.objectives.reconstruction import EVALUATION_BATCH
 from lightning_impl.checkpoint_io import VerifiedLoading
@@ -36,7 +35,12 @@ class EpochOrder(Sampler[int]):
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of the Trainer's epoch of that number."""
-        self.epoch = self.first_epoch + (epoch % self.period if self.period else epoch)
+        self.epoch = epoch
+
+    @property
+    def number(self) -> int:
+        """The contract's, of that epoch."""
+        return self.first_epoch + (self.epoch % self.period if self.period else self.epoch)
 
     def __len__(self) -> int:
         return self.count
@@ -44,7 +48,7 @@ class EpochOrder(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         if self.seed is None:
             return iter(range(self.count))
-        return iter(epoch_order(self.count, seed=self.seed, epoch=self.epoch).tolist())
+        return iter(epoch_order(self.count, seed=self.seed, epoch=self.number).tolist())
 
 
 class ResidentBatches:
@@ -93,7 +97,7 @@ class ResidentBatches:
     def batches_from(self, first: int) -> Iterator[Batch]:
         """This process's share of the epoch's batches, from number `first` on."""
         seed = self.sampler.seed
-        order: dict[str, Any] = {"shuffle": False} if seed is None else {"seed": seed, "epoch": self.sampler.epoch}
+        order: dict[str, Any] = {"shuffle": False} if seed is None else {"seed": seed, "epoch": self.sampler.number}
         batches = islice(self.dataset.batches(self.batch_size, **order), first, None)
         if self.share.step == 1:
             return batches
@@ -196,9 +200,8 @@ class MNISTDataModule(VerifiedLoading, L.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Download what is missing; in one process only."""
-        if self.dataset in SOURCES:
-            source = SOURCES[self.dataset]
-            download_missing(source, raw_folder(source, self.data_root), dataset=self.dataset)
+        for train in (True, False):
+            load_split(self.dataset, train=train, root=self.data_root)
 
     def setup(self, stage: str) -> None:
         """Read what the stage needs."""

@@ -43,6 +43,8 @@ class GraphedAutoencoder(LitAutoencoder):
     def on_train_start(self) -> None:
         """Ready to record: the optimizer is the one that a checkpoint was loaded into."""
         loader: Any = self.trainer.train_dataloader
+        if not isinstance(loader, IndexChunks):
+            raise ConfigError(f"train_dataloaders: found {type(loader).__name__}, allowed with graphs: IndexChunks")
         (optimizer,) = self.trainer.optimizers
         for group in optimizer.param_groups:
             group["lr"] = group["lr"].to(self.device)

@@ -79,16 +79,17 @@ class LitAutoencoder(VerifiedLoading, L.LightningModule):
         changes = {name: value for name, value in self.hparams.items() if name in RECIPE_FIELDS}
         model, recipe = None, Recipe()
         if weights is not None:
-            model, recipe, _ = load_checkpoint(Path(weights))
+            model, held, _ = load_checkpoint(Path(weights))
         if isinstance(architecture, dict):
-            if preset != "default":
-                raise ConfigError(f"preset: found {preset}, allowed with a table as architecture: default")
             chosen = architecture_from(architecture)
-        elif model is None or architecture is not None:
-            chosen, recipe = named_preset(preset, architecture or "shallow", objective or Recipe.objective)
+        elif model is not None and architecture is None:
+            chosen, recipe = model.architecture, held
         else:
-            chosen = model.architecture
-        self.recipe = recipe.with_changes(**changes)
+            chosen, recipe = named_preset(preset, architecture or "shallow", objective or Recipe.objective)
+            preset = "default"  # resolved
+        if preset != "default":
+            raise ConfigError(f"preset: found {preset}, allowed without the name of an architecture: default")
+        self.recipe = recipe.with_changes(**changes, patience=0)  # patience is the Trainer's early stopping
         if model is not None and model.architecture != chosen:
             raise CheckpointError(f"weights: {weights} holds another architecture than {architecture}")
         if solver is None and isinstance(architecture, str) and architecture.startswith("randomized"):
@@ -159,7 +160,8 @@ class LitAutoencoder(VerifiedLoading, L.LightningModule):
     def on_fit_start(self) -> None:
         """The model is on its device now: so must be the generator of its noise and probes."""
         if self.layerwise:
-            allowed = {"max_epochs": (self.epochs,), "world_size": (1,), "precision": ("32-true", "bf16-mixed")}
+            whole = {"max_epochs": (self.epochs,), "max_steps": (-1,)}
+            allowed = {**whole, "world_size": (1,), "precision": ("32-true", "bf16-mixed")}
             check_trainer(self.trainer, "allowed layer by layer", **allowed)
         seed = (self.recipe.seed + self.global_rank) % (LARGEST_SEED + 1)
         self.generator = torch.Generator(self.device).manual_seed(seed)

@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from lightning import Trainer
+from lightning.fabric.plugins import TorchCheckpointIO
 
 from core_torch.__main__ import main as core_main
 from core_torch.checkpoint import load_checkpoint, save_checkpoint
@@ -21,6 +22,7 @@ from core_torch.data.resident import ResidentDataset
 from core_torch.models.autoencoder import build_autoencoder
 from core_torch.training.loop import train
 from lightning_impl.__main__ import main
+from lightning_impl.checkpoint_io import AtomicCheckpointIO
 from lightning_impl.command import Command
 from lightning_impl.datamodule import MNISTDataModule
 from lightning_impl.module import LitAutoencoder
@@ -104,6 +106,9 @@ def test_fit_test_and_predict_with_one_configuration(monkeypatch, capsys, tmp_pa
         monkeypatch.setattr(sys, "argv", ["", "test", *config, *start])
         scored = Command(program="test").trainer.callback_metrics["test_mse"]
         assert float(scored) == pytest.approx(metrics["test_mse"], rel=1e-6)
+        monkeypatch.setattr(sys, "argv", ["", "validate", *config, *start])
+        validated = Command(program="test").trainer.callback_metrics["validation_mse"]
+        assert float(validated) == pytest.approx(metrics["validation_mse"], rel=1e-6)
         assert call(monkeypatch, "predict", *config, *start, *output) == 0
         predicted = np.load(tmp_path / "run" / "reconstructions.npy")
         model, recipe, manifest = load_checkpoint(tmp_path / "run")  # the reference's own reader
@@ -174,6 +179,10 @@ def test_a_checkpoint_of_the_same_model_is_taken(start: str, trained, monkeypatc
         (["fit", "--data.seed", "1"], "data.seed"),
         (["fit", "--trainer.accelerator", "abacus"], "abacus"),
         (["fit", "--config", "absent.yaml"], "absent.yaml"),
+        (["fit", "--config", "n" * 300], "n" * 300),
+        (["test", "--output", "run"], "allowed with: fit, predict"),
+        (["predict", "--output", "run", "--return_predictions", "false", *QUIET], "no prediction"),
+        (["predict", "--output", "run", "--trainer.limit_predict_batches", "0", *QUIET], "no prediction"),
         (["test", "--ckpt_path", "absent.ckpt"], "absent.ckpt"),
     ],
     ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else "",
@@ -278,6 +287,12 @@ def test_a_run_goes_on_from_the_middle_of_an_epoch_and_only_on_its_own_images(mo
     resumed = figures(capsys.readouterr().out)
     for name in ("train_loss", "validation_mse"):
         assert resumed[name] == whole[name]
+    (late,) = tmp_path.rglob("*step=20.ckpt")  # in the last epoch, the second of eleven steps
+    output = tmp_path / "run"
+    assert call(monkeypatch, *run, "--ckpt_path", str(late), "--output", str(output)) == 0
+    assert figures(capsys.readouterr().out)["validation_mse"] == whole["validation_mse"]
+    assert json.loads((output / "metrics.json").read_text())["epochs"] == 2
+    assert (output / "recipe.toml").exists()
     assert call(monkeypatch, *run, "--ckpt_path", str(middle), "--data.dataset", "synthetic") == 2
     assert "was trained on digits, found data.dataset synthetic" in capsys.readouterr().err
 
@@ -338,6 +353,43 @@ def test_a_run_that_no_recipe_stands_for_has_none(monkeypatch, capsys, tmp_path)
     assert call(monkeypatch, *short, *again) == 0
     assert (tmp_path / "first" / "recipe.toml").exists()
     assert not (tmp_path / "second" / "recipe.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "epochs"),
+    [
+        ("--trainer.max_steps 13", 1),
+        ("--trainer.limit_train_batches 1", 2),
+        ("--trainer.gradient_clip_val 0.1", 2),
+        ("--data.shuffle false", 2),
+        ("--model.architecture randomized-shallow", 2),
+    ],
+)
+def test_nor_has_one_whose_steps_the_reference_would_not_take(options, epochs, monkeypatch, tmp_path) -> None:
+    run = ("fit", *QUIET, "--trainer.max_epochs", "2", *options.split(), "--output", str(tmp_path))
+    assert call(monkeypatch, *run) == 0
+    assert json.loads((tmp_path / "metrics.json").read_text())["epochs"] == epochs
+    assert not (tmp_path / "recipe.toml").exists()
+
+
+def test_a_run_that_was_finished_is_written_without_another_step(monkeypatch, capsys, tmp_path) -> None:
+    keep = ["--trainer.enable_checkpointing", "true", "--trainer.default_root_dir", str(tmp_path)]
+    run = ("fit", *QUIET, "--trainer.max_epochs", "1", "--output")
+    assert call(monkeypatch, *run, str(tmp_path / "first"), *keep) == 0
+    (checkpoint,) = (tmp_path / "checkpoints").iterdir()
+    assert call(monkeypatch, *run, str(tmp_path / "again"), "--ckpt_path", str(checkpoint)) == 0
+    for name in ("weights.safetensors", "recipe.toml"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "first" / name).read_bytes()
+
+
+def test_a_plugin_that_is_no_checkpoint_io_leaves_ours_in_place(monkeypatch) -> None:
+    monkeypatch.setattr(Command, "fit", lambda self, model, **options: None, raising=False)
+    monkeypatch.setattr(Command, "after_fit", lambda self: None)
+    for plugin, kind in (("LightningEnvironment", AtomicCheckpointIO), ("TorchCheckpointIO", TorchCheckpointIO)):
+        home = "environments" if kind is AtomicCheckpointIO else "io"
+        given = ["--trainer.plugins", f"lightning.pytorch.plugins.{home}.{plugin}"]
+        monkeypatch.setattr(sys, "argv", ["", "fit", *QUIET, *given])
+        assert type(Command(program="test").trainer.strategy.checkpoint_io) is kind
 
 
 def test_tensorboard_is_named_where_it_is_missing_and_written_where_it_is_not(monkeypatch, capsys, tmp_path) -> None:

@@ -99,6 +99,16 @@ def test_a_wrong_value_is_refused_and_named(wrong: dict[str, Any]) -> None:
         MNISTDataModule(**wrong)
 
 
+@pytest.mark.parametrize("dataset", ["mnist", "emnist-letters"])
+def test_missing_files_are_looked_for_whatever_the_dataset_is_called(dataset: str, monkeypatch, tmp_path) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("core_torch.contract.sources.urllib.request.urlopen", refuse)
+    with pytest.raises(DataFormatError, match="no network"):
+        MNISTDataModule(dataset, data_root=str(tmp_path)).prepare_data()
+
+
 def test_missing_files_are_named(tmp_path) -> None:
     data = MNISTDataModule("mnist", data_root=str(tmp_path))
     with pytest.raises(DataFormatError, match="train-images"):

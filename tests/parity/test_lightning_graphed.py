@@ -91,3 +91,9 @@ def test_a_run_goes_on_from_the_end_of_an_epoch(device: str, tmp_path: Path) -> 
 def test_what_is_not_recorded_is_refused(changes: dict[str, Any], options: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         fit(GraphedAutoencoder, RECIPES["adam"].with_changes(**changes), "cpu", **options)
+
+
+def test_batches_of_images_are_refused(monkeypatch) -> None:
+    monkeypatch.setattr(f"{__name__}.IndexChunks", ResidentBatches)
+    with pytest.raises(ConfigError, match="found ResidentBatches, allowed with graphs: IndexChunks"):
+        fit(GraphedAutoencoder, RECIPES["adam"], "cpu")

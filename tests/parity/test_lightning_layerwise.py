@@ -52,13 +52,17 @@ def after_lightning(shape: str, recipe: Recipe, solver: str, **data: Any) -> dic
 
 
 class SaveAt(L.Callback):
-    """A checkpoint after that batch of that epoch."""
+    """A checkpoint after that batch of that epoch, or after all of them."""
 
-    def __init__(self, path: Path, *, epoch: int, step: int) -> None:
+    def __init__(self, path: Path, *, epoch: int, step: int | None) -> None:
         self.path, self.epoch, self.step = path, epoch, step
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if (trainer.current_epoch, batch_idx) == (self.epoch, self.step):
+            trainer.save_checkpoint(self.path)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        if (trainer.current_epoch, None) == (self.epoch, self.step):
             trainer.save_checkpoint(self.path)
 
 
@@ -127,6 +131,13 @@ def test_a_resumed_layer_ends_as_an_unbroken_one(solver: str, tmp_path: Path) ->
         assert equal(fit(lit, batch_size=500, ckpt_path=saver.path), whole)
 
 
+def test_a_layer_of_one_epoch_is_not_taken_for_the_one_before_it(tmp_path: Path) -> None:
+    recipe, saver = RECIPE.with_changes(epochs=1), SaveAt(tmp_path / "a.ckpt", epoch=0, step=None)
+    whole = fit(LitAutoencoder.wrap(fresh("deep"), recipe, solver="gradient-descent"), callbacks=[saver])
+    lit = LitAutoencoder.wrap(fresh("deep"), recipe, solver="gradient-descent")
+    assert equal(fit(lit, ckpt_path=saver.path), whole)
+
+
 def test_every_randomized_name_is_trained_by_layers_and_others_are_not() -> None:
     for name in ("randomized-shallow", "randomized-deep"):
         assert LitAutoencoder(name).layerwise
@@ -140,3 +151,5 @@ def test_another_number_of_epochs_is_refused() -> None:
     lit = LitAutoencoder.wrap(fresh("deep"), RECIPE, solver="ridge")
     with pytest.raises(ConfigError, match="max_epochs: found 3, .* 4"):
         trainer(max_epochs=3).fit(lit, datamodule=MNISTDataModule())
+    with pytest.raises(ConfigError, match="max_steps: found 2, .* -1"):
+        trainer(max_epochs=4, max_steps=2).fit(lit, datamodule=MNISTDataModule())

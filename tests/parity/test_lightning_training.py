@@ -198,12 +198,18 @@ def test_all_eighteen_are_trained_and_tested(model: str, objective: str) -> None
 
 def test_a_folder_of_weights_brings_architecture_and_recipe(tmp_path) -> None:
     network = build_autoencoder(FullyConnected(widths=(784, 32, 8)), seed=2)
-    recipe = RECIPE.with_changes(objective="denoising")
+    recipe = RECIPE.with_changes(objective="denoising", patience=2)
     save_checkpoint(tmp_path, network, recipe=recipe, name="custom", dataset="digits")
     lit = LitAutoencoder(weights=str(tmp_path), learning_rate=0.25)
     assert equal(lit.model.state_dict(), network.state_dict())
-    assert lit.recipe == recipe.with_changes(learning_rate=0.25)
+    assert lit.recipe == recipe.with_changes(learning_rate=0.25, patience=0)  # patience is the Trainer's
     assert lit.hparams["weights"] is None
+    again = LitAutoencoder(describe(network.architecture), weights=str(tmp_path))
+    assert equal(again.model.state_dict(), network.state_dict())
+    assert again.recipe == Recipe()  # an architecture was given, so the folder's recipe does not hold
+    for named in (None, describe(network.architecture)):
+        with pytest.raises(ConfigError, match="preset: found best"):
+            LitAutoencoder(named, "best", weights=str(tmp_path))
     with pytest.raises(CheckpointError, match="another architecture than deep"):
         LitAutoencoder("deep", weights=str(tmp_path))
     with pytest.raises(CheckpointError, match="manifest"):
