@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.cases import FRAMEWORKS
 from benchmarks.compare import THRESHOLD
+from benchmarks.doctor import NVIDIA_DRIVER, findings
 from benchmarks.parity import commands as parity_commands
 from benchmarks.reproduce import commands as reproduce_commands
 from benchmarks.suites import SUITES
@@ -29,8 +30,6 @@ from core_torch.contract.errors import ConfigError, check_choice, check_integer,
 from core_torch.contract.pixels import load_split
 from core_torch.contract.recipe import LARGEST_SEED
 from core_torch.contract.weights_file import write_atomically
-
-NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def build_parser() -> Parser:
@@ -174,6 +173,9 @@ def run_verification(options: argparse.Namespace) -> int:
     repeated = _stored_options(stored.command)
     if repeated.dataset != stored.dataset:
         raise ConfigError(f"command: runs on {repeated.dataset}, but {options.results} is of {stored.dataset}")
+    if not stored.ratios:
+        raise ConfigError(f"results: found none in {options.results}, allowed: a run with ratios to confirm")
+    repeated.device = "cuda" if stored.clock == "wall" else "cpu"
     for name in ("data_root", "output"):
         setattr(repeated, name, getattr(options, name))
     repeated.json = None
@@ -203,8 +205,6 @@ def run_reproduction(options: argparse.Namespace) -> int:
 
 def run_doctor(options: argparse.Namespace) -> int:
     """Print what was found; 1 if something should be done about it first."""
-    from benchmarks.doctor import findings
-
     check_results(options)
     found = findings()
     for finding in found:

@@ -13,17 +13,21 @@ def compare(old_path: Path, new_path: Path, *, threshold: float = THRESHOLD) -> 
     """(a row for every ratio in both files, whether all stayed above the threshold).
 
     A ratio is lost if its median fell by more than `threshold` and the two intervals do not overlap, or if
-    its contender is gone from a case that was run again; by the clock that the new file judges by, not by the other.
+    its contender is gone from a case that was run again, or the case was refused; by the clock that the new file
+    judges by, not by the other.
 
     Raises:
-        DataFormatError: a file is not a results file, or the two have no ratio in common.
+        DataFormatError: a file is not a results file, the two have no ratio in common, or are of different devices.
     """
     contents = [read_results(path) for path in (old_path, new_path)]
     old, new = ({_key(row): row for row in content["ratios"]} for content in contents)
-    clock = Results.from_content(contents[1]).clock
+    clock, before = (Results.from_content(content).clock for content in reversed(contents))
     if not old.keys() & new.keys():
         raise DataFormatError(f"{new_path}: has no ratio that {old_path} has as well")
-    repeated = {key[0] for key in new}  # cases; a contender that is gone from one of them has lost everything
+    if clock != before:
+        raise DataFormatError(f"{new_path}: is judged by the {clock} clock, {old_path} on another device by {before}")
+    # Cases; a contender that is gone from one of them has lost everything.
+    repeated = {key[0] for key in new} | {row["case"] for row in contents[1]["refused"]}
     gone = {"median": 0.0, "low": 0.0, "high": 0.0}
     rows = [_row(key, old[key], new.get(key, gone), threshold=threshold) for key in old if key[0] in repeated]
     for row in rows:

@@ -113,8 +113,8 @@ class Contest:
             parts |= {"gemm": 1e6 * seconds[own]} if own in seconds else {}
         if data := row.pop("data", None):
             parts["data"] = 1e6 * data[clock] / self.images
-            epoch = median(sample.wall for sample in samples[label])
-            row["data_wait_fraction"] = min(1.0, data["wall"] / epoch)
+            image = median(sample.per_image("wall") for sample in samples[label])  # a sample may be of several epochs
+            row["data_wait_fraction"] = min(1.0, data["wall"] / self.images / image)
         if self.images_to_target:
             row["seconds_to_target"] = self.images_to_target * seconds[label]
         return {"case": self.name, "contender": label, "microseconds_per_image": parts} | row

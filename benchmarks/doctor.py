@@ -18,7 +18,7 @@ DISTRIBUTION = "autoencoder-reference"
 CPU = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 MEMORY = Path("/proc/meminfo")
-NVIDIA = Path("/proc/driver/nvidia/version")
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 @dataclass(frozen=True)
@@ -89,13 +89,14 @@ def versions() -> Finding:
 
 def accelerator() -> Finding:
     """Whether a GPU is there, and whether somebody else uses it."""
-    if not NVIDIA.exists():
+    if not NVIDIA_DRIVER.exists():
         return Finding("accelerator", "none: times are of the processor")
     query = "--query-gpu=name,utilization.gpu,memory.used,clocks.sm"
     told = output_of(["nvidia-smi", query, "--format=csv,noheader,nounits"])
     if not told:
         return Finding("accelerator", "an NVIDIA driver that does not answer", "run nvidia-smi, or use --device cpu")
-    used = any(int(line.split(", ")[1]) > 0 for line in told.splitlines())
+    shares = [line.split(", ")[1] for line in told.splitlines()]
+    used = any(share.isdecimal() and int(share) > 0 for share in shares)  # a GPU cut in parts says [N/A]
     return Finding("accelerator", told.replace("\n", "; "), "wait until nobody else uses it" * used)
 
 

@@ -318,11 +318,12 @@ def markdown(content: dict[str, Any]) -> str:
     machine = content["environment"]
     passed = sum(row["passed"] for row in content["agreement"])
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    results = Results.from_content(content)
+    timed_on = f"{machine['cpu']}, one thread" if results.clock == "cpu" else f"{machine.get('gpu')}, wall time"
     lines = [
-        f"{content['created'][:10]}, {content['dataset']}, {machine['cpu']}, one thread; {versions}. "
+        f"{content['created'][:10]}, {content['dataset']}, {timed_on}; {versions}. "
         f"{passed} of {len(content['agreement'])} agreement checks passed."
     ]
-    results = Results.from_content(content)
     for case, rows in ratio_rows(results, clock=results.clock).items():
         floor = " times its floor |" if any("floor" in row for row in rows) else ""
         lines += ["", f"**{case}**", ""]

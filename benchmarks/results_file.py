@@ -17,14 +17,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.parity.judge import Check
-from benchmarks.schema import faults
+from benchmarks.schema import read_json
 from benchmarks.timing import Interval, Sample, interval
 from core_torch.contract.errors import DataFormatError
-from core_torch.contract.regular_files import read_regular
 from core_torch.contract.weights_file import write_atomically
 
 SCHEMA = 2  # 1, which had no proofs beside its measurements, is still read
-LARGEST_RESULTS = 1 << 26  # bytes; those of the full suite take a hundredth
 SCHEMA_FILE = Path(__file__).parent / "results" / "results.schema.json"
 CLOCKS = ("cpu", "wall")
 ROUNDING = 1e-9  # relative, of a ratio that is computed again
@@ -153,37 +151,38 @@ def read_results(path: Path) -> dict[str, Any]:
     Raises:
         DataFormatError: anything else.
     """
-    try:
-        content = json.loads(read_regular(path, largest=LARGEST_RESULTS))
-        json.dumps(content, ensure_ascii=False).encode()  # refuses an escape that is half a character
-        fault = next(faults(content, _schema()), None)
-    except OSError as error:
-        raise DataFormatError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise DataFormatError(f"{path}: is not JSON ({error})") from error
-    fault = fault or next(_unfounded(content), None)
-    if fault:
+    content = read_json(path, _schema())
+    if fault := next(_unfounded(content), None):
         raise DataFormatError(f"{path}: {fault}")
     return content
 
 
-def _is_ratio(row: Mapping[str, Any], own: list[float], others: list[float]) -> bool:
-    """Whether median and interval follow from the pairs of samples."""
-    if not all(isinstance(sample, (int, float)) and sample > 0 for sample in (*own, *others)):
+def _gives(over: list[float], under: list[float], row: Mapping[str, Any]) -> bool:
+    """Whether a row's median and interval are those of one list of samples over the other, pair by pair."""
+    if not over or len(over) != len(under):
         return False
-    found = asdict(interval([other / sample for other, sample in zip(others, own)]))
+    found = asdict(interval([above / below for above, below in zip(over, under)]))
     return all(math.isclose(row[name], value, rel_tol=ROUNDING) for name, value in found.items())
 
 
+def _is_number(value: Any) -> bool:
+    """Infinity and NaN are told as strings."""
+    try:
+        return isinstance(float(value), float)
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
 def _unfounded(content: dict[str, Any]) -> Iterator[str]:
-    """Ratios without times; times without a passed check of that contender in that case."""
-    for table in ("measurements", "ratios"):
-        for number, row in enumerate(content[table]):
-            if not row["low"] <= row["median"] <= row["high"]:
-                yield f"{table}[{number}] has a median outside its interval"
+    """What the samples do not give; times without a passed check of that contender in that case."""
+    for number, row in enumerate(content["agreement"]):
+        if not all(_is_number(row.get(name)) for name in ("value", "tolerance")):
+            yield f"agreement[{number}] has a value or a tolerance that is not a number"
     for number, row in enumerate(content["measurements"]):
         if len(row["samples"]) != row["n"]:
             yield f"measurements[{number}] has {len(row['samples'])} samples, and says {row['n']}"
+        elif not _gives(row["samples"], [1.0] * len(row["samples"]), row):
+            yield f"measurements[{number}] is not what its samples give"
     keys = [(row["case"], row["contender"], row["baseline"], row["clock"]) for row in content["ratios"]]
     if len(keys) > len(set(keys)):
         yield "ratios has one of them twice"
@@ -194,8 +193,15 @@ def _unfounded(content: dict[str, Any]) -> Iterator[str]:
         own, others = (samples.get((row["case"], row[name], row["clock"]), []) for name in ("contender", "baseline"))
         if not own or not others:
             yield f"ratios[{number}] has no measurement"
-        elif len(own) != len(others) or not _is_ratio(row, own, others):
+        elif not _gives(others, own, row):
             yield f"ratios[{number}] is not what its samples give"
+    for number, row in enumerate(content["floors"]):
+        if not row["samples"] or not math.isclose(np.median(row["samples"]), row["median"], rel_tol=ROUNDING):
+            yield f"floors[{number}] is not what its samples give"
+        for times in row["times"]:
+            own = samples.get((row["case"], times["contender"], row["unit"].split(" ")[0]), [])
+            if not _gives(own, row["samples"], times):
+                yield f"floors[{number}] is not so many times in the samples of {times['contender']}"
     if content["schema"] == 1:
         return
     passed = {row["id"]: row for row in content["agreement"] if row["passed"] and row["id"] == row_id(row)}

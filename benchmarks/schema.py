@@ -1,8 +1,14 @@
 """Is a value what a JSON schema says? The part of JSON Schema (draft 2020-12) that our schema uses."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from core_torch.contract.errors import DataFormatError
+from core_torch.contract.regular_files import read_regular
+
+LARGEST = 1 << 26  # bytes of a file; those of the full suite take a fiftieth
 ANNOTATIONS = {"$schema", "$defs", "title", "then"}
 KINDS: dict[str, tuple[type, ...]] = {
     "object": (dict,),
@@ -12,6 +18,25 @@ KINDS: dict[str, tuple[type, ...]] = {
     "number": (int, float),
     "null": (type(None),),
 }
+
+
+def read_json(path: Path, schema: dict[str, Any]) -> Any:
+    """What a file holds.
+
+    Raises:
+        DataFormatError: it cannot be read, is not JSON, or differs from `schema`.
+    """
+    try:
+        content = json.loads(read_regular(path, largest=LARGEST))
+        json.dumps(content, ensure_ascii=False).encode()  # refuses an escape that is half a character
+        fault = next(faults(content, schema), None)
+    except OSError as error:
+        raise DataFormatError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise DataFormatError(f"{path}: is not JSON ({error})") from error
+    if fault:
+        raise DataFormatError(f"{path}: {fault}")
+    return content
 
 
 def faults(value: Any, schema: dict[str, Any], *, root: dict[str, Any] | None = None, place: str = "") -> Iterator[str]:

@@ -19,6 +19,7 @@ NO_COMMENT = b"\0\0"
 DIGEST_LENGTH = 64
 END = b"PK\5\6"
 END_LENGTH = 22
+MOST_VALUES = 1_000_000  # in a checkpoint's tables and lists; a tensor is one
 IMPORTED = {"_instantiator", "_class_path", "class_path"}  # Lightning takes these for something to import and call
 
 
@@ -89,13 +90,19 @@ def read_file(path: str | Path, *, map_location: Any = "cpu") -> Any:
 
 
 def _names(content: Any) -> Iterator[Any]:
-    """The keys of every table in it, however deep."""
-    tables = isinstance(content, dict)
-    if tables:
-        yield from content
-    if tables or isinstance(content, list | tuple):
-        for value in content.values() if tables else content:
-            yield from _names(value)
+    """The keys of every table in it, however deep; `ValueError` for more values than `MOST_VALUES`."""
+    waiting, count = [content], 0
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            yield from value
+            value = value.values()
+        elif not isinstance(value, list | tuple):
+            continue
+        count += len(value)  # of one that is in it many times, each time
+        if count > MOST_VALUES:
+            raise ValueError(f"it holds more than {MOST_VALUES:,} values")
+        waiting += value
 
 
 def local(path: str | Path) -> Path:

@@ -1,8 +1,9 @@
 """The runs behind the tables: how they are made, in processes of one thread each, and how they are kept."""
 
-import json
+import math
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -13,9 +14,9 @@ from typing import Any
 
 from benchmarks.reproduce import TABLES
 from benchmarks.reproduce.table import Data, table_named
-from benchmarks.schema import faults
+from benchmarks.schema import read_json
 from core_torch.contract.command_line import write_json
-from core_torch.contract.errors import ConfigError, DataFormatError
+from core_torch.contract.errors import ConfigError, DataFormatError, DivergenceError
 
 NAME = "reproduction.json"
 IGNORE_INTERRUPT = (signal.SIGINT, signal.SIG_IGN)  # of the processes: the one that started them tells them to end
@@ -37,7 +38,11 @@ SCHEMA = {
     "required": ["version", "environment", "runs"],
     "properties": {
         "version": {"const": VERSION},
-        "environment": {"type": "object", "required": ["cpu", "versions"]},
+        "environment": {
+            "type": "object",
+            "required": ["cpu", "versions"],
+            "properties": {"versions": {"type": "object"}},
+        },
         "runs": {"type": "array", "items": _RUN},
     },
 }
@@ -101,6 +106,8 @@ def run_one(table: str, row: str, seed: int, *, root: str | None, device: str) -
     started = _processor_seconds()
     metrics = table_named(table).row(row).run(data, seed)
     seconds = _processor_seconds() - started
+    if not all(map(math.isfinite, metrics.values())):
+        raise DivergenceError(f"{row}, seed {seed}: found {dict(metrics)}, allowed: finite numbers")
     return Run(table, row, seed, seconds, {name: float(value) for name, value in metrics.items()})
 
 
@@ -132,14 +139,8 @@ def read_runs(folder: Path) -> tuple[list[Run], dict[str, Any]]:
         DataFormatError: the file is absent or malformed, or holds a run that no table has, or one twice.
     """
     path = folder / NAME
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataFormatError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise DataFormatError(f"{path}: is not JSON ({error})") from error
-    fault = next(faults(content, SCHEMA), None) or next(_unknown(content["runs"]), None)
-    if fault:
+    content = read_json(path, SCHEMA)
+    if fault := next(_unknown(content["runs"]), None):
         raise DataFormatError(f"{path}: {fault}")
     return [Run(**run) for run in content["runs"]], content["environment"]
 
@@ -152,11 +153,16 @@ def _unknown(runs: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{place} has fields of another version"
         if run["table"] not in TABLES or run["row"] not in {row.name for row in table_named(run["table"]).rows}:
             yield f"{place} is of a row that no table has: {run['table']}, {run['row']}"
-        if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in run["metrics"].values()):
+        if not all(_is_finite(value) for value in run["metrics"].values()):
             yield f"{place} has a metric that is not a number"
         if key in seen:
             yield f"{place} is there twice"
         seen.add(key)
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether it is a number that a float can hold, which JSON's are not bound to be."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def stored_runs(folder: Path, *, environment: dict[str, Any]) -> dict[Key, Run]:

@@ -34,9 +34,10 @@ PRESETS: dict[str, dict[tuple[str, str], tuple[Changes, Changes]]] = {
         ),
         ("deep", "standard"): (_SMOOTH, _CYCLE | {"learning_rate": 0.003, "epochs": 15}),
         # A step with a Jacobian costs two to four times one without: fewer epochs take as long.
+        # Held-out error 0.0130 with E||J||^2 9.7, which is 151 without the penalty.
         ("deep", "contractive"): (
             _SMOOTH,
-            _CYCLE | {"learning_rate": 0.003, "epochs": 7, "contraction": 1e-4},
+            _CYCLE | {"learning_rate": 0.003, "epochs": 10, "contraction": 1e-5},
         ),
         ("randomized-shallow", "standard"): ({}, _CYCLE | {"learning_rate": 0.003, "epochs": 20}),
         ("randomized-deep", "standard"): ({}, _CYCLE | {"learning_rate": 0.003, "epochs": 10}),

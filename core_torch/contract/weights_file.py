@@ -85,11 +85,13 @@ def save_arrays(folder: Path, arrays: Mapping[str, np.ndarray], *, about: Mappin
     manifest = {"schema": SCHEMA, "sha256": sha256, **about}
     manifest["manifest_sha256"] = _digest(manifest)
     staged = folder / _staged_name(sha256)
+    is_used = staged.exists()  # by the manifest of an earlier save of the same arrays
     write_atomically(staged, content)
     try:
         write_atomically(folder / MANIFEST_NAME, json.dumps(manifest, indent=2).encode())
     except CheckpointError:
-        staged.unlink(missing_ok=True)
+        if not is_used:
+            staged.unlink(missing_ok=True)
         raise
     with suppress(OSError):  # already saved, if need be under the staged name
         os.replace(staged, folder / WEIGHTS_NAME)

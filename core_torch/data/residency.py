@@ -11,7 +11,7 @@ from core_torch.data.resident import ResidentDataset
 from core_torch.data.streaming import CHUNK_BYTES, StreamedDataset
 
 SHARE = 0.5  # of the free memory that a split may take; the rest is the model's
-OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
+NO_MEMORY = "can't allocate memory"  # what torch's `RuntimeError` says of the host's
 
 
 def resident_or_streamed(
@@ -28,13 +28,20 @@ def resident_or_streamed(
     first, *others = [residency for residency, size in needed.items() if size <= limit]
     try:
         dataset = _build(split, device, first, limit)
-    except OUT_OF_MEMORY:
-        if not others:
+    except (MemoryError, RuntimeError) as error:
+        if not others or not is_out_of_memory(error):
             raise
+        dataset = None
+    if dataset is None:  # only here: the error has kept what the first attempt had made
         dataset = _build(split, device, others[0], limit)
     if dataset.residency != "float32":
         warnings.warn(f"{split.name}: does not fit on {device} as float32, it is {dataset.residency}", stacklevel=2)
     return dataset
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the device's or the host's memory has run out."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or NO_MEMORY in str(error)
 
 
 def _build(split: Split, device: torch.device, residency: str, limit: int) -> ResidentDataset:

@@ -155,5 +155,7 @@ def to_unit_range(pixels: torch.Tensor) -> torch.Tensor:
     """uint8 codes -> float32 in [0, 1] by division, as `ToTensor` does; float32 passes unchanged."""
     if pixels.dtype != torch.uint8:
         return pixels
-    # On a CPU `div` would convert into memory of its own first; elsewhere it is one kernel.
-    return pixels.float().div_(WHITE) if pixels.is_cpu else pixels.div(WHITE)
+    if pixels.is_cpu:  # where `div` would convert into memory of its own first
+        return pixels.float().div_(WHITE)
+    # One kernel. By a number CUDA multiplies, with its reciprocal; by a tensor it divides.
+    return pixels.div(pixels.new_full((), WHITE, dtype=torch.float32))

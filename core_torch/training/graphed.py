@@ -46,7 +46,10 @@ class GraphedSteps:
     Args:
         model: on the dataset's device; so is all the criterion holds.
         optimizer: of `fused_optimizer`; a scheduler may fill its learning rate between calls of `step`.
-        generators: that `corrupt` or the criterion draw from.
+        generators: that `corrupt` draws from, or a criterion which has none as its attribute `generator`.
+
+    Raises:
+        ConfigError: the dataset is streamed, which no graph can do.
     """
 
     def __init__(
@@ -59,6 +62,8 @@ class GraphedSteps:
         corrupt: Corrupt | None = None,
         generators: tuple[torch.Generator, ...] = (),
     ) -> None:
+        if dataset.residency == "streamed":
+            raise ConfigError("residency: found streamed, allowed with graphs: float32, uint8")
         self.model, self.dataset, self.criterion, self.optimizer = model, dataset, criterion, optimizer
         self.corrupt, self.generators = corrupt, generators
         self.total = torch.zeros((), device=dataset.device)
@@ -101,17 +106,19 @@ class GraphedSteps:
         self.total += loss.detach() * len(index)
 
     def _record(self, index: torch.Tensor) -> None:
-        static, graph, stream = index.clone(), torch.cuda.CUDAGraph(), torch.cuda.Stream()
-        for generator in self.generators:
-            graph.register_generator_state(generator)
+        static, graph = index.clone(), torch.cuda.CUDAGraph()
+        # Of the tensors' device, which need not be the current one.
+        stream, current = torch.cuda.Stream(index.device), torch.cuda.current_stream(index.device)
         with self._restored():
-            stream.wait_stream(torch.cuda.current_stream())
+            stream.wait_stream(current)
             with torch.cuda.stream(stream):
                 for _ in range(WARM_UP_STEPS):
                     self._step(static)
-            torch.cuda.current_stream().wait_stream(stream)
+            current.wait_stream(stream)
+        for generator in self._sources():
+            graph.register_generator_state(generator)
         self.optimizer.zero_grad()  # so that the recorded backward pass writes gradients, and does not add to them
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=stream):
             self._step(static)
         self.indices[len(index)], self.graphs[len(index)] = static, graph
 
@@ -119,7 +126,7 @@ class GraphedSteps:
     def _restored(self) -> Iterator[None]:
         """Afterwards weights, optimizer, generators and total are, in place, as they were before."""
         before = [(tensor, tensor.detach().clone()) for tensor in self._tensors()]
-        states = [generator.get_state() for generator in self.generators]
+        states = {generator: generator.get_state() for generator in self._sources()}
         try:
             yield
         finally:
@@ -127,8 +134,15 @@ class GraphedSteps:
                 for tensor in self._tensors():  # what the optimizer has created since begins at zero
                     old = next((old for found, old in before if found is tensor), None)
                     tensor.zero_() if old is None else tensor.copy_(old)
-            for generator, state in zip(self.generators, states):
-                generator.set_state(state)
+            for generator in self._sources():  # one that the criterion has made since begins at its seed
+                if generator in states:
+                    generator.set_state(states[generator])
+                else:
+                    generator.manual_seed(generator.initial_seed())
+
+    def _sources(self) -> list[torch.Generator]:
+        probes = getattr(self.criterion, "generator", None)
+        return [*self.generators, *filter(None, [probes])]
 
     def _tensors(self) -> list[torch.Tensor]:
         state = [value for each in self.optimizer.state.values() for value in each.values()]

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks.compare import compare, rejected
 from benchmarks.parity.judge import Check
-from benchmarks.results_file import Results, Work
-from benchmarks.timing import Interval, Sample
+from benchmarks.results_file import Results, Work, row_id
+from benchmarks.timing import Interval, Sample, interval
 from core_torch.contract.errors import DataFormatError
 
 ROOT = Path(__file__).parents[2]
@@ -110,6 +111,35 @@ def test_a_contender_that_a_repetition_lacks_is_rejected(write):
     assert [row["contender"] for row in rejected(rows, clock="cpu")] == ["a"]
 
 
+def test_a_case_that_was_refused_has_lost_what_it_had(write, tmp_path):
+    old, new = write("old", fast=OLD), write("new", fast=OLD)
+    content = json.loads(new.read_text())
+    for table in ("ratios", "measurements", "agreement"):
+        content[table] += [row | {"case": "training"} for row in content[table]]
+    for row in content["agreement"]:
+        row["id"] = row_id(row)
+    for row, proof in zip(content["measurements"], content["agreement"]):
+        row["agreement"] = [proof["id"]]
+    both = tmp_path / "both.json"
+    both.write_text(json.dumps(content))
+    assert [(row["case"], row["lost"]) for row in compare(both, old)[0]] == [("loading", False)]
+    refused = json.loads(old.read_text()) | {"refused": [{"case": "training", "reason": "its baseline is not there"}]}
+    old.write_text(json.dumps(refused))
+    rows, kept = compare(both, old)
+    assert [(row["case"], row["lost"]) for row in rows] == [("loading", False), ("training", True)]
+    assert not kept
+
+
+def test_a_run_on_another_device_is_not_compared(write):
+    old, new = write("old", fast=OLD), write("new", fast=OLD)
+    content = json.loads(new.read_text())
+    content["environment"]["device"] = "cuda"
+    new.write_text(json.dumps(content))
+    for pair in ((old, new), (new, old)):
+        with pytest.raises(DataFormatError, match="another device"):
+            compare(*pair)
+
+
 def test_clocks_are_not_mixed(results, tmp_path, write):
     results.write(tmp_path / "both.json")
     rows, _ = compare(tmp_path / "both.json", tmp_path / "both.json")
@@ -186,7 +216,9 @@ def test_a_loss_by_the_clock_that_nobody_judges_by_is_no_loss(results, tmp_path)
             row |= {"median": 1.5, "low": 1.4, "high": 1.6}
     for row in results.measurements:
         if row["unit"].startswith("wall") and row["contender"] == "fast":
-            row["samples"] = [0.02 / faster for faster in (1.4, 1.5, 1.6)]
+            samples = [0.02 / faster for faster in (1.4, 1.5, 1.6)]
+            row |= {"samples": samples} | asdict(interval(samples))
+    results.floors.clear()  # whose ratios to those samples are others now
     results.write(tmp_path / "new.json")
     rows, kept = compare(tmp_path / "old.json", tmp_path / "new.json")
     assert kept

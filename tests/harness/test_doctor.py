@@ -12,7 +12,7 @@ from benchmarks import doctor
 @pytest.fixture(autouse=True)
 def healthy(monkeypatch, tmp_path) -> None:
     """An idle machine with two cores."""
-    for name in ("CPU", "QUOTA", "MEMORY", "NVIDIA"):
+    for name in ("CPU", "QUOTA", "MEMORY", "NVIDIA_DRIVER"):
         monkeypatch.setattr(doctor, name, tmp_path / name)
     for name in doctor.SINGLE_THREAD:
         monkeypatch.delenv(name, raising=False)
@@ -71,10 +71,17 @@ def test_an_old_package_is_found(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("told", "found"), [(None, ["accelerator"]), ("H100, 0, 4, 1980", []), ("H100, 87, 4000, 1980", ["accelerator"])]
+    ("told", "found"),
+    [
+        (None, ["accelerator"]),
+        ("H100, 0, 4, 1980", []),
+        ("H100, 87, 4000, 1980", ["accelerator"]),
+        ("H100, [N/A], 4000, 1980", []),
+        ("H100, [N/A], 4, 1980\nH100, 5, 4, 1980", ["accelerator"]),
+    ],
 )
 def test_an_accelerator_that_is_silent_or_in_use_is_found(monkeypatch, told, found):
-    doctor.NVIDIA.write_text("")
+    doctor.NVIDIA_DRIVER.write_text("")
     monkeypatch.setattr(doctor, "output_of", lambda command: told)
     assert advised() == found
 

@@ -81,6 +81,13 @@ def test_on_an_accelerator_wall_time_is_what_counts(results):
     assert all(row["clock"] == "wall" for rows in ratio_rows(results, clock=results.clock).values() for row in rows)
 
 
+def test_the_markdown_says_on_what_was_timed(results):
+    content = vars(results) | {"created": "2026-01-01"}
+    assert markdown(content).startswith("2026-01-01, digits, a cpu, one thread; ")
+    content["environment"] |= {"device": "cuda", "gpu": "a gpu"}
+    assert markdown(content).startswith("2026-01-01, digits, a gpu, wall time; ")
+
+
 def test_the_markdown_has_a_column_for_floors_only_where_there_are_any(results):
     content = vars(results) | {"created": "2026-01-01"}
     assert "| fast | 2500.000 | 4.00 | 3.80 to 4.20 | 4.00 |" in markdown(content)

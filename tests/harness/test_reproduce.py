@@ -15,9 +15,9 @@ import pytest
 from benchmarks.environment import describe_environment
 from benchmarks.reproduce import TABLES
 from benchmarks.reproduce.page import markdown, told_ordering
-from benchmarks.reproduce.runs import NAME, Run, planned, read_runs, stored_runs, write_runs
+from benchmarks.reproduce.runs import NAME, Run, planned, read_runs, run_one, stored_runs, write_runs
 from benchmarks.reproduce.table import Goal, Ordering, Row, Table, table_named
-from core_torch.contract.errors import ConfigError, DataFormatError
+from core_torch.contract.errors import ConfigError, DataFormatError, DivergenceError
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = sorted((ROOT / "benchmarks" / "results").glob(f"*/{NAME}"))
@@ -85,6 +85,14 @@ def test_runs_of_another_machine_are_not_added_to(tmp_path, name):
         stored_runs(tmp_path, environment=ENVIRONMENT | {name: {"torch": "3"}})
 
 
+def test_a_figure_that_is_not_finite_is_not_kept(monkeypatch):
+    diverged = replace(MADE_UP, rows=(Row(name="deep", run=lambda data, seed: {"error": math.nan}),))
+    monkeypatch.setitem(sys.modules, "benchmarks.reproduce.made_up", SimpleNamespace(TABLE=diverged))
+    monkeypatch.setattr("benchmarks.reproduce.runs._data", lambda root, device: None)
+    with pytest.raises(DivergenceError, match="deep, seed 3"):
+        run_one("made-up", "deep", 3, root=None, device="cpu")
+
+
 def damage(content: dict, how: str) -> object:
     first = content["runs"][0]
     match how:
@@ -100,6 +108,14 @@ def damage(content: dict, how: str) -> object:
             first["metrics"]["error"] = "small"
         case "a truth":
             first["metrics"]["error"] = True
+        case "no number that JSON has":
+            first["metrics"]["error"] = math.nan
+        case "no number that a float has":
+            first["metrics"]["error"] = 10**400
+        case "versions":
+            content["environment"]["versions"] = []
+        case "half a character":
+            content["environment"]["cpu"] = "\ud800"
         case "negative":
             first["seconds"] = -1
         case "more":
@@ -113,7 +129,8 @@ def damage(content: dict, how: str) -> object:
 
 @pytest.mark.parametrize(
     "how",
-    "no runs,twice,unknown row,unknown table,no number,a truth,negative,more,version,a list".split(","),
+    "no runs,twice,unknown row,unknown table,no number,no number that JSON has,no number that a float has,a truth,"
+    "versions,half a character,negative,more,version,a list".split(","),
 )
 def test_a_file_that_contradicts_itself_is_refused(tmp_path, how):
     write_runs(tmp_path, [run("deep", error=1.0)], environment=ENVIRONMENT)

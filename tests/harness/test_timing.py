@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import timing
+from benchmarks.contest import Contender, Contest
+from benchmarks.results_file import Work
 from benchmarks.timing import Interval, Sample, in_turns, interval, speed_ratio, verdict, warm_up
 
 BLOCKS = 10
@@ -215,3 +218,12 @@ def test_the_warm_up_ends_at_its_limit():
 
 def test_a_run_that_got_slower_is_not_steady():
     assert warm_ups(1.0, 2.0, 4.0, 8.0) == 4
+
+
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_the_wait_for_data_is_a_share_of_one_epoch_however_many_a_sample_holds(epochs):
+    worker = SimpleNamespace(profile=lambda *, batch_size: {"data": {"wall": 0.5, "cpu": 0.25}})
+    contender = Contender(worker, Work([], ""), (), list)  # type: ignore[arg-type]
+    contest = Contest(name="", contenders={"a": contender}, floors={}, baseline="a", images=100, batch_size=10)
+    row = contest._profile("a", {"a": seconds(epochs, images=100 * epochs)}, clock="cpu")
+    assert row["data_wait_fraction"] == pytest.approx(0.5)
