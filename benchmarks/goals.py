@@ -99,7 +99,7 @@ def _of(goal: Goal, results: Results) -> Iterator[Outcome]:
         rows = [row for row in results.agreement if (row["framework"], row["check"]) == (goal.contender, goal.check)]
         for row in rows:
             if re.fullmatch(goal.case, row["case"]):
-                found, told = float(row["value"]), f"{goal.contender} <= {row['tolerance']:g}, {goal.check}"
+                found, told = float(row["value"]), f"{goal.contender} <= {float(row['tolerance']):g}, {goal.check}"
                 said = "met" if row["passed"] else "not met"
                 yield Outcome(row["case"], told, Interval(found, found, found), said, goal.reason)
         return

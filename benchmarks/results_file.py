@@ -198,10 +198,10 @@ def _unfounded(content: dict[str, Any]) -> Iterator[str]:
     for number, row in enumerate(content["floors"]):
         if not row["samples"] or not math.isclose(np.median(row["samples"]), row["median"], rel_tol=ROUNDING):
             yield f"floors[{number}] is not what its samples give"
-        for times in row["times"]:
+        for place, times in enumerate(row["times"]):
             own = samples.get((row["case"], times["contender"], row["unit"].split(" ")[0]), [])
             if not _gives(own, row["samples"], times):
-                yield f"floors[{number}] is not so many times in the samples of {times['contender']}"
+                yield f"floors[{number}].times[{place}] is not what its samples give"
     if content["schema"] == 1:
         return
     passed = {row["id"]: row for row in content["agreement"] if row["passed"] and row["id"] == row_id(row)}

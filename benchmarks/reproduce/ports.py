@@ -18,7 +18,7 @@ from core_torch.data.resident import ResidentDataset
 from core_torch.objectives.reconstruction import mean_squared_error
 
 DATASET, PRESET = "mnist", "best"
-MARGIN = 0.01  # of the error: a unit of the last digit that the tables print of it
+MARGIN = 0.01  # of the mean error of core_torch
 CPU = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}  # where a port can be held to the reference's bits
 # {port: the start of its command}; what follows, `command` says
 CORE, LIGHTNING = "core_torch", "Lightning"

@@ -223,3 +223,21 @@ def test_a_loss_by_the_clock_that_nobody_judges_by_is_no_loss(results, tmp_path)
     rows, kept = compare(tmp_path / "old.json", tmp_path / "new.json")
     assert kept
     assert any(row["distinguishable"] and not row["lost"] for row in rows)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_run_is_verified_on_the_device_that_it_was_made_on(results, tmp_path, monkeypatch, device):
+    results.environment["device"] = device
+    results.write(tmp_path / "stored.json")
+    (tmp_path / "again").mkdir()
+    asked = []
+
+    def run_again(options):
+        asked.append(options.device)
+        results.write(tmp_path / "again" / "results.json")
+        return 0
+
+    monkeypatch.setattr(command, "run_suite", run_again)
+    arguments = ["verify", str(tmp_path / "stored.json"), "--output", str(tmp_path / "again")]
+    assert command.run_verification(command.build_parser().parse_args(arguments)) == 0
+    assert asked == [device]

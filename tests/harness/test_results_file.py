@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks.compare import compare
 from benchmarks.parity.judge import Check
+from benchmarks.quality import ORIGINALS
 from benchmarks.report import markdown
 from benchmarks.results_file import SCHEMA, SCHEMA_FILE, Results, read_results, row_id
 from benchmarks.schema import faults
@@ -245,6 +246,16 @@ def test_the_schema_uses_no_keyword_that_the_reader_does_not_understand(path):
     assert not any(faults(read_results(path), schema))
     with pytest.raises(NotImplementedError, match="uniqueItems"):
         list(faults(read_results(path), schema | {"uniqueItems": True}))
+
+
+def test_a_tolerance_without_a_bound_can_be_told(path):
+    content = json.loads(path.read_bytes())
+    original = ORIGINALS[0]
+    row = {"case": f"{original}, mnist", "framework": original.contender, "check": original.check, "passed": True}
+    row |= {"value": "inf", "tolerance": "inf"}
+    content["agreement"].append(row | {"id": row_id(row)})
+    path.write_text(json.dumps(content))
+    assert "epochs <= inf" in markdown(read_results(path))
 
 
 def test_the_line_names_the_place(path):
