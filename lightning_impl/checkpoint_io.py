@@ -19,7 +19,7 @@ NO_COMMENT = b"\0\0"
 DIGEST_LENGTH = 64
 END = b"PK\5\6"
 END_LENGTH = 22
-MOST_VALUES = 1_000_000  # in a checkpoint's tables and lists; a tensor is one
+MOST_VALUES = 250_000  # in a checkpoint's tables and lists; a tensor is one
 IMPORTED = {"_instantiator", "_class_path", "class_path"}  # Lightning takes these for something to import and call
 
 

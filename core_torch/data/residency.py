@@ -27,7 +27,7 @@ def resident_or_streamed(
     needed = {"float32": 5 * split.images.size, "uint8": split.images.size, "streamed": 0}  # float32 is made of uint8
     first, *others = [residency for residency, size in needed.items() if size <= limit]
     try:
-        dataset = _build(split, device, first, limit)
+        dataset: ResidentDataset | None = _build(split, device, first, limit)
     except (MemoryError, RuntimeError) as error:
         if not others or not is_out_of_memory(error):
             raise

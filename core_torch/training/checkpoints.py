@@ -46,8 +46,9 @@ class Checkpoints:
     def remove(self) -> None:
         """The run is over, and its results are elsewhere."""
         with suppress(OSError):
-            for path in (self.folder / MANIFEST_NAME, self.folder / WEIGHTS_NAME, *self.folder.glob(".*")):
-                path.unlink(missing_ok=True)
+            for name in (MANIFEST_NAME, WEIGHTS_NAME):
+                for path in (self.folder / name, *self.folder.glob(f".*{name}-*")):  # and what a killed save left
+                    path.unlink(missing_ok=True)
             self.folder.rmdir()
 
     @contextmanager

@@ -130,6 +130,31 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
+def test_weights_that_never_came_to_their_place_survive_a_failed_save_of_the_same(tmp_path, monkeypatch):
+    """Killed after the manifest, a save leaves them under their other name; the next, of no change, may fail."""
+    save_weights(tmp_path, initial_weights(MODEL, seed=1), about={})
+    replace = os.replace
+
+    def stopped(source, target):
+        if Path(target).name == WEIGHTS_NAME:
+            raise OSError(5, "killed here")
+        replace(source, target)
+
+    def full(source, target):
+        if Path(target).name == MANIFEST_NAME:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", stopped)
+    save_weights(tmp_path, initial_weights(MODEL), about={})
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(CheckpointError, match="No space left"):
+        save_weights(tmp_path, initial_weights(MODEL), about={})
+    monkeypatch.undo()
+    for name, value in initial_weights(MODEL).items():
+        np.testing.assert_array_equal(load_weights(tmp_path)[0][name], value)
+
+
 def test_names_and_shapes_must_be_exactly_those_expected():
     weights, expected = initial_weights(MODEL), parameter_shapes(MODEL)
     check_names_and_shapes(weights, expected, where="here")

@@ -1,5 +1,8 @@
 """Recorded steps do what the readable loop does; on a processor the same steps run unrecorded."""
 
+from contextlib import contextmanager
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -10,7 +13,9 @@ from core_torch.contract.pixels import load_split
 from core_torch.contract.recipe import Recipe
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset
+from core_torch.data.streaming import StreamedDataset
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
+from core_torch.objectives.contractive import ContractiveLoss
 from core_torch.training.graphed import GraphedSteps, fused_optimizer
 from core_torch.training.loop import Corrupt, build_criterion, build_optimizer, train_epoch
 
@@ -149,3 +154,69 @@ def test_a_warm_up_leaves_no_trace(digits):
     assert all(torch.equal(*pair) for pair in zip(before, model.parameters()))
     assert all(not value.any() for state in optimizer.state.values() for value in state.values())
     assert not steps.total
+
+
+def test_nor_does_it_leave_one_on_the_probes_that_the_criterion_draws(digits):
+    model = build_autoencoder(architecture_named("shallow"), seed=0).to(digits.device)
+    criterion = ContractiveLoss(model, estimator="hutchinson", seed=5)
+    optimizer = fused_optimizer(build_optimizer(model, RECIPES["sgd"]))
+    steps = GraphedSteps(model, digits, criterion=criterion, optimizer=optimizer)
+    index = torch.arange(10, device=digits.device)
+    for drawn in (0, 1):  # made by the warm-up, and there before it
+        expected = torch.Generator(digits.device).manual_seed(5)
+        for _ in range(drawn):
+            steps._step(index)
+            expected = criterion.generator.clone_state()
+        with steps._restored():
+            steps._step(index)
+            assert not torch.equal(criterion.generator.get_state(), expected.get_state())
+        assert torch.equal(criterion.generator.get_state(), expected.get_state())
+
+
+def test_a_streamed_split_is_refused():
+    split, model = load_split("digits"), build_autoencoder(architecture_named("shallow"), seed=0)
+    optimizer = fused_optimizer(build_optimizer(model, RECIPES["sgd"]))
+    with pytest.raises(ConfigError, match="residency: found streamed, allowed with graphs: float32, uint8"):
+        GraphedSteps(model, StreamedDataset(split), criterion=torch.nn.MSELoss(), optimizer=optimizer)
+
+
+class Stream:
+    """Stands for a CUDA stream, and writes down who waits for it."""
+
+    def __init__(self, name: str, log: list[str]) -> None:
+        self.name, self.log = name, log
+
+    def wait_stream(self, other: "Stream") -> None:
+        self.log.append(f"{self.name} waits for {other.name}")
+
+
+def test_a_recording_is_made_on_the_device_of_the_tensors_after_all_generators_are_known(monkeypatch):
+    """What would be asked of a device, as far as a processor can tell."""
+    log: list[str] = []
+    graph = SimpleNamespace(register_generator_state=lambda generator: log.append(f"seed {generator.initial_seed()}"))
+
+    @contextmanager
+    def on(stream: Stream):
+        log.append(f"on {stream.name}")
+        yield
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: graph)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream(f"side of {device}", log))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream(f"current of {device}", log))
+    monkeypatch.setattr(torch.cuda, "stream", on)
+    monkeypatch.setattr(torch.cuda, "graph", lambda found, *, stream: on(stream))
+    digits = ResidentDataset(load_split("digits"))
+    model = build_autoencoder(architecture_named("shallow"), seed=0)
+    optimizer = fused_optimizer(build_optimizer(model, RECIPES["sgd"]))
+    criterion, noise = ContractiveLoss(model, estimator="hutchinson", seed=5), torch.Generator().manual_seed(4)
+    steps = GraphedSteps(model, digits, criterion=criterion, optimizer=optimizer, generators=(noise,))
+    steps._record(torch.arange(10))
+    assert log == [
+        "side of cpu waits for current of cpu",
+        "on side of cpu",
+        "current of cpu waits for side of cpu",
+        "seed 4",
+        "seed 5",
+        "on side of cpu",
+    ]
+    assert steps.graphs == {10: graph}

@@ -7,10 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from core_torch.contract.batch_order import batch_order
 from core_torch.contract.errors import ConfigError
 from core_torch.contract.pixels import Split, to_unit_range
+from core_torch.data import resident
 from core_torch.data.resident import ResidentDataset
 
 
@@ -148,14 +150,42 @@ def test_what_is_learnt_of_one_batch_does_not_reach_the_next():
     assert torch.equal(second, 2 * kept)
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("residency", ["float32", "uint8"])
-def test_every_pixel_code_is_divided_as_to_tensor_divides_it(residency):
+def test_every_pixel_code_is_divided_as_to_tensor_divides_it(residency, device):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
     codes = np.arange(256, dtype=np.uint8)
     images = np.broadcast_to(codes[:, None, None], (256, 28, 28))
-    dataset = ResidentDataset(Split(images, codes % 10, "codes"), residency=residency)
+    dataset = ResidentDataset(Split(images, codes % 10, "codes"), residency=residency, device=device)
     (inputs, _), = dataset.batches(256, shuffle=False)
-    assert torch.equal(inputs[:, 0, 0, 0], torch.from_numpy(codes).to(torch.get_default_dtype()).div(255))
-    assert not torch.equal(inputs[:, 0, 0, 0], torch.from_numpy(codes).float() * (1 / 255))
+    found = inputs[:, 0, 0, 0].cpu()
+    assert torch.equal(found, torch.from_numpy(codes).to(torch.get_default_dtype()).div(255))
+    assert not torch.equal(found, torch.from_numpy(codes).float() * (1 / 255))
+
+
+class Divisors(TorchDispatchMode):
+    """Writes down what is divided by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[object] = []
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        if "div" in function.name():
+            self.seen.append(arguments[1])
+        return function(*arguments, **(options or {}))
+
+
+def test_off_the_processor_it_is_divided_by_a_tensor_for_a_number_would_be_made_its_reciprocal():
+    """What CUDA's kernel does for a number: pytorch issue 191495."""
+    codes = torch.empty(3, dtype=torch.uint8, device="meta")
+    with Divisors() as divisors:
+        assert resident.to_unit_range(codes).dtype == torch.float32
+        codes.div(255)
+    by_us, by_a_number = divisors.seen
+    assert torch.is_tensor(by_us) and by_us.device == codes.device
+    assert not (torch.is_tensor(by_a_number) and by_a_number.device == codes.device)
 
 
 def calls_during(iterable) -> int:

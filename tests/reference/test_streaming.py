@@ -324,6 +324,40 @@ def test_memory_that_runs_out_is_met_once(monkeypatch):
         assert resident_or_streamed(random(90), limit_bytes=90 * IMAGE_BYTES).residency == "streamed"
 
 
+def test_memory_of_the_host_that_runs_out_is_met_too(monkeypatch):
+    """By torch's own error, which is a `RuntimeError` like any other."""
+    sound = residency.ResidentDataset
+
+    def failing(split, *, device, residency):
+        if residency == "float32":
+            torch.empty(1 << 60, dtype=torch.uint8)
+        return sound(split, device=device, residency=residency)
+
+    monkeypatch.setattr(residency, "ResidentDataset", failing)
+    with pytest.warns(UserWarning, match="it is uint8"):
+        assert same(resident_or_streamed(random(90)).batches(8), ResidentDataset(random(90)).batches(8))
+    monkeypatch.setattr(residency, "ResidentDataset", lambda *given, **options: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="size"):
+        resident_or_streamed(random(90))
+
+
+def test_what_did_not_fit_is_gone_before_the_next_is_tried(monkeypatch):
+    sound, made = residency.ResidentDataset, []
+
+    def full(split, *, device, residency):
+        if residency == "float32":
+            half = torch.zeros(90)  # as the bytes that float32 was to be made of
+            made.append(weakref.ref(half))
+            raise torch.OutOfMemoryError("full")
+        assert made[0]() is None
+        return sound(split, device=device, residency=residency)
+
+    monkeypatch.setattr(residency, "ResidentDataset", full)
+    with pytest.warns(UserWarning, match="it is uint8"):
+        resident_or_streamed(random(90))
+    assert made
+
+
 class Recorder:
     """Stands for a stream or an event, and writes down what is done with it."""
 

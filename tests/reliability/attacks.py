@@ -426,6 +426,14 @@ def with_itself(canary: Path) -> dict:
     return content
 
 
+def multiplying(canary: Path) -> dict:
+    """Sixty lists, each twice in the next: few bytes, and a walk through them never ends."""
+    content: list[object] = []
+    for _ in range(60):
+        content = [content, content]
+    return {"hyper_parameters": {"list": content}}
+
+
 def inflating(canary: Path) -> bytes:
     sound, stream = zipfile.ZipFile(io.BytesIO(ckpt(lambda _: {})(canary))), io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -454,6 +462,7 @@ LIGHTNING: dict[str, Attack] = {
 } | {
     "a .ckpt of before zip files": file_of(ckpt_reader, ckpt(with_payload, zipped=False)),
     "a .ckpt that holds itself": file_of(ckpt_reader, ckpt(with_itself)),
+    "a .ckpt of lists that multiply": file_of(ckpt_reader, ckpt(multiplying)),
     "a .ckpt that inflates a thousandfold": file_of(ckpt_reader, inflating),
     **{f"a URL as .ckpt, {reader.__name__.replace('_', ' ')}": ckpt_url(reader) for reader in CKPT_READERS},
 }

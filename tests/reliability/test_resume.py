@@ -252,6 +252,18 @@ def test_it_saves_every_so_many_steps_and_at_the_end(tmp_path, monkeypatch):
     assert saved == [(0, 2), (1, 1), (1, 3), (2, 0)]
 
 
+def test_what_is_removed_in_the_end_is_what_was_saved(tmp_path):
+    run(tmp_path / "alone")
+    (tmp_path / "alone" / f"..weights.safetensors-{'0' * 16}-{'1' * 16}").touch()  # of a save that was killed
+    (tmp_path / "alone" / f".manifest.json-{'1' * 16}").touch()
+    Checkpoints(tmp_path / "alone", every=1).remove()
+    assert not (tmp_path / "alone").exists()
+    run(tmp_path)
+    (tmp_path / ".env").touch()
+    Checkpoints(tmp_path, every=1).remove()
+    assert [path.name for path in tmp_path.iterdir()] == [".env"]
+
+
 def interrupting(monkeypatch, numbers: list[int], *, at_step: int) -> None:
     """The criterion of that step sends signals to its own process, in the middle of the step."""
     calls = []
