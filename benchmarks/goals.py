@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.floors import GEMMS
 from benchmarks.loading import BASELINE, LOADERS
 from benchmarks.quality import ADVANTAGE, CLOSED_FORM, GRADIENT_DESCENT, ORIGINALS
 from benchmarks.results_file import Results
@@ -55,21 +56,28 @@ def _training(model: str, batch_size: int) -> str:
 
 LEAN, BY_HAND = "core_torch/lean", "core_torch/by-hand"
 TUTORIAL, GRAPHED = "core_torch/tutorial", "core_torch/graphed"
-GEMM = ("gemm torch",)
 RESIDENT = ("fast-mnist-uint8", "fast-mnist-float32")
+
+# Why a goal is missed, on the machine whose results are published.
+GATHERED = "it leaves 2.4 copies of the same bytes; gathering bytes takes 2.3, float32 rows, four times as many, 3.3"
+LAUNCHED = "two calls of PyTorch a batch, the gather and its conversion, take as long as 32 images"
+STOCK_GATHERS = "they gather float32 rows by one call too, and take 8 copies of the same bytes: a sixth of that is 1.3"
+LIBRARY = "PyTorch's products are not the fastest of the run: its own floor stands beside each row"
+SAME_PRODUCTS = "both compute the same products; what else the tutorial does takes 2.6 to 3.4 times as long as those"
+ORDER = "the order that every framework follows is NumPy's permutation, which alone takes eleven"
 
 GOALS = (
     # The gather reads 784 bytes of an image and writes 3,136: at the speed of a copy, 200 to 300 times.
-    *(Goal(_loading(512), loader, (BASELINE,), at_least=150) for loader in RESIDENT),
-    *(Goal(_loading(32), loader, (BASELINE,), at_least=85) for loader in RESIDENT),
-    Goal(_loading(512), "fast-mnist-uint8", STOCK, at_least=6),
+    *(Goal(_loading(512), loader, (BASELINE,), at_least=150, reason=GATHERED) for loader in RESIDENT),
+    *(Goal(_loading(32), loader, (BASELINE,), at_least=85, reason=LAUNCHED) for loader in RESIDENT),
+    Goal(_loading(512), "fast-mnist-uint8", STOCK, at_least=6, reason=STOCK_GATHERS),
     Goal(_loading(512), "fast-mnist-streamed", ("fast-mnist-uint8",), at_least=0.9),
     # Of an epoch, the delivery of its batches included. The tutorial's loop computes the same products, which bound
     # what can be gained on it: by (its data + products) / products.
-    Goal(_training("shallow", 512), BY_HAND, GEMM, at_most=1.12),
-    Goal(_training("shallow", 32), BY_HAND, GEMM, at_most=1.35),
-    Goal(_training("shallow", 512), BY_HAND, (TUTORIAL,), at_least=4.5),
-    Goal(_training("conv-shallow", 512), LEAN, GEMM, at_most=3),
+    Goal(_training("shallow", 512), BY_HAND, GEMMS, at_most=1.12, reason=LIBRARY),
+    Goal(_training("shallow", 32), BY_HAND, GEMMS, at_most=1.35, reason=LIBRARY),
+    Goal(_training("shallow", 512), BY_HAND, (TUTORIAL,), at_least=4.5, reason=SAME_PRODUCTS),
+    Goal(_training("conv-shallow", 512), LEAN, GEMMS, at_most=3, reason=LIBRARY),
     Goal(rf"{CLOSED_FORM}, .*", CLOSED_FORM, (GRADIENT_DESCENT,), at_least=ADVANTAGE),
     *(Goal(rf"{original}, .*", original.contender, check=original.check) for original in ORIGINALS),
     *(
@@ -78,10 +86,10 @@ GOALS = (
         if growth.route != START
         for size in growth.labels[1:]
     ),
-    *(Goal(rf"{growth}, .*", growth.labels[-1], at_most=5) for growth in GROWTH if growth.route == START),
+    *(Goal(rf"{growth}, .*", growth.labels[-1], at_most=5, reason=ORDER) for growth in GROWTH if growth.route == START),
     # A step is a dozen kernels that take longer to launch than to run; recorded, only the products should count.
-    Goal(_training("shallow", 512), GRAPHED, GEMM, at_most=1.35, device="cuda"),
-    Goal(_training("shallow", 32), GRAPHED, GEMM, at_most=1.6, device="cuda"),
+    Goal(_training("shallow", 512), GRAPHED, GEMMS, at_most=1.35, device="cuda"),
+    Goal(_training("shallow", 32), GRAPHED, GEMMS, at_most=1.6, device="cuda"),
     Goal(_training("shallow", 512), GRAPHED, at_most=83.3, device="cuda"),  # 60,000 images in 5 ms
     Goal(_loading(512), "fast-mnist-uint8", (BASELINE,), at_least=500, device="cuda"),
     Goal(_loading(512), "fast-mnist-uint8", ("dataloader-2-workers",), at_least=60, device="cuda"),
