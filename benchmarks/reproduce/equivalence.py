@@ -32,7 +32,7 @@ class Equivalence:
         if not any(differences):
             return f"{about}0, to the bit, over {seeds}."
         largest = max(map(abs, differences))
-        about += f"{fmean(differences):+.2%} on average, {largest:.2%} at most, over {seeds}"
+        about += f"{fmean(differences):+z.2%} on average, {largest:.2%} at most, over {seeds}"
         if 2.0 ** -len(differences) > LEVEL:
             return f"{about}: too few to test."
         p = equivalence_p_value(differences, margin=self.margin)
