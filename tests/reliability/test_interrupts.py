@@ -15,7 +15,7 @@ from core_torch.contract.errors import CheckpointError
 from lightning_impl.checkpoint_io import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 120  # for two processes to import a framework, on a busy machine
+PATIENCE_SECONDS = 240  # for two processes to import a framework, on a busy machine
 ORPHAN_SECONDS = 5
 SAVER = "lightning.pytorch.callbacks.ModelCheckpoint"
 FIT = (
@@ -51,7 +51,8 @@ def interrupted(folder: Path, number: int, *, all_of_them: bool, command: list[s
     try:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not list(folder.rglob("*.ckpt")):
-            assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline, "nothing was saved"
             time.sleep(0.01)
         time.sleep(wait)
         assert len(marked(mark)) == 2
