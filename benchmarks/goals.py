@@ -67,6 +67,7 @@ LIBRARY = "PyTorch's products are not the fastest of the run: its own floor stan
 SAME_PRODUCTS = "both compute the same products, the tutorial's epoch in little more than 4.5 times theirs"
 ORDER = "the order that every framework follows is NumPy's permutation, which takes nearly all of it"
 CACHED = "of 1,000 images the bytes lie in the processor's cache, of 60,000 they do not"
+TOO_SOON = "gradient descent got through its epochs sooner than foreseen; its error was larger all the same"
 FEW_EPOCHS = "so few epochs are too short for four layers; the preset's own reach it"
 
 GOALS = (
@@ -81,7 +82,7 @@ GOALS = (
     Goal(_training("shallow", 32), BY_HAND, GEMMS, at_most=1.35, reason=LIBRARY),
     Goal(_training("shallow", 512), BY_HAND, (TUTORIAL,), at_least=4.5, reason=SAME_PRODUCTS),
     Goal(_training("conv-shallow", 512), LEAN, GEMMS, at_most=3, reason=LIBRARY),
-    Goal(rf"{CLOSED_FORM}, .*", CLOSED_FORM, (GRADIENT_DESCENT,), at_least=ADVANTAGE),
+    Goal(rf"{CLOSED_FORM}, .*", CLOSED_FORM, (GRADIENT_DESCENT,), at_least=ADVANTAGE, reason=TOO_SOON),
     *(Goal(rf"{original}, .*", original.contender, check=original.check, reason=FEW_EPOCHS) for original in ORIGINALS),
     *(
         Goal(rf"{growth}, .*", size, (growth.labels[0],), at_least=FLAT, reason=CACHED)

@@ -81,6 +81,9 @@ class Command(LightningCLI):
         """Parse, and refuse results or a checkpoint that cannot be, before anything is built."""
         super().parse_arguments(parser, args)
         options = self.config[self.config.subcommand]
+        for group in ("model", "data", "trainer"):
+            if not hasattr(options[group], "as_dict"):
+                raise ConfigError(f"{group}: found {options[group]!r}, allowed: a table of options")
         if options.output is not None and self.config.subcommand not in ("fit", "predict"):
             raise ConfigError(f"output: found with {self.config.subcommand}, allowed with: fit, predict")
         if options.output is not None:

@@ -192,7 +192,8 @@ def _sweep(folder: Path) -> None:
 
 
 def _fetch(source: Source, folder: Path, names: list[str], *, dataset: str) -> None:
-    _sweep(folder)
+    with suppress(OSError):  # of a folder that cannot be; the download tells
+        _sweep(folder)
     parcels = {f"{name}.gz": ([name], source.archive_md5[name]) for name in names}
     if source.bundle and names:
         parcels = {source.bundle[0]: (names, source.bundle[1])}

@@ -102,7 +102,7 @@ def test_the_tree_names_files_that_exist() -> None:
     assert names <= present, names - present
 
 
-@pytest.mark.parametrize("name", ["results", "mutants", "categories"])
+@pytest.mark.parametrize("name", ["results", "goals", "mutants", "categories"])
 def test_a_table_is_what_its_command_prints(name: str) -> None:
     marked = re.search(rf"<!-- {name}: python -m (.+?) -->\n(.*?)<!-- end of {name} -->", README, re.DOTALL)
     assert marked

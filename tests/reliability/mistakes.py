@@ -65,8 +65,11 @@ def values(action: argparse.Action) -> tuple[str, ...]:
         return FILES
     if name in TO_WRITE:
         return tuple(path for path in PATHS if path != "{file}" or name not in ("json", "log"))
+    if name == "seed_everything":
+        return ("x", "nan", "[1]")  # a name like No is none here, and means that nothing is seeded
     if action.type is int or kind.startswith("int"):
-        return INTEGERS if name != "steps_per_execution" else INTEGERS[:5]  # more steps than there are is no mistake
+        found = INTEGERS if name != "steps_per_execution" else INTEGERS[:5]  # more steps than there are is no mistake
+        return tuple(value for value in found if "." not in action.dest or value != "0x10")  # 16 in YAML
     if action.type is float or kind.startswith("float"):
         return NUMBERS
     return SWITCHES if kind.startswith("bool") else NAMES
@@ -105,7 +108,8 @@ def configurations(port: str, folder: Path) -> Iterator[list[str]]:
         lines = [["compare", "{}", "{}"], ["markdown", "{}"], ["verify", "{}", "--output", "out"]]
     elif port == "lightning_impl":
         texts = [f"model: {{{name}: {value}}}" for name in names for value in YAML]
-        contents = [text.encode() for text in (*texts, "model: [", "modle: {}", "model: 3", "3", "\0", "data: {a: 1}")]
+        texts += ["model: [", "modle: {}", "model: 3", "data: 3", "trainer: 3", "3", "\0", "data: {a: 1}"]
+        contents = [text.encode() for text in texts]
         lines = [["fit", "--config", "{}"]]
     else:
         texts = [f"{name} = {value}" for name in (*names, "model", "dataset", "preset") for value in TOML]
