@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Sampler
 from core_torch.contract.batch_order import epoch_order
 from core_torch.contract.errors import CheckpointError, ConfigError, check_boolean, check_choice, check_integer
 from core_torch.contract.pixels import DATASETS, load_split
-from core_torch.contract.recipe import Recipe
+from core_torch.contract.recipe import LARGEST_COUNT, Recipe
 from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.objectives.reconstruction import EVALUATION_BATCH
 from lightning_impl.checkpoint_io import VerifiedLoading
@@ -190,7 +190,7 @@ class MNISTDataModule(VerifiedLoading, L.LightningDataModule):
         check_choice("dataset", dataset, DATASETS)
         check_choice("route", route, ROUTES)
         check_boolean("shuffle", shuffle)
-        check_integer("num_workers", num_workers, minimum=0)
+        check_integer("num_workers", num_workers, minimum=0, maximum=LARGEST_COUNT)
         self.recipe = Recipe(batch_size=batch_size, validation_fraction=validation_fraction, seed=seed)
         self.dataset, self.data_root, self.shuffle = dataset, data_root, shuffle
         self.route, self.num_workers = route, num_workers

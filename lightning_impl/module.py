@@ -110,7 +110,7 @@ class LitAutoencoder(VerifiedLoading, L.LightningModule):
 
     def _hold(self, model: Autoencoder, solver: str | None) -> None:
         self.model = model
-        self.layerwise = LayerwiseTraining(model, self.recipe, solver=solver) if solver else None
+        self.layerwise = LayerwiseTraining(model, self.recipe, solver=solver) if solver is not None else None
         self.automatic_optimization = self.layerwise is None
         self.criterion = build_criterion(model, self.recipe)
         self.corrupt = build_corruption(self.recipe, torch.device("cpu"))

@@ -44,9 +44,9 @@ def drawn(page: Path, *options: str) -> list[str]:
     probed = page.with_name("probed.html")
     probed.write_text(page.read_text(encoding="utf-8").replace("</html>", f"{PROBE}</html>"), encoding="utf-8")
     flags = ("--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom")
-    done = subprocess.run(
-        [BROWSER, *flags, *options, f"file://{probed}"], capture_output=True, text=True, timeout=120, check=True
-    )
+    command = [BROWSER, *flags, *options, f"file://{probed}"]
+    home = os.environ | {"HOME": str(page.parent)}  # which may be read-only otherwise
+    done = subprocess.run(command, env=home, capture_output=True, text=True, timeout=120, check=True)
     title = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)
     assert title, done.stdout[:500]
     return title[1].split("|")
