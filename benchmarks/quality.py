@@ -95,9 +95,9 @@ def race(
     prepare(descent, GRADIENT_DESCENT, 1)
     descent.time(0)
     clock = results.clock
-    seconds = np.median([getattr(sample, clock) for sample in before])
-    epochs = math.ceil(MARGIN * ADVANTAGE * seconds / getattr(descent.time(0), clock))
-    say(f"{name}: {seconds:.2f} s in closed form, {epochs} epochs of gradient descent")
+    seconds = np.median([sample.per_image(clock) for sample in before])
+    epochs = math.ceil(MARGIN * ADVANTAGE * seconds / descent.time(0).per_image(clock))
+    say(f"{name}: {seconds * 1e6:.0f} us an image in closed form, {epochs} epochs of gradient descent")
     prepare(descent, GRADIENT_DESCENT, epochs)
     long = descent.time(0)
     samples = before + [closed.time(0) for _ in range(REPETITIONS - len(before))]
