@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -97,6 +98,16 @@ trainer.fit(LitAutoencoder("shallow"), datamodule=MNISTDataModule(batch_size=64)
 """
 
 
+def asks_in_vain() -> bool:
+    """Whether a name server is asked for names of this host and none answers: gloo then ends late, or not at all."""
+    try:
+        socket.getnameinfo(("::ffff:127.0.0.1", 0), socket.NI_NAMEREQD)
+    except socket.gaierror as error:
+        return error.errno == socket.EAI_AGAIN
+    return False
+
+
+@pytest.mark.skipif(asks_in_vain(), reason="no name server answers, for which gloo waits")
 @pytest.mark.parametrize("number", CODES)
 def test_two_processes_end_together_and_say_so(tmp_path, number):
     assert interrupted(tmp_path, number, all_of_them=True, command=OURS, wait=0.2) == ""
