@@ -114,14 +114,16 @@ class Pictures(Callback):
 class KeptSignal(Callback):
     """SIGTERM keeps the effect that it had when this was made.
 
-    The Trainer's own handler first tells the other processes, by a broadcast that each of them has to join: where all
-    of them have received the signal, as from a process manager, they wait for ever.
+    The Trainer's own handler first tells the other processes, by a broadcast that each of them has to join: where one
+    of them waits in another collective, as for a checkpoint to be written, both wait for ever.
     """
 
     def __init__(self) -> None:
         self.handler = signal.getsignal(signal.SIGTERM)
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """The Trainer has set its handler by now."""
+    def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """The Trainer has set its handler by now: after `setup`, before any of these."""
         if threading.current_thread() is threading.main_thread():  # which alone may set one
             signal.signal(signal.SIGTERM, self.handler)
+
+    on_train_start = on_validation_start = on_test_start = on_predict_start = on_sanity_check_start

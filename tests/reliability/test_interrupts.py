@@ -108,8 +108,7 @@ def asks_in_vain() -> bool:
 
 
 @pytest.mark.skipif(asks_in_vain(), reason="no name server answers, for which gloo waits")
-# By SIGTERM to both the processes sometimes wait for each other: a minute and more, see PATIENCE_SECONDS.
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", CODES)
 def test_two_processes_end_together_and_say_so(tmp_path, number):
     assert interrupted(tmp_path, number, all_of_them=True, command=OURS, wait=0.2) == ""
 
