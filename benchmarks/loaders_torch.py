@@ -10,8 +10,10 @@ from benchmarks.loading import LoadingTrial
 from benchmarks.per_image import PerImageDataset
 from benchmarks.trial import Case
 from core_torch.contract.batch_order import epoch_order
+from core_torch.contract.errors import ConfigError
 from core_torch.contract.pixels import Split, to_unit_range
 from core_torch.contract.recipe import Recipe
+from core_torch.data.compiled import CompiledDataset
 from core_torch.data.resident import ResidentDataset
 from core_torch.data.streaming import StreamedDataset
 
@@ -64,9 +66,13 @@ def batch_sampler(split: Split, batch_size: int) -> Loader:
 
 
 def resident(split: Split, batch_size: int, *, residency: str, device: str, seed: int) -> Loader:
-    """The dataset on the device; a batch is one gather. Or streamed there."""
+    """The dataset on the device; a batch is one gather. Or streamed there; or by the loop that Numba compiles."""
     if residency == "streamed":
         dataset: ResidentDataset = StreamedDataset(split, device=device)
+    elif residency == "compiled":
+        dataset = compiled = CompiledDataset(split, device=device)
+        if not compiled.is_compiled:
+            raise ConfigError("fast-mnist-compiled: needs numba, which is not installed")
     else:
         dataset = ResidentDataset(split, device=device, residency=residency)
     return lambda epoch: (inputs for inputs, _ in dataset.batches(batch_size, seed=seed, epoch=epoch))

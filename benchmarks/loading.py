@@ -21,6 +21,7 @@ _TORCH = Framework(
         "fast-mnist-dataloader": "FastMNIST inside a DataLoader, one image at a time",
         "fast-mnist-float32": "FastMNIST, float32 residency",
         "fast-mnist-uint8": "FastMNIST, uint8 residency, converted per batch",
+        "fast-mnist-compiled": "the same, gathered and converted in one pass by a compiled loop",
         "fast-mnist-streamed": "the same images on the host, chunks of them on the device",
         "permuted": "the whole split gathered once an epoch into one buffer, batches are slices of it",
     },
@@ -34,11 +35,13 @@ BASELINE = "dataloader"
 # Only a case with extras times these.
 EXTRA = frozenset({"dataloader-2-workers", "fast-mnist-dataloader", "fast-mnist-streamed", "permuted", "tf.data-cache"})
 UNPINNED = frozenset({"dataloader-2-workers"})  # needs the other core for its workers
+CPU_ONLY = frozenset({"fast-mnist-compiled"})
 
 
-def routes_of(frameworks: Collection[str], *, extras: bool) -> list[str]:
+def routes_of(frameworks: Collection[str], *, device: str, extras: bool) -> list[str]:
     """The loaders to time beside these frameworks; tf.data only where TensorFlow is asked for."""
-    named = [route for route in LOADERS if extras or route not in EXTRA]
+    absent = (frozenset() if extras else EXTRA) | (frozenset() if device == "cpu" else CPU_ONLY)
+    named = [route for route in LOADERS if route not in absent]
     return [route for route in named if route not in _TENSORFLOW.routes or "keras-tensorflow" in frameworks]
 
 

@@ -1,6 +1,7 @@
 """The resident dataset, the streamed one, and training on it, over datasets of any size: see `suites.GROWTH`."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,20 +11,21 @@ from benchmarks.trial import Case
 from core_torch.contract.errors import check_choice
 from core_torch.contract.pixels import Split
 from core_torch.contract.recipe import Recipe
+from core_torch.data.compiled import CompiledDataset
 from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.data.streaming import StreamedDataset
 from core_torch.models.autoencoder import build_autoencoder
 from core_torch.training.loop import build_criterion, build_optimizer, train_epoch
 
-ROUTES = ("epoch start", "resident", "streamed", "training")
+ROUTES = ("epoch start", "resident", "compiled", "streamed", "training")
 
 
 def prepare(case: Case, split: Split, recipe: Recipe) -> LoadingTrial:
     """The trial of a case; whatever it times, the images that it hands out are proved."""
     check_choice("route", case.route, ROUTES)
-    dataset = ResidentDataset(split, device=case.device, residency="uint8")
-    if case.route == "streamed":
-        dataset = StreamedDataset(split, device=case.device)
+    kinds = {"streamed": StreamedDataset, "compiled": CompiledDataset}
+    kind = kinds.get(case.route, partial(ResidentDataset, residency="uint8"))
+    dataset: ResidentDataset = kind(split, device=case.device)
     model = build_autoencoder(case.architecture, seed=recipe.seed).to(case.device)
     criterion, optimizer = build_criterion(model, recipe), build_optimizer(model, recipe)
 

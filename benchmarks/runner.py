@@ -151,7 +151,7 @@ class Runner:
         split, size = of_size(self.split, load.images), load.batch_size
         name = f"loading, batch {size}, {split.name}"
         recipe = cases.RECIPE.with_changes(seed=self.seed, batch_size=size)
-        routes = loading.routes_of(self.frameworks, extras=load.extras)
+        routes = loading.routes_of(self.frameworks, device=self.device, extras=load.extras)
         contenders: dict[str, Contender] = {}
         with ExitStack() as stack:
             programs = {route: loading.LOADERS[route] for route in routes}

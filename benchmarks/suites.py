@@ -55,6 +55,7 @@ GROWN = Framework(
     "benchmarks.route_growth",
     {
         "resident": "FastMNIST, uint8 residency",
+        "compiled": "the same, by a compiled loop",
         "streamed": "the same split on the host, chunks of it on the device",
         "training": "the readable loop's steps of the shallow model on resident batches",
         "epoch start": "what is done before the first batch",

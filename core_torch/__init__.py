@@ -11,6 +11,7 @@ _HOME = {
     "FastQMNIST": "data.mnist",
     "NoisyMNIST": "data.mnist",
     "ResidentDataset": "data.resident",
+    "CompiledDataset": "data.compiled",
     "StreamedDataset": "data.streaming",
     "resident_or_streamed": "data.residency",
     "Corruption": "data.corruption",

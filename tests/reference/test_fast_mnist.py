@@ -18,6 +18,7 @@ from torchvision.transforms import Compose, Normalize, PILToTensor, RandomHorizo
 from core_torch.contract.errors import ConfigError, DataFormatError
 from core_torch.contract.pixels import load_split
 from core_torch.contract.sources import EMNIST_SPLITS, SOURCES
+from core_torch.data.compiled import CompiledDataset
 from core_torch.data.corruption import Corruption
 from core_torch.data.mnist import FastEMNIST, FastFashionMNIST, FastKMNIST, FastMNIST, FastQMNIST, NoisyMNIST
 
@@ -212,6 +213,18 @@ def test_both_residencies_give_the_same_bits(root):
     assert same(list(codes), list(floats))
     assert same(list(codes.batches(7)), list(floats.batches(7)))
     assert same(codes[[3, 1]], floats[[3, 1]])
+
+
+def test_compiled_it_gives_the_same_bits(root):
+    pytest.importorskip("numba")
+
+    class CompiledMNIST(CompiledDataset, FastMNIST):
+        pass
+
+    compiled = CompiledMNIST(root, train=False)
+    assert (compiled.is_compiled, compiled.residency) == (True, "uint8")
+    for (inputs, _), (expected, _) in zip(compiled.batches(5), FastMNIST(root, train=False).batches(5), strict=True):
+        assert torch.equal(inputs, expected)
 
 
 def test_a_residency_that_does_not_exist_or_does_not_fit_is_refused(root):
