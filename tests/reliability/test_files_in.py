@@ -5,10 +5,13 @@ import gzip
 import hashlib
 import os
 import struct
+import subprocess
+import sys
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +35,8 @@ LARGEST_PEAK = 16_000_000  # bytes beside the file
 WEIGHED = 150  # files whose memory is measured; that is slow
 DEFAULT = 300  # files of each kind
 STRESS_IDX, STRESS_OTHERS = 12_500, 5_000  # the first 100,000 together
+FUZZED, STRESS_FUZZED = 2_000, 200_000
+ROOT = Path(__file__).parents[2]
 NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
 
 
@@ -238,6 +243,34 @@ def test_many_more_damaged_files(name, places, monkeypatch, tally):
     wrong = {what: times for what, times in found.items() if what not in HARMLESS}
     tally.add(f"damaged files: {name}", tried=count, failed=sum(wrong.values()), baseline=baseline(kind, count))
     assert not wrong
+
+
+def fuzzed(folder: Path, runs: int, *how: str) -> subprocess.CompletedProcess:
+    if find_spec("atheris") is None:
+        pytest.skip("atheris is not installed; it has no package for this machine")
+    command = [sys.executable, str(Path(__file__).with_name("fuzz_idx.py")), str(folder), str(runs), *how]
+    return subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+
+
+def test_a_fuzzer_that_follows_the_branches_finds_no_other_error(places):
+    done = fuzzed([*places.values()][-1], FUZZED)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f"Done {FUZZED}" in done.stderr
+
+
+def test_the_fuzzer_finds_a_reader_without_checks(places):
+    done = fuzzed([*places.values()][-1], FUZZED, "careless")
+    assert done.returncode != 0
+    assert "Uncaught Python exception" in done.stdout + done.stderr
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(3600)
+def test_a_fuzzer_finds_none_in_many_more(places, tally):
+    done = fuzzed([*places.values()][-1], STRESS_FUZZED)
+    failed = int(done.returncode != 0)
+    tally.add("damaged files: idx, by a fuzzer that sees branches", tried=STRESS_FUZZED, failed=failed)
+    assert not failed, done.stderr[-2000:]
 
 
 @pytest.mark.parametrize("name", KINDS)
