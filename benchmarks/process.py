@@ -250,6 +250,10 @@ class Worker:
         """See `LoadingTrial`."""
         return self._call("checksums", number=epoch)[1]["result"]
 
+    def figures(self) -> Arrays:
+        """See `Calibration`."""
+        return self._call("figures")[1]
+
     def error(self) -> float:
         """See `QualityTrial`."""
         return self._call("error")[0]

@@ -10,6 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks import cases, floors, loading, quality
+from benchmarks.cases import Framework
 from benchmarks.contest import Contender, Contest
 from benchmarks.epoch_agreement import EpochJudge, rows
 from benchmarks.parity.judge import Check, agree
@@ -62,6 +63,8 @@ class Runner:
             *(("reach", partial(self.reach, original)) for original in suite.quality),
             *([("race", self.race)] if suite.is_raced else []),
         ]
+        if suite.is_calibrated and self.device.startswith("cuda"):
+            self.calibrate()
         kinds = [*("prove" for _ in suite.cells), *("train" for _ in suite.training), *(kind for kind, _ in later)]
         progress = Progress(kinds, self.say)
         self.say = progress.say
@@ -84,6 +87,18 @@ class Runner:
             with progress.stage():
                 stage()
             self.save()
+
+    def calibrate(self) -> None:
+        """Keep what the device takes for single operations, in microseconds, beside what the machine is."""
+        with ExitStack() as stack:
+            try:
+                worker = self._start("calibration", Framework("benchmarks.calibration", {}), stack)
+                case = Case(framework="calibration", device=self.device)
+                worker.prepare(case, self.split, cases.RECIPE)
+                figures = {name: float(value) for name, value in worker.figures().items()}
+                self.results.environment["calibration"] = figures
+            except WorkerError as error:
+                self._refuse("calibration", str(error))
 
     def prove(self, cell: Cell) -> None:
         """Ask every framework's lean route that has not failed at this model before."""

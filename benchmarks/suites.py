@@ -76,6 +76,7 @@ class Suite:
     growth: tuple[Growth, ...] = ()
     quality: tuple[Original, ...] = ()  # errors to reach
     is_raced: bool = False  # the closed form against gradient descent
+    is_calibrated: bool = False  # a GPU's own operations, before anything else
 
 
 TIMED = ("shallow", "deep")
@@ -107,5 +108,6 @@ SUITES = {
         growth=GROWTH,
         quality=ORIGINALS,
         is_raced=True,
+        is_calibrated=True,
     ),
 }
