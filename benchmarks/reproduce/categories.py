@@ -11,7 +11,14 @@ from core_torch.contract.presets import preset
 from core_torch.contract.recipe import OBJECTIVES, Recipe
 from core_torch.data.resident import ResidentDataset
 from core_torch.evaluation.baselines import pca_errors, pixel_rows, principal_components
-from core_torch.evaluation.probe import NEIGHBOURS, Representation, encode, linear_probe, nearest_neighbours
+from core_torch.evaluation.probe import (
+    MOST_ITERATIONS,
+    NEIGHBOURS,
+    Representation,
+    encode,
+    linear_probe,
+    nearest_neighbours,
+)
 from core_torch.evaluation.report import measure
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
 from core_torch.objectives.jacobian import weight_product_norm
@@ -211,7 +218,8 @@ TABLE = Table(
         "A fresh model for each cell and seed, by the preset `best`, as `python -m core_torch train --preset best "
         "--dataset mnist` trains it. One image in twenty is held out, and settings were chosen on those. The original "
         "went on with one model from setting to setting, for as many as 500 epochs each, and kept the best test error. "
-        "Its probe is trained for 10 epochs, here to convergence, on 60,000 codes."
+        "Its probe is trained for 10 epochs, here to convergence or for "
+        f"{MOST_ITERATIONS} steps of L-BFGS, on 60,000 codes."
     ),
     metrics=METRICS,
     rows=tuple(rows()),
