@@ -49,6 +49,8 @@ FRAMEWORKS = {
             "fused": "as lean, with PyTorch's fused optimizer",
             "compiled": "as lean, the model through torch.compile",
             "graphed": "as fused, every step the replay of one CUDA graph",
+            "graphed-epoch": "as fused, all steps of an epoch one CUDA graph",
+            "graphed-compiled": "as graphed, of the model through torch.compile",
             "by-hand": "FastMNIST as uint8, the step written out without autograd",
         },
         "torch",
@@ -74,10 +76,17 @@ FRAMEWORKS = {
 }
 BASELINE = ("core_torch", "lean")
 # In one order: comparable weight by weight.
-ONE_SHUFFLE = frozenset({"lean", "fused", "compiled", "graphed", "by-hand"})
+GRAPHED = frozenset({"graphed", "graphed-epoch", "graphed-compiled"})
+ONE_SHUFFLE = frozenset({"lean", "fused", "compiled", "by-hand"}) | GRAPHED
 # Routes that only a case with extras times.
-EXTRA = frozenset({"fused", "compiled", "graphed", "no-extras", "barebones", *_LONGER_EXECUTIONS, *_COMPILED_FIT})
-BY_TORCH_COMPILE = frozenset({("core_torch", "compiled"), ("keras-torch", "fit-jit")})
+EXTRA = frozenset(
+    {"fused", "compiled", "graphed-epoch", "graphed-compiled", "no-extras", "barebones"}
+    | _LONGER_EXECUTIONS.keys()
+    | _COMPILED_FIT.keys()
+)
+BY_TORCH_COMPILE = frozenset(
+    {("core_torch", "compiled"), ("core_torch", "graphed-compiled"), ("keras-torch", "fit-jit")}
+)
 
 
 BY_HAND = {"shallow": "sgd", "deep": "sgd"}  # {model: optimizer} that the route by hand is written for
@@ -91,4 +100,4 @@ def routes_of(
     routes = [route for route in FRAMEWORKS[framework].routes if extras or route not in EXTRA]
     routes = [route for route in routes if compiler or (framework, route) not in BY_TORCH_COMPILE]
     routes = [route for route in routes if route != "by-hand" or BY_HAND.get(model) == optimizer]
-    return [route for route in routes if route != "graphed" or device.startswith("cuda")]
+    return [route for route in routes if route not in GRAPHED or device.startswith("cuda")]

@@ -131,7 +131,12 @@ def recorded(run: Callable[[], object]) -> Callable[[], None]:
     torch.cuda.current_stream().wait_stream(stream)
     with torch.cuda.graph(graph, stream=stream):
         run()
-    return graph.replay
+
+    def replay() -> None:
+        graph.replay()
+
+    replay.recorded = run  # type: ignore[attr-defined]  # keeps alive what the kernels read and write
+    return replay
 
 
 def _multiplication(library: str, pairs: list[tuple[np.ndarray, np.ndarray]], device: str) -> Callable[[], object]:

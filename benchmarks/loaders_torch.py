@@ -70,12 +70,18 @@ def resident(split: Split, batch_size: int, *, residency: str, device: str, seed
     if residency == "streamed":
         dataset: ResidentDataset = StreamedDataset(split, device=device)
     elif residency == "compiled":
-        dataset = compiled = CompiledDataset(split, device=device)
-        if not compiled.is_compiled:
-            raise ConfigError("fast-mnist-compiled: needs numba, which is not installed")
+        dataset = compiled(split, device=device)
     else:
         dataset = ResidentDataset(split, device=device, residency=residency)
     return lambda epoch: (inputs for inputs, _ in dataset.batches(batch_size, seed=seed, epoch=epoch))
+
+
+def compiled(split: Split, *, device: str) -> CompiledDataset:
+    """The dataset by the loop that its name tells of; `ConfigError` where it fell back to PyTorch's gather."""
+    dataset = CompiledDataset(split, device=device)
+    if not dataset.is_compiled:
+        raise ConfigError("compiled: found no numba that can be imported, allowed: with it")
+    return dataset
 
 
 def resident_one_by_one(split: Split, batch_size: int) -> Loader:

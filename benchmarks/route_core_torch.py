@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from benchmarks.cases import FRAMEWORKS
+from benchmarks.cases import FRAMEWORKS, GRAPHED
 from benchmarks.per_image import PerImageDataset
 from benchmarks.trial import Arrays, Case
 from core_torch.contract.batch_order import epoch_order
@@ -31,7 +31,7 @@ class TorchTrial:
         self.case, self.recipe, self.count = case, recipe, len(split)
         self.dtype = getattr(torch, case.dtype)
         self.model = build_autoencoder(case.architecture, seed=recipe.seed).to(case.device, self.dtype)
-        self.trained: Any = torch.compile(self.model) if case.route == "compiled" else self.model
+        self.trained: Any = torch.compile(self.model) if "compiled" in case.route else self.model
         self.criterion = exact(build_criterion(self.model, recipe))
         self.optimizer = self._new_optimizer()
         self.loader: DataLoader | None = None
@@ -52,16 +52,16 @@ class TorchTrial:
         self._record()
 
     def _record(self) -> None:
-        if self.case.route == "graphed":
+        if self.case.route in GRAPHED:
             parts: dict[str, Any] = {"criterion": self.criterion, "optimizer": self.optimizer}
-            self.graphed = GraphedSteps(self.model, self.dataset, **parts)
+            self.graphed = GraphedSteps(self.trained, self.dataset, **parts)
         if self.case.route == "by-hand":
             largest = max(self.recipe.batch_size, self.case.batch_size)
             self.by_hand = StepsByHand(self.model, self.recipe.with_changes(batch_size=largest))
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         optimizer = build_optimizer(self.model, self.recipe)
-        return fused_optimizer(optimizer) if self.case.route in ("fused", "graphed") else optimizer
+        return fused_optimizer(optimizer) if self.case.route in GRAPHED | {"fused"} else optimizer
 
     def weights(self) -> Arrays:
         """The current weights."""
@@ -93,9 +93,10 @@ class TorchTrial:
 
     def epoch(self, epoch: int) -> int:
         """One pass by the case's route."""
-        if self.case.route == "graphed":
+        if self.case.route in GRAPHED:
             order = torch.from_numpy(epoch_order(self.count, seed=self.recipe.seed, epoch=epoch))
-            self.graphed.run(order, batch_size=self.case.batch_size)
+            steps = len(order) if self.case.route == "graphed-epoch" else 1  # at the most
+            self.graphed.run(order, batch_size=self.case.batch_size, steps=steps)
         else:
             self._run(self.batches(epoch))
         return self.count

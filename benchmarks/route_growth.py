@@ -1,17 +1,17 @@
 """The resident dataset, the streamed one, and training on it, over datasets of any size: see `suites.GROWTH`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
 import torch
 
+from benchmarks.loaders_torch import compiled
 from benchmarks.loading import LoadingTrial
 from benchmarks.trial import Case
 from core_torch.contract.errors import check_choice
 from core_torch.contract.pixels import Split
 from core_torch.contract.recipe import Recipe
-from core_torch.data.compiled import CompiledDataset
 from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.data.streaming import StreamedDataset
 from core_torch.models.autoencoder import build_autoencoder
@@ -23,7 +23,7 @@ ROUTES = ("epoch start", "resident", "compiled", "streamed", "training")
 def prepare(case: Case, split: Split, recipe: Recipe) -> LoadingTrial:
     """The trial of a case; whatever it times, the images that it hands out are proved."""
     check_choice("route", case.route, ROUTES)
-    kinds = {"streamed": StreamedDataset, "compiled": CompiledDataset}
+    kinds: dict[str, Callable[..., ResidentDataset]] = {"streamed": StreamedDataset, "compiled": compiled}
     kind = kinds.get(case.route, partial(ResidentDataset, residency="uint8"))
     dataset: ResidentDataset = kind(split, device=case.device)
     model = build_autoencoder(case.architecture, seed=recipe.seed).to(case.device)

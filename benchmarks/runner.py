@@ -19,7 +19,7 @@ from benchmarks.parity.tolerances import SAME_IMAGES
 from benchmarks.process import Worker, WorkerError
 from benchmarks.progress import Progress
 from benchmarks.results_file import Results, Work, digest_of
-from benchmarks.suites import GROWN, Growth, Loading, Suite, Training
+from benchmarks.suites import GROWN, GROWN_ON_CPU, Growth, Loading, Suite, Training
 from benchmarks.trial import Case
 from core_torch.contract.architecture import architecture_named
 from core_torch.contract.pixels import Split
@@ -59,7 +59,7 @@ class Runner:
             self.frameworks = [cases.BASELINE[0], *self.frameworks]
         later: list[tuple[str, Callable[[], None]]] = [
             *(("load", partial(self.time_loading, load, suite)) for load in suite.loading),
-            *(("grow", partial(self.time_growth, growth, suite)) for growth in suite.growth),
+            *(("grow", partial(self.time_growth, growth, suite)) for growth in self._grown(suite)),
             *(("reach", partial(self.reach, original)) for original in suite.quality),
             *([("race", self.race)] if suite.is_raced else []),
         ]
@@ -197,6 +197,9 @@ class Runner:
                 except WorkerError as error:
                     self._refuse(f"{name}, {label}", str(error))
             self._time(name, contenders, growth.labels[0], case, self.split, suite)
+
+    def _grown(self, suite: Suite) -> list[Growth]:
+        return [each for each in suite.growth if self.device == "cpu" or each.route not in GROWN_ON_CPU]
 
     def _delivers(self, worker: Worker, name: str, label: str, case: Case, split: Split, recipe: Recipe) -> Work:
         """Every image of an epoch, once, shuffled; `WorkerError` if not."""

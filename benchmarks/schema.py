@@ -7,6 +7,7 @@ from typing import Any
 
 from core_torch.contract.errors import DataFormatError
 from core_torch.contract.regular_files import read_regular
+from core_torch.contract.weights_file import without_duplicates
 
 LARGEST = 1 << 26  # bytes of a file; those of the full suite take a fiftieth
 ANNOTATIONS = {"$schema", "$defs", "title", "then"}
@@ -24,10 +25,10 @@ def read_json(path: Path, schema: dict[str, Any]) -> Any:
     """What a file holds.
 
     Raises:
-        DataFormatError: it cannot be read, is not JSON, or differs from `schema`.
+        DataFormatError: it cannot be read, is not JSON, gives a name twice, or differs from `schema`.
     """
     try:
-        content = json.loads(read_regular(path, largest=LARGEST))
+        content = json.loads(read_regular(path, largest=LARGEST), object_pairs_hook=without_duplicates)
         json.dumps(content, ensure_ascii=False).encode()  # refuses an escape that is half a character
         fault = next(faults(content, schema), None)
     except OSError as error:

@@ -63,6 +63,7 @@ GROWN = Framework(
     "torch",
 )
 GROWTH = tuple(Growth(route) for route in GROWN.routes)
+GROWN_ON_CPU = frozenset({"compiled"})
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,20 @@
-"""`python -m core_torch sweep`: train every combination of the values given, one after another, into one table."""
+"""`python -m core_torch sweep`: train every combination of some values, one by one or all at once, into one table."""
 
 import argparse
 import sys
+import time
 from itertools import product
 from pathlib import Path
 
-from core_torch.command_train import fit, judged, load_splits
+from core_torch.command_train import fit, judged, load_splits, measured
 from core_torch.contract.architecture import Architecture
 from core_torch.contract.command_line import check_device, check_results, prepare_output, write_json
 from core_torch.contract.errors import ConfigError, DivergenceError
+from core_torch.contract.pixels import Split
 from core_torch.contract.recipe import Recipe
+from core_torch.contract.train_options import is_randomized
 from core_torch.contract.weights_file import write_atomically
-from core_torch.run_folder import csv_of
+from core_torch.run_folder import Run, csv_of
 
 GRID = (  # options of `train` that take several values here
     *("model", "objective", "preset", "epochs", "batch_size", "learning_rate", "seed"),
@@ -41,12 +44,13 @@ def sweep(options: argparse.Namespace) -> None:
     from core_torch.device import choose_device
 
     choose_device(options.device)  # refuses one that is not there before anything is written
+    together = fit_together(runs, chosen, splits) if options.together else []
     output = prepare_output(options.output) if options.output is not None else None
     rows: list[Row] = []
     for run, combination, (architecture, recipe) in zip(runs, combinations, chosen):
         row: Row = dict(combination)
         try:
-            trained = fit(run, architecture, recipe, splits)
+            trained = together[len(rows)] if together else fit(run, architecture, recipe, splits)
             row |= {name: trained.metrics[name] for name in RESULTS if name in trained.metrics}
             if held_out := trained.history.get("validation_mse"):
                 row["validation_mse"] = min(held_out) if recipe.patience else held_out[-1]  # of the weights kept
@@ -59,6 +63,31 @@ def sweep(options: argparse.Namespace) -> None:
             write_atomically(output / TABLE_NAME, csv_of(columns, first="run").encode())
     if options.json is not None:
         write_json(Path(options.json), rows)
+
+
+def fit_together(
+    runs: list[argparse.Namespace], chosen: list[tuple[Architecture, Recipe]], splits: tuple[Split, Split]
+) -> list[Run]:
+    """Train all of them at once, see `train_together`, and measure each; `seconds` are an equal share of the whole."""
+    from core_torch.data.resident import ResidentDataset
+    from core_torch.device import choose_device
+    from core_torch.models.autoencoder import build_autoencoder
+    from core_torch.training.ensemble import train_together
+
+    for run in runs:
+        if run.pretrain or is_randomized(run):
+            found = "pretrain" if run.pretrain else run.model
+            raise ConfigError(f"together: found with {found}, allowed with: models trained in epochs alone")
+    recipes = [recipe for _, recipe in chosen]
+    models = [build_autoencoder(architecture, seed=recipe.seed) for architecture, recipe in chosen]
+    started = time.perf_counter()
+    dataset = ResidentDataset(splits[0], device=choose_device(runs[0].device))
+    histories = train_together(models, dataset, recipes=recipes)
+    share = (time.perf_counter() - started) / len(runs)
+    return [
+        measured(run, model, recipe, splits, history, seconds=share)
+        for run, model, recipe, history in zip(runs, models, recipes, histories)
+    ]
 
 
 def judge(run: argparse.Namespace, varied: list[str]) -> tuple[Architecture, Recipe]:

@@ -3,7 +3,7 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from core_torch.run_folder import RUN_FILES, Run, write_run
 from core_torch.training.history import History
 
 if TYPE_CHECKING:
+    from core_torch.models.autoencoder import Autoencoder
     from core_torch.training.checkpoints import Checkpoints
 
 CHECKPOINTS_NAME = "unfinished"  # in the output folder; gone once the results are there
@@ -109,7 +110,6 @@ def fit(
     """Train from the contract's starting weights, or go on from checkpoints, and measure."""
     from core_torch.data.resident import ResidentDataset
     from core_torch.device import choose_device
-    from core_torch.evaluation.report import measure
     from core_torch.models.autoencoder import build_autoencoder
     from core_torch.objectives.reconstruction import mean_squared_error
     from core_torch.training.layerwise import pretrain
@@ -140,14 +140,31 @@ def fit(
             model, dataset, recipe=recipe, progress=progress, checkpoints=checkpoints, on_epoch=on_epoch
         )
     seconds = time.perf_counter() - started + (checkpoints.seconds if checkpoints else 0.0)
+    return measured(options, model, recipe, splits, history, seconds=seconds, before=before)
+
+
+def measured(
+    options: argparse.Namespace,
+    model: "Autoencoder",
+    recipe: Recipe,
+    splits: tuple[Split, Split],
+    history: History,
+    *,
+    seconds: float,
+    before: Mapping[str, float | None] | None = None,
+) -> Run:
+    """The run of a trained model; `before` is what was measured on the way."""
+    from core_torch.device import choose_device
+    from core_torch.evaluation.report import measure
+
     metrics = {
         "model": options.model,
         "objective": recipe.objective,
         "dataset": options.dataset,
         "seed": recipe.seed,
         "epochs": len(history.train_loss),
-        **before,
-        **measure(model, *splits, device=device, recipe=recipe),
+        **(before or {}),
+        **measure(model, *splits, device=choose_device(options.device), recipe=recipe),
         "seconds": seconds,
     }
     curves = history.curves()

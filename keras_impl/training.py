@@ -4,6 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def train(
     Raises:
         CheckpointError: the backup is damaged, of another run, or cannot be written.
         ConfigError: the port, the backend or the route does not offer what was asked for.
-        DivergenceError: the loss or the error of an epoch is not finite.
+        DivergenceError: after an epoch, which runs as one, a weight, the loss or the error is not finite.
     """
     options: dict[str, Any] = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}
     shared = keras.distribution.distribution() is not None
@@ -86,9 +87,7 @@ def train(
         if recipe.patience and best_epoch(history["validation_mse"]) == epoch:
             best_weights = model.get_weights()
         history["seconds"].append(time.perf_counter() - started)
-        for name, values in history.items():
-            if not math.isfinite(values[-1]):
-                raise DivergenceError(f"epoch {epoch}: the {name} is not finite; lower the learning_rate")
+        check_finite(model, history, epoch=epoch)
         if backup is not None:
             saved.save(history, best_weights)
         told.on_epoch_end(epoch, {name: values[-1] for name, values in history.items()})
@@ -96,6 +95,14 @@ def train(
     if best_weights is not None:
         model.set_weights(best_weights)
     return history
+
+
+def check_finite(model: keras.Model, history: History, *, epoch: int) -> None:
+    """`DivergenceError` unless what was recorded of this epoch is finite, and every weight, which may hide it."""
+    weights = (weight.path for weight in model.weights if not np.isfinite(keras.ops.convert_to_numpy(weight)).all())
+    figures = (f"the {name}" for name, values in history.items() if not math.isfinite(values[-1]))
+    if name := next(chain(figures, weights), None):
+        raise DivergenceError(f"epoch {epoch}: {name} is not finite; lower the learning_rate")
 
 
 def is_finished(history: History, recipe: Recipe) -> bool:

@@ -10,6 +10,7 @@ import sys
 from core_torch.contract.command_line import Parser, run
 from core_torch.contract.errors import ConfigError
 from lightning_impl import options
+from lightning_impl.config_file import check_config
 
 PROGRAM = "python -m lightning_impl"
 
@@ -32,8 +33,10 @@ def check_names(parser: Parser, given: list[str]) -> None:
         known = name in names or name.startswith(parts)
         if name in ("-h", "--help") or (name.startswith("--") and not known):
             parser.parse_args([name])
-        if argument in ("-c", "--config") and ":" not in value and not os.path.isfile(value):
-            raise ConfigError(f"config: {value or 'an empty path'} cannot be read, allowed: a YAML file")
+        if name in ("-c", "--config") and ":" not in (path := value if name == argument else argument[len(name) + 1 :]):
+            if not os.path.isfile(path):
+                raise ConfigError(f"config: {path or 'an empty path'} cannot be read, allowed: a YAML file")
+            check_config(path)
 
 
 def dispatch() -> None:

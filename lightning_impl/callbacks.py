@@ -1,9 +1,9 @@
-"""EpochTimer: how fast a Trainer's epochs were. Pictures: what the model makes of images. KeptSignal: how it ends."""
+"""EpochTimer: how fast a Trainer's epochs were. Pictures: what the model makes of images. KeptSignal, FiniteWatch: how
+it ends.
+"""
 
 import io
 import math
-import signal
-import threading
 import time
 from copy import copy
 from typing import Any
@@ -17,6 +17,7 @@ from core_torch.contract.weights_file import write_atomically
 from core_torch.data.resident import ResidentDataset
 from core_torch.evaluation.mode import only_looking
 from core_torch.objectives.reconstruction import EVALUATION_BATCH
+from core_torch.training.watch import Watch
 
 
 class EpochTimer(Callback):
@@ -112,18 +113,51 @@ class Pictures(Callback):
 
 
 class KeptSignal(Callback):
-    """SIGTERM keeps the effect that it had when this was made.
+    """SIGTERM ends every process by itself, by the handler that was there before the Trainer's.
 
-    The Trainer's own handler first tells the other processes, by a broadcast that each of them has to join: where one
-    of them waits in another collective, as for a checkpoint to be written, both wait for ever.
+    The Trainer's first tells the other processes, by a broadcast that each of them has to join: where one of them waits
+    in another collective, as for a checkpoint to be written, both wait for ever. It is made to tell nobody; that of
+    SLURM, and the one from before, are called as ever.
     """
 
-    def __init__(self) -> None:
-        self.handler = signal.getsignal(signal.SIGTERM)
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Before the Trainer sets its handler."""
+        trainer._signal_connector._sigterm_notifier_fn = tell_nobody  # type: ignore[assignment]
 
-    def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The Trainer has set its handler by now: after `setup`, before any of these."""
-        if threading.current_thread() is threading.main_thread():  # which alone may set one
-            signal.signal(signal.SIGTERM, self.handler)
 
-    on_train_start = on_validation_start = on_test_start = on_predict_start = on_sanity_check_start
+def tell_nobody(number: Any, frame: Any) -> None:
+    """In place of the Trainer's broadcast."""
+
+
+class FiniteWatch(Callback):
+    """Ends training at the step where a loss, a gradient or a weight is no longer finite, and names it: see `Watch`.
+
+    Raises:
+        DivergenceError: from the Trainer's `fit`; no checkpoint is written after that step.
+    """
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """The model is on its device."""
+        self.watch = Watch(pl_module.model)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Of a resumed epoch the steps that were taken before count."""
+        self.watch.epoch = trainer.current_epoch
+        self.watch.restart(steps=trainer.fit_loop.epoch_loop.batch_progress.current.completed)
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """What the loss will be of."""
+        self.inputs = batch[0]
+
+    def on_before_backward(self, trainer: L.Trainer, pl_module: Any, loss: torch.Tensor) -> None:
+        """Judge the loss before it can spoil a weight."""
+        self.watch.loss(loss, self.inputs)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Judge the weights before they can spoil a checkpoint, which the Trainer's last callbacks write."""
+        self.watch.step()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Where no step was waited for, judge them all."""
+        if not self.watch.on_host:
+            self.watch.check()

@@ -33,6 +33,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write to a local path; `CheckpointError` where that fails."""
         path, buffer = local(path), io.BytesIO()
+        check_finite(checkpoint, path)
         torch.save(checkpoint, buffer)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +69,15 @@ def read_checkpoint(path: str | Path, *, map_location: Any = "cpu") -> dict[str,
     missing = {"state_dict", "pytorch-lightning_version"} - set(checkpoint if isinstance(checkpoint, dict) else ())
     if missing:
         raise CheckpointError(f"{path}: is not a Lightning checkpoint, it holds no {max(missing)}")
+    check_finite(checkpoint, path)
     return checkpoint
+
+
+def check_finite(checkpoint: dict[str, Any], path: str | Path) -> None:
+    """`CheckpointError` for a weight that is not finite, which a checkpoint neither keeps nor gives."""
+    for name, weight in checkpoint.get("state_dict", {}).items():
+        if not torch.as_tensor(weight).isfinite().all():
+            raise CheckpointError(f"{path}: {name} holds a value that is not finite")
 
 
 def read_file(path: str | Path, *, map_location: Any = "cpu") -> Any:

@@ -26,14 +26,21 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from core_torch.checkpoint import save_checkpoint
 from core_torch.contract.architecture import Architecture
 from core_torch.contract.command_line import check_folder, prepare_output, write_json
-from core_torch.contract.errors import CheckpointError, ConfigError, DivergenceError, UserError
+from core_torch.contract.errors import (
+    CheckpointError,
+    ConfigError,
+    DivergenceError,
+    UserError,
+    check_integer,
+    check_number,
+)
 from core_torch.contract.pixels import load_split
 from core_torch.contract.presets import PRESETS, preset
 from core_torch.contract.recipe import SOLVERS, Recipe
 from core_torch.contract.train_options import OBJECTIVE_OF, RECIPE_FIELDS, RECIPE_NAME, RIDGE_FIELDS, recipe_file
 from core_torch.contract.weights_file import write_atomically
 from core_torch.evaluation.report import measure
-from lightning_impl.callbacks import EpochTimer, KeptSignal
+from lightning_impl.callbacks import EpochTimer, FiniteWatch, KeptSignal
 from lightning_impl.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from lightning_impl.datamodule import MNISTDataModule
 from lightning_impl.module import LitAutoencoder
@@ -63,7 +70,7 @@ class Command(LightningCLI):
             args=args,
             save_config_callback=None,
             seed_everything_default=Recipe.seed,
-            trainer_defaults={**TRAINER_DEFAULTS, "callbacks": [self.timer, KeptSignal()]},
+            trainer_defaults={**TRAINER_DEFAULTS, "callbacks": [self.timer, KeptSignal(), FiniteWatch()]},
             parser_class=OneLineParser,
             parser_kwargs={"prog": program},
             auto_configure_optimizers=False,
@@ -108,6 +115,7 @@ class Command(LightningCLI):
     def instantiate_trainer(self, **options: Any) -> L.Trainer:
         """With the recipe's epochs and atomic checkpoints, unless the user says otherwise."""
         chosen = self._get(self.config_init, "trainer")
+        check_trainer_options(chosen)
         plugins = chosen["plugins"] or []
         plugins = plugins if isinstance(plugins, list) else [plugins]
         own = any(isinstance(plugin, CheckpointIO) for plugin in plugins)
@@ -191,6 +199,18 @@ class Command(LightningCLI):
         return whole and plain and same_images and "weights" not in self.given
 
 
+def check_trainer_options(chosen: Any) -> None:
+    """`ConfigError` for what the Trainer takes and fails at later, or takes to mean nothing."""
+    check_integer("trainer.accumulate_grad_batches", chosen["accumulate_grad_batches"], minimum=1)
+    if chosen["gradient_clip_val"] is not None:
+        check_number("trainer.gradient_clip_val", chosen["gradient_clip_val"], minimum=0)
+    strategy, root = chosen["strategy"], str(chosen["default_root_dir"])
+    if isinstance(strategy, str) and strategy.endswith(("spawn", "fork", "notebook")):
+        raise ConfigError(f"trainer.strategy: found {strategy}, allowed: one that starts processes anew, such as ddp")
+    if "://" in root:
+        raise ConfigError(f"trainer.default_root_dir: {root} is a URL, allowed: a folder")
+
+
 def check_agreement(given: dict[str, Any], ckpt_path: str, *, dataset: str | None = None) -> None:
     """`CheckpointError` where an option is not what the checkpoint was trained with: that holds.
 
@@ -240,6 +260,10 @@ def run_command(*, program: str) -> None:
         Command(program=program)
     except UserError:
         raise
+    except RuntimeError as error:
+        if not str(error).startswith("Early stopping conditioned on metric"):
+            raise
+        raise ConfigError(f"trainer.callbacks: {error}") from error
     except (MisconfigurationException, ImportError, OSError, ValueError) as error:
         if "`tensorboardX`" in str(error):
             raise ConfigError("trainer.logger: tensorboardX is not installed; pip install tensorboardX") from error

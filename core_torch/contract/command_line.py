@@ -16,9 +16,10 @@ from typing import Any, NoReturn
 
 from core_torch.contract.errors import ConfigError, UserError, check_choice
 from core_torch.contract.pixels import DATASETS
-from core_torch.contract.weights_file import write_atomically
+from core_torch.contract.weights_file import MANIFEST_NAME, WEIGHTS_NAME, write_atomically
 
 DEVICES = ("auto", "cpu", "cuda")
+INPUTS = ("checkpoint", "against", "recipe", "old", "new", "results")  # options that name what a command reads
 
 
 class Parser(argparse.ArgumentParser):
@@ -72,7 +73,8 @@ def check_device(name: str) -> None:
 
 
 def check_results(options: argparse.Namespace, *, files: Sequence[str] = ()) -> None:
-    """Judge --output, a folder, and --json before a long run, creating nothing; `ConfigError` if they cannot be.
+    """Judge --output, a folder, and --json before a long run, creating nothing; `ConfigError` if they cannot be, or if
+    --json would replace what the command reads.
 
     Args:
         files: that are to be written into the output folder.
@@ -94,6 +96,15 @@ def check_results(options: argparse.Namespace, *, files: Sequence[str] = ()) -> 
             raise ConfigError(f"json: found {options.json}, which --output takes, allowed: another file")
         if os.path.exists(path.parent) or path.parent not in made:
             check_file("json", options.json)
+        if path in _inputs(options):
+            raise ConfigError(f"json: found {options.json}, which the command reads, allowed: another file")
+
+
+def _inputs(options: argparse.Namespace) -> set[Path]:
+    """The files that the options name, and those of a checkpoint that they name."""
+    named = (getattr(options, name, None) for name in INPUTS)
+    paths = [Path(each).resolve() for each in named if isinstance(each, str) and each]
+    return {*paths, *(path / name for path in paths for name in (WEIGHTS_NAME, MANIFEST_NAME))}
 
 
 def check_folder(name: str, path: str) -> None:

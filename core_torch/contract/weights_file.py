@@ -134,7 +134,8 @@ def load_arrays(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]
 def _read_manifest(path: Path) -> dict[str, object]:
     content = _read(path, largest=LARGEST_MANIFEST)
     try:
-        manifest = json.loads(content, object_pairs_hook=_without_duplicates)
+        manifest = json.loads(content, object_pairs_hook=without_duplicates)
+        json.dumps(manifest, ensure_ascii=False).encode()  # refuses an escape that is half a character
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: is not JSON ({error})") from error
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
@@ -144,7 +145,7 @@ def _read_manifest(path: Path) -> dict[str, object]:
     return manifest
 
 
-def _without_duplicates(entries: list[tuple[str, object]]) -> dict[str, object]:
+def without_duplicates(entries: list[tuple[str, object]]) -> dict[str, object]:
     """A JSON object; `ValueError` for a name given twice, of which another reader may take the other value."""
     found = dict(entries)
     if len(found) < len(entries):

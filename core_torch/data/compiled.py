@@ -7,7 +7,6 @@ for memory, since shuffled images lie apart; the loop here asks for images befor
 import warnings
 from collections.abc import Callable
 from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -52,19 +51,20 @@ class CompiledDataset(ResidentDataset):
         if torch.device(device).type != "cpu" or residency != "uint8":
             raise ConfigError(f"residency: found {residency} on {device}, allowed when compiled: uint8 on cpu")
         super()._settle(images, labels, device=device, residency=residency)
-        self.is_compiled = find_spec("numba") is not None
-        if self.is_compiled:
+        try:
             gather_loop()  # compiled now, which takes a second or three, and not in the first batch
-        else:
-            warnings.warn("numba is not installed, so batches are gathered by PyTorch", stacklevel=3)
+            self.is_compiled = True
+        except ImportError as error:  # also of a release that refuses this NumPy
+            self.is_compiled = False
+            warnings.warn(f"batches are gathered by PyTorch: {error}", stacklevel=3)
 
     def gather(self, index: torch.Tensor) -> Batch:
         """See `ResidentDataset`. `IndexError` for an index out of range."""
-        if not self.is_compiled:
+        if not (self.is_compiled and self._is_clean and self.data.is_contiguous()):
             return super().gather(index)
-        inputs = torch.empty(len(index), *self.data.shape[1:])
+        inputs = torch.empty(len(index), *self.data.shape[1:], dtype=torch.float32)
         targets = inputs.flatten(1)
-        if not gather_loop()(self.data.flatten(1).numpy(), index.numpy(), targets.numpy()):
+        if not gather_loop()(self.data.flatten(1).numpy(), index.long().contiguous().numpy(), targets.numpy()):
             raise IndexError(f"index: found one out of range, allowed: 0 to {len(self) - 1}")
         return inputs, targets
 

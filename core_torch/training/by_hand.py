@@ -68,7 +68,7 @@ class StepsByHand:
         self.ones = self.layers[0].weight.new_ones(recipe.batch_size)
 
     def run(self, batches: Iterable[Batch]) -> float:
-        """One pass; the error averaged over pixels. `DivergenceError`: it is not finite."""
+        """One pass; the error averaged over pixels. `DivergenceError`: it, or a weight after it, is not finite."""
         total, pixels = self.ones.new_zeros(()), 0
         for inputs, targets in batches:
             total += self.step(inputs, targets)
@@ -77,6 +77,9 @@ class StepsByHand:
         mean = float(total) / pixels
         if not math.isfinite(mean):
             raise DivergenceError(f"the training loss is {mean}; lower the learning_rate")
+        weights = (weight for layer in self.layers for weight in (layer.weight, layer.bias))
+        if not all(weight is None or weight.isfinite().all() for weight in weights):
+            raise DivergenceError("a weight is not finite, which a saturated unit hides; lower the learning_rate")
         return mean
 
     def step(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,8 @@
-"""Training without Python between kernels: a step is recorded once as a CUDA graph, and replayed for every batch.
+"""Training without Python between kernels: steps are recorded once as a CUDA graph, and replayed for every batch.
 
 Opt-in, for small models on a fast GPU, where the host takes longer to launch a step than the device to run it. What
-is recorded is the readable loop's step: gather, corrupt, forward, backward, update. On a CPU it runs unrecorded.
+is recorded is the readable loop's step: gather, corrupt, forward, backward, update; one, several, or those of an epoch.
+On a CPU they run unrecorded.
 """
 
 import math
@@ -16,6 +17,7 @@ from core_torch.data.resident import ResidentDataset
 from core_torch.training.loop import Corrupt, Criterion
 
 WARM_UP_STEPS = 3  # before a capture, on a side stream: libraries choose their kernels and allocate
+Lengths = tuple[int, int]  # images of a graph, and of each of its batches but perhaps the last
 FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 
 
@@ -41,10 +43,11 @@ def fused_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 
 
 class GraphedSteps:
-    """Runs epochs over a resident dataset; one graph for each batch length, so a short last batch has its own.
+    """Runs epochs over a resident dataset; one graph for each number of images, so a short last batch has its own.
 
     Args:
-        model: on the dataset's device; so is all the criterion holds.
+        model: on the dataset's device; so is all the criterion holds. One that `torch.compile` made is compiled first,
+            and its kernels are recorded.
         optimizer: of `fused_optimizer`; a scheduler may fill its learning rate between calls of `step`.
         generators: that `corrupt` draws from, or a criterion which has none as its attribute `generator`.
 
@@ -67,35 +70,46 @@ class GraphedSteps:
         self.model, self.dataset, self.criterion, self.optimizer = model, dataset, criterion, optimizer
         self.corrupt, self.generators = corrupt, generators
         self.total = torch.zeros((), device=dataset.device)
-        self.indices: dict[int, torch.Tensor] = {}  # {batch length: what its graph reads}
-        self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        self.indices: dict[Lengths, torch.Tensor] = {}  # what a graph reads
+        self.graphs: dict[Lengths, torch.cuda.CUDAGraph] = {}
 
-    def run(self, order: torch.Tensor, *, batch_size: int) -> float:
+    def run(self, order: torch.Tensor, *, batch_size: int, steps: int = 1) -> float:
         """Train on the images of `order` (N,) int64, batch by batch; the criterion averaged over them.
 
+        Args:
+            order: made on the device by `torch.randperm`, it never leaves it.
+            steps: in one graph; as many as an epoch has make it one launch. Recording takes as long as running them.
+
         Raises:
-            ConfigError: there is no image, or batch_size is below 1.
+            ConfigError: there is no image, or batch_size or steps is below 1.
             DivergenceError: the loss is not finite.
         """
         check_integer("batch_size", batch_size, minimum=1)
+        check_integer("steps", steps, minimum=1)
         check_integer("images", len(order), minimum=1)
         self.total.zero_()
-        for index in order.to(self.dataset.device).split(batch_size):
-            self.step(index)
+        for index in order.to(self.dataset.device).split(batch_size * steps):
+            self.step(index, batch_size=batch_size)
         mean = float(self.total) / len(order)
         if not math.isfinite(mean):
             raise DivergenceError(f"the training loss is {mean}; lower the learning_rate")
         return mean
 
-    def step(self, index: torch.Tensor) -> None:
-        """One step on the images of `index` (B,) int64; its loss is added to `total`."""
+    def step(self, index: torch.Tensor, *, batch_size: int | None = None) -> None:
+        """A step on the images of `index` (B,) int64, or one for each `batch_size` of them; `total` adds up losses."""
+        size = min(batch_size or len(index), len(index))
         if index.device.type != "cuda":
-            self._step(index)
+            self._steps(index, size)
             return
-        if len(index) not in self.graphs:
-            self._record(index)
-        self.indices[len(index)].copy_(index)
-        self.graphs[len(index)].replay()
+        lengths = len(index), size
+        if lengths not in self.graphs:
+            self._record(index, size)
+        self.indices[lengths].copy_(index)
+        self.graphs[lengths].replay()
+
+    def _steps(self, index: torch.Tensor, size: int) -> None:
+        for batch in index.split(size):
+            self._step(batch)
 
     def _step(self, index: torch.Tensor) -> None:
         inputs, targets = self.dataset.gather(index)
@@ -105,7 +119,7 @@ class GraphedSteps:
         self.optimizer.step()
         self.total += loss.detach() * len(index)
 
-    def _record(self, index: torch.Tensor) -> None:
+    def _record(self, index: torch.Tensor, size: int) -> None:
         static, graph = index.clone(), torch.cuda.CUDAGraph()
         # Of the tensors' device, which need not be the current one.
         stream, current = torch.cuda.Stream(index.device), torch.cuda.current_stream(index.device)
@@ -113,14 +127,14 @@ class GraphedSteps:
             stream.wait_stream(current)
             with torch.cuda.stream(stream):
                 for _ in range(WARM_UP_STEPS):
-                    self._step(static)
+                    self._steps(static, size)
             current.wait_stream(stream)
         for generator in self._sources():
             graph.register_generator_state(generator)
         self.optimizer.zero_grad()  # so that the recorded backward pass writes gradients, and does not add to them
         with torch.cuda.graph(graph, stream=stream):
-            self._step(static)
-        self.indices[len(index)], self.graphs[len(index)] = static, graph
+            self._steps(static, size)
+        self.indices[len(index), size], self.graphs[len(index), size] = static, graph
 
     @contextmanager
     def _restored(self) -> Iterator[None]:

@@ -92,6 +92,8 @@ def test_a_manifest_cut_anywhere_is_refused(saved):
         '{"schema": 1}',
         "\x00",
         "not JSON",
+        '{"schema": 1, "schema": 1}',
+        '{"schema": 1, "model": "\\ud800"}',
         pytest.param("[" * 100_000, id="nested too deeply"),
     ],
 )

@@ -80,6 +80,14 @@ def write_refusals(folder: Path) -> None:
     from keras_impl.training import predict, train
     from keras_impl.weight_layout import load_reference_weights, to_reference, to_reference_weights
 
+    def hiding_an_infinity() -> Any:
+        """Its sigmoid is 1 there, and its gradient 0."""
+        spoilt = build_autoencoder(PLAIN)
+        *others, bias = spoilt.get_weights()
+        bias[3] = np.inf
+        spoilt.set_weights([*others, bias])
+        return spoilt
+
     model, good = build_autoencoder(PLAIN), initial_weights(PLAIN, seed=1)
     weight = good["decoder.0.weight"]
     said = {}
@@ -102,6 +110,7 @@ def write_refusals(folder: Path) -> None:
             training_split(),
             recipe=SGD.with_changes(learning_rate=1e30, epochs=1, batch_size=100, validation_fraction=0.1),
         ),
+        "hidden": lambda: train(hiding_an_infinity(), training_split(), recipe=SGD),
         "other images": lambda: predict(model, np.zeros((1, 100), np.float32)),
     }
     if keras.backend.backend() != "tensorflow":
@@ -347,6 +356,7 @@ def test_bad_weights_are_refused_by_name_before_any_is_copied(results):
     assert not list(results.glob("*tied*"))
     assert "train_loss is not finite" in said["diverged"]
     assert "validation_mse is not finite" in said["diverged at last"]
+    assert "epoch 0: " in said["hidden"] and "bias is not finite" in said["hidden"]
     assert "(784,)" in said["other images"]
     assert "float64" in said.get("float64", "float64")
     for name, array in initial_weights(PLAIN).items():

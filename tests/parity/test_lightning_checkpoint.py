@@ -42,6 +42,17 @@ def test_lightning_s_own_checkpoints_are_read(tmp_path: Path) -> None:
     assert torch.equal(read_checkpoint(tmp_path / "b.ckpt")["state_dict"]["weight"], torch.arange(2000.0))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_weight_that_is_not_finite_is_neither_kept_nor_given(tmp_path: Path, value: float) -> None:
+    path, spoilt = saved(tmp_path), CONTENT | {"state_dict": {"weight": torch.tensor([1.0, value])}}
+    with pytest.raises(CheckpointError, match="weight holds a value that is not finite"):
+        AtomicCheckpointIO().save_checkpoint(spoilt, path)
+    read_checkpoint(path)
+    TorchCheckpointIO().save_checkpoint(spoilt, path)
+    with pytest.raises(CheckpointError, match="weight holds a value that is not finite"):
+        read_checkpoint(path)
+
+
 @pytest.mark.parametrize("url", ["https://example.org/a.ckpt", "memory://a.ckpt"])
 def test_urls_are_refused(url: str) -> None:
     for act in (lambda: read_checkpoint(url), lambda: LitAutoencoder.load_from_checkpoint(url)):

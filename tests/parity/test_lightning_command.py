@@ -12,9 +12,11 @@ import torch
 import yaml
 from lightning import Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from core_torch.__main__ import main as core_main
 from core_torch.checkpoint import load_checkpoint, save_checkpoint
+from core_torch.contract.errors import DivergenceError
 from core_torch.contract.pixels import load_split
 from core_torch.contract.presets import PRESETS, preset
 from core_torch.contract.recipe import Recipe
@@ -22,13 +24,15 @@ from core_torch.data.resident import ResidentDataset
 from core_torch.models.autoencoder import build_autoencoder
 from core_torch.training.loop import train
 from lightning_impl.__main__ import main
-from lightning_impl.checkpoint_io import AtomicCheckpointIO
+from lightning_impl.callbacks import FiniteWatch
+from lightning_impl.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from lightning_impl.command import Command
 from lightning_impl.datamodule import MNISTDataModule
 from lightning_impl.module import LitAutoencoder
 from lightning_impl.options import COMMANDS, DATA_FIELDS, build_parser
 
 ROOT = Path(__file__).parents[2]
+STOPPING = "lightning.pytorch.callbacks.EarlyStopping"
 QUIET = ["--trainer.enable_progress_bar", "false", "--trainer.enable_model_summary", "false"]
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
@@ -166,7 +170,7 @@ def test_a_checkpoint_of_the_same_model_is_taken(start: str, trained, monkeypatc
         (["fit", "--model.architecture", "shalow"], "did you mean shallow?"),
         (["fit", "--model.learning_rate", "nan"], "learning_rate"),
         (["fit", "--model.learning_rate", "0"], "learning_rate"),
-        (["fit", "--model.optimizer", "sgd", "--model.learning_rate", "1e30", *QUIET], "is nan"),
+        (["fit", "--model.optimizer", "sgd", "--model.learning_rate", "1e30", *QUIET], "epoch 0: at step 2 the loss"),
         (["fit", "--model.momentum", "0.9"], "momentum"),
         (["fit", "--model.batch_size", "0"], "batch_size"),
         (["fit", "--data.batch_size", "64"], "data.batch_size"),
@@ -303,6 +307,14 @@ def test_a_run_goes_on_from_the_middle_of_an_epoch_and_only_on_its_own_images(mo
         (["--trainer.precision", "bf16-true"], "trainer.precision: found bf16-true, allowed: 32-true"),
         (["--trainer.precision", "64-true"], "trainer.precision"),
         (["--trainer.overfit_batches", "2"], "trainer.overfit_batches"),
+        (["--trainer.accumulate_grad_batches", "0"], "trainer.accumulate_grad_batches: found 0"),
+        (["--trainer.gradient_clip_val", "-1"], "trainer.gradient_clip_val: found -1"),
+        (["--trainer.strategy", "ddp_spawn", "--trainer.devices", "2"], "trainer.strategy: found ddp_spawn"),
+        (["--trainer.default_root_dir", "http://127.0.0.1:9/x"], "trainer.default_root_dir"),
+        (
+            [f"--trainer.callbacks+={STOPPING}", "--trainer.callbacks.monitor", "nothing", "--trainer.max_epochs", "1"],
+            "trainer.callbacks: Early stopping conditioned on metric `nothing`",
+        ),
         (["--trainer.max_epochs", "0"], "no whole epoch"),
         (["--trainer.max_steps", "3"], "no whole epoch"),
         (["--trainer.fast_dev_run", "true"], "no whole epoch"),
@@ -315,6 +327,57 @@ def test_what_leaves_no_whole_run_is_refused_and_writes_nothing(arguments, named
     printed = capsys.readouterr().err
     assert named in printed.splitlines()[-1]
     assert not output.exists()
+
+
+CONFIGS = {
+    "a bomb": ("a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{f'*a{n - 1},' * 9}]\n" for n in range(1, 12)), "by an alias"),
+    "a name twice": ("model:\n  learning_rate: 0.1\n  learning_rate: 0.001\n", "gives learning_rate twice"),
+    "no YAML": ("model: [", "is not YAML"),
+    "a depth without end": ("[" * 100_000, "nested more than"),
+    "half a character": ("model: \"\\ud800\"", ""),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("written", ["--config {}", "--config={}"])
+def test_a_configuration_that_would_not_be_read_as_it_stands_is_refused(name, written, monkeypatch, capsys, tmp_path):
+    content, named = CONFIGS[name]
+    (tmp_path / "a.yaml").write_text(content)
+    assert call(monkeypatch, "fit", *QUIET, *written.format(tmp_path / "a.yaml").split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert named in line
+
+
+class Poison(Callback):
+    """Puts a value into a weight, at one step."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LitAutoencoder, batch: object, batch_idx: int) -> None:
+        if trainer.global_step == 15:
+            with torch.no_grad():
+                pl_module.model.decoder[0].bias[3] = self.value
+
+
+@pytest.mark.parametrize(("value", "named"), [(float("nan"), "decoder.0.bias"), (float("inf"), "decoder.0.bias")])
+def test_a_weight_that_is_not_finite_ends_training_at_its_step_and_the_good_checkpoint_stays(tmp_path, value, named):
+    saver = ModelCheckpoint(tmp_path, every_n_train_steps=5, save_top_k=1, filename="{step}")
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        callbacks=[Poison(value), FiniteWatch(), saver],
+        plugins=AtomicCheckpointIO(),
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    with pytest.raises(DivergenceError, match=f"^epoch 1: at step 5 {named} is not finite"):  # of 11 an epoch
+        trainer.fit(LitAutoencoder("shallow"), datamodule=MNISTDataModule())
+    assert trainer.global_step < 17
+    (kept,) = tmp_path.glob("*.ckpt")
+    assert kept.name == "step=15.ckpt"
+    read_checkpoint(kept)
 
 
 def test_an_output_replaces_all_of_an_earlier_model_s(monkeypatch, tmp_path) -> None:

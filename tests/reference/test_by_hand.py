@@ -119,3 +119,13 @@ def test_an_epoch_without_images_or_with_infinite_loss_is_refused(digits):
     model = build_autoencoder(MODELS["no biases, linear output"])
     with pytest.raises(DivergenceError, match="learning_rate"):
         StepsByHand(model, RECIPE.with_changes(learning_rate=1e20)).run(digits.batches(300))
+
+
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf])
+def test_an_infinite_weight_that_the_loss_does_not_show_is_found(digits, value):
+    model = build_autoencoder(MODELS["shallow"])
+    steps = StepsByHand(model, RECIPE)
+    with torch.no_grad():
+        model.decoder[0].bias[3] = value  # its sigmoid is 0 or 1, and its gradient 0
+    with pytest.raises(DivergenceError, match="a weight is not finite"):
+        steps.run(digits.batches(300))

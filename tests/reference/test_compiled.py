@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import loaders_torch, route_growth
+from benchmarks.trial import Case
 from core_torch.contract.errors import ConfigError
 from core_torch.contract.pixels import Split
+from core_torch.contract.recipe import Recipe
 from core_torch.data import compiled
 from core_torch.data.compiled import AHEAD, CompiledDataset
 from core_torch.data.resident import ResidentDataset
@@ -68,13 +71,53 @@ def test_what_it_cannot_compile_is_refused(split, options):
         CompiledDataset(split, **options)
 
 
-def test_without_numba_it_says_so_and_gathers_as_ever(split, monkeypatch):
-    monkeypatch.setattr(compiled, "find_spec", lambda name: None)
-    monkeypatch.setattr(compiled, "gather_loop", lambda: pytest.fail("compiled"))
-    with pytest.warns(UserWarning, match="numba is not installed"):
+@pytest.fixture
+def no_numba(monkeypatch):
+    def fail():
+        raise ImportError("No module named 'numba'")
+
+    monkeypatch.setattr(compiled, "gather_loop", fail)
+
+
+def test_without_numba_it_says_so_and_gathers_as_ever(split, no_numba):
+    with pytest.warns(UserWarning, match="by PyTorch: No module named 'numba'"):
         dataset = CompiledDataset(split)
     assert not dataset.is_compiled
     assert torch.equal(next(dataset.batches(8))[0], next(ResidentDataset(split).batches(8))[0])
+
+
+@pytest.mark.filterwarnings("ignore:batches are gathered")
+def test_a_benchmark_does_not_time_the_fallback_by_its_name(split, no_numba):
+    for prepare, route in ((loaders_torch.prepare, "fast-mnist-compiled"), (route_growth.prepare, "compiled")):
+        with pytest.raises(ConfigError, match="compiled: found no numba"):
+            prepare(Case(framework="loading", route=route, batch_size=8), split, Recipe())
+
+
+def test_whatever_the_indices_and_the_images_lie_in_is_gathered(split):
+    dataset, plain = CompiledDataset(split), ResidentDataset(split)
+    index = torch.arange(20)
+    for one in (index.int(), index[::2], index.flip(0)):
+        assert torch.equal(dataset.gather(one)[0], plain.gather(one)[0])
+    for each in (dataset, plain):
+        each.data = each.data[::2]
+        each.targets = each.data.flatten(1)
+    assert torch.equal(dataset.gather(index)[0], plain.gather(index)[0])
+
+
+def test_targets_of_its_own_are_gathered_too(split):
+    dataset = CompiledDataset(split)
+    dataset.targets = torch.zeros_like(dataset.targets)
+    inputs, targets = dataset.gather(torch.arange(5))
+    assert not targets.any()
+    assert torch.equal(inputs, ResidentDataset(split).gather(torch.arange(5))[0])
+
+
+def test_the_default_type_of_torch_makes_no_difference(split):
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert CompiledDataset(split).gather(torch.arange(5))[0].dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_multiplied_by_the_reciprocal_it_would_be_caught(split):

@@ -68,6 +68,18 @@ def test_together_is_one_by_one(digits, name):
             assert second.curves()[curve] == pytest.approx(values, rel=1e-4)
 
 
+def test_each_has_noise_of_its_own(digits):
+    noisy = replace(RECIPE, objective="denoising")
+    levels = [("gaussian", 0.1), ("gaussian", 0.4), ("masking", 0.3), ("salt-and-pepper", 0.2)]
+    recipes = [replace(noisy, corruption=kind, corruption_level=level) for kind, level in levels]
+    alone, together = fresh("shallow", recipes), fresh("shallow", recipes)
+    for model, recipe in zip(alone, recipes):
+        train(model, digits, recipe=recipe, progress=False)
+    train_together(together, digits, recipes=recipes)
+    assert max(apart(*pair) for pair in zip(alone, together)) < 1e-4
+    assert min(apart(alone[0], other) for other in alone[1:]) > 1e-3
+
+
 def test_the_comparison_can_fail(digits):
     recipes = variants(RECIPE)
     alone, together = fresh("shallow", recipes), fresh("shallow", recipes)

@@ -1,5 +1,6 @@
 """Recorded steps do what the readable loop does; on a processor the same steps run unrecorded."""
 
+import shutil
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -21,7 +22,7 @@ from core_torch.training.loop import Corrupt, build_criterion, build_optimizer, 
 
 DEVICES = ("cpu", pytest.param("cuda", marks=pytest.mark.gpu))
 BATCH_SIZE = 300  # does not divide the digits: a short batch ends each epoch
-EPOCHS = 20  # of five steps
+EPOCHS, STEPS = 20, 5  # steps an epoch
 RECIPES = {
     "sgd": Recipe(optimizer="sgd", learning_rate=0.5),
     "nesterov": Recipe(optimizer="sgd", learning_rate=0.5, momentum=0.9, nesterov=True),
@@ -59,18 +60,21 @@ def by_the_loop(digits: ResidentDataset, recipe: Recipe) -> tuple[Autoencoder, l
     return model, losses
 
 
-def by_graphs(digits: ResidentDataset, recipe: Recipe) -> tuple[Autoencoder, list[float]]:
+def by_graphs(
+    digits: ResidentDataset, recipe: Recipe, *, steps: int = 1, compiled: bool = False
+) -> tuple[Autoencoder, list[float]]:
     model = build_autoencoder(architecture_named("shallow"), seed=0).to(digits.device)
     optimizer, criterion = fused_optimizer(build_optimizer(model, recipe)), build_criterion(model, recipe)
     corrupt, generators = noise(digits, recipe)
-    steps = GraphedSteps(
-        model, digits, criterion=criterion, optimizer=optimizer, corrupt=corrupt, generators=generators
+    trained = torch.compile(model) if compiled else model
+    graphs = GraphedSteps(
+        trained, digits, criterion=criterion, optimizer=optimizer, corrupt=corrupt, generators=generators
     )
     losses = []
     for epoch in range(EPOCHS):
         drop_rate(optimizer, epoch)
         order = torch.from_numpy(epoch_order(len(digits), seed=0, epoch=epoch))
-        losses.append(steps.run(order, batch_size=BATCH_SIZE))
+        losses.append(graphs.run(order, batch_size=BATCH_SIZE, steps=steps))
     return model, losses
 
 
@@ -87,6 +91,38 @@ def test_a_hundred_steps_end_at_the_weights_of_the_loop(digits, name):
     for (what, expected), found in zip(looped.named_parameters(), graphed.parameters()):
         assert torch.equal(found, expected), what
     assert losses == pytest.approx(loop_losses, rel=1e-6)
+
+
+@pytest.mark.parametrize("steps", [2, STEPS, 100])
+@pytest.mark.parametrize("name", ("nesterov", "denoising", "contractive"))
+def test_several_steps_in_a_graph_or_all_of_an_epoch_end_there_too(digits, name, steps):
+    looped, _ = by_the_loop(digits, RECIPES[name])
+    graphed, _ = by_graphs(digits, RECIPES[name], steps=steps)
+    for (what, expected), found in zip(looped.named_parameters(), graphed.parameters()):
+        assert torch.equal(found, expected), what
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
+def test_compiled_steps_in_a_graph_end_there_to_rounding(digits):
+    looped, losses = by_the_loop(digits, RECIPES["sgd"])
+    graphed, found = by_graphs(digits, RECIPES["sgd"], steps=2, compiled=True)
+    assert found == pytest.approx(losses, rel=1e-5)
+    before = build_autoencoder(architecture_named("shallow"), seed=0).state_dict()
+    for name, start in before.items():
+        update, own = (model.state_dict()[name].cpu() - start for model in (looped, graphed))
+        assert (own - update).norm() < 1e-4 * update.norm(), name
+
+
+def test_a_graph_is_kept_for_each_number_of_images(digits):
+    model = build_autoencoder(architecture_named("shallow"), seed=0).to(digits.device)
+    optimizer = fused_optimizer(build_optimizer(model, RECIPES["sgd"]))
+    graphs = GraphedSteps(model, digits, criterion=torch.nn.MSELoss(), optimizer=optimizer)
+    graphs.run(torch.arange(len(digits)), batch_size=BATCH_SIZE, steps=2)
+    short = len(digits) % (2 * BATCH_SIZE)
+    kept = {(2 * BATCH_SIZE, BATCH_SIZE), (short, min(short, BATCH_SIZE))}
+    assert set(graphs.graphs) == (kept if digits.device.type == "cuda" else set())
+    with pytest.raises(ConfigError, match="steps"):
+        graphs.run(torch.arange(4), batch_size=2, steps=0)
 
 
 def test_the_comparison_can_fail(digits):
@@ -210,7 +246,7 @@ def test_a_recording_is_made_on_the_device_of_the_tensors_after_all_generators_a
     optimizer = fused_optimizer(build_optimizer(model, RECIPES["sgd"]))
     criterion, noise = ContractiveLoss(model, estimator="hutchinson", seed=5), torch.Generator().manual_seed(4)
     steps = GraphedSteps(model, digits, criterion=criterion, optimizer=optimizer, generators=(noise,))
-    steps._record(torch.arange(10))
+    steps._record(torch.arange(10), 5)
     assert log == [
         "side of cpu waits for current of cpu",
         "on side of cpu",
@@ -219,4 +255,4 @@ def test_a_recording_is_made_on_the_device_of_the_tensors_after_all_generators_a
         "seed 5",
         "on side of cpu",
     ]
-    assert steps.graphs == {10: graph}
+    assert steps.graphs == {(10, 5): graph}

@@ -292,6 +292,19 @@ def test_a_sweep_tries_every_combination(call, tmp_path):
     assert str(metrics_of(single)["test_mse"]) == rows[1]["test_mse"]
 
 
+def test_a_sweep_of_all_at_once_is_that_of_one_by_one(call, tmp_path):
+    sweep = ("sweep", "--device", "cpu", "--epochs", "1", "--learning-rate", "1e-3", "3e-3", "--seed", "0", "1")
+    for name, how in (("alone", ()), ("together", ("--together",))):
+        assert call(*sweep, *how, "--json", tmp_path / name).code == 0
+    alone, together = (json.loads((tmp_path / name).read_text()) for name in ("alone", "together"))
+    for one, other in zip(alone, together, strict=True):
+        assert other["test_mse"] == pytest.approx(one["test_mse"], rel=1e-4)
+        assert other["validation_mse"] == pytest.approx(one["validation_mse"], rel=1e-4)
+        assert (one["learning_rate"], one["seed"]) == (other["learning_rate"], other["seed"])
+    assert len({row["test_mse"] for row in together}) == 4
+    assert len({row["seconds"] for row in together}) == 1
+
+
 def test_a_sweep_reports_the_held_out_error_of_the_weights_that_were_kept(call, tmp_path, monkeypatch):
     def fit(*_) -> Run:
         return Run(None, {"test_mse": 0.5}, {"validation_mse": [0.3, 0.1, 0.2]})
