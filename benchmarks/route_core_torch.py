@@ -16,6 +16,7 @@ from core_torch.contract.pixels import Split
 from core_torch.contract.recipe import Recipe
 from core_torch.data.residency import resident_or_streamed
 from core_torch.data.resident import Batch, ResidentDataset
+from core_torch.device import choose_products
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder, load_reference_weights, to_reference_weights
 from core_torch.objectives.contractive import ContractiveLoss
 from core_torch.training.by_hand import StepsByHand
@@ -164,4 +165,6 @@ def pin_precision() -> None:
 def prepare(case: Case, split: Split, recipe: Recipe) -> TorchTrial:
     """The trial of a case."""
     pin_precision()
+    if case.route == "by-hand":
+        choose_products()
     return TorchTrial(case, split, recipe)

@@ -26,6 +26,7 @@ _HOME = {
     "EmphasizedError": "objectives.emphasis",
     "train": "training.loop",
     "StepsByHand": "training.by_hand",
+    "choose_products": "device",
     "pretrain": "training.layerwise",
     "train_randomized": "training.randomized",
     "refit_decoder": "training.randomized",

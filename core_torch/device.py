@@ -1,8 +1,15 @@
-"""Which device a command runs on."""
+"""Which device a command runs on, and by which library a CPU multiplies."""
+
+import time
 
 import torch
 
 from core_torch.contract.errors import ConfigError
+
+PROBED = (512, 784), (784, 200)  # the largest product of the shallow model's step
+PROBES = 20  # times it is computed
+LARGEST_ERROR = 1e-5  # relative; float32 is off by 3e-7, bfloat16 by 3e-3
+LEAST_GAIN = 1.1  # times as fast, below which the probe's own noise would choose
 
 
 def choose_device(name: str) -> torch.device:
@@ -20,3 +27,34 @@ def choose_device(name: str) -> torch.device:
         present = "cpu, cuda" if torch.cuda.is_available() else "cpu"
         raise ConfigError(f"device: found {name}, allowed on this machine: auto, {present}") from error
     return device
+
+
+def choose_products() -> str:
+    """Have a CPU multiply float32 matrices by oneDNN instead of MKL, where that is faster and as exact; which it is.
+
+    "medium" allows oneDNN to compute in bfloat16, and it does on some processors: there a product of known result gives
+    it away, and "highest" stays. It has taken half the time on an AMD processor with AVX-512, at a relative error of
+    8e-7, and as long as before on others. A GPU obeys the setting too: beside one it is left alone.
+
+    Returns:
+        What `torch.get_float32_matmul_precision` says from now on.
+    """
+    if not torch.cuda.is_available():
+        found = {precision: probe_products(precision) for precision in ("highest", "medium")}
+        exact, seconds = zip(*found.values())
+        is_better = exact[1] <= LARGEST_ERROR and seconds[1] * LEAST_GAIN < seconds[0]
+        torch.set_float32_matmul_precision("medium" if is_better else "highest")
+    return torch.get_float32_matmul_precision()
+
+
+def probe_products(precision: str) -> tuple[float, float]:
+    """(relative error, least processor seconds) of `PROBED` multiplied under that setting."""
+    torch.set_float32_matmul_precision(precision)
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(size, generator=generator) for size in PROBED)
+    expected, seconds = left.double() @ right.double(), []
+    for _ in range(PROBES):
+        started = time.process_time()
+        product = left @ right
+        seconds.append(time.process_time() - started)
+    return float((product - expected).norm() / expected.norm()), min(seconds)
