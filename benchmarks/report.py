@@ -69,7 +69,7 @@ def print_table(results: Results) -> None:
                 f"{row['median']:8.2f}x  [{row['low']:.2f}, {row['high']:.2f}]  {_verdict(row):19}{floor}"
             )
     for case, goal, found, span, said in goal_rows(results):
-        print(f"goal       {case}: {goal}: {found} [{span}] {said}")
+        print(f"goal       {case}: {goal}: {found}{span and f' [{span}]'} {said}")
     for row in results.refused:
         print(f"refused    {row['case']}: {row['reason']}")
     if results.environment.get("busy"):

@@ -27,6 +27,8 @@ class Equivalence:
         """What one {row: value} a seed says about it."""
         values = [(pair[self.row], pair[self.reference]) for pair in pairs]
         scale = fmean(reference for _, reference in values)
+        if not scale:
+            return f"{self.metric}: {self.reference}: 0 on average, of which nothing is a share."
         differences = [(value - reference) / scale for value, reference in values]
         about, seeds = f"{self.metric}: {self.row} less {self.reference}: ", _seeds(len(differences))
         if not any(differences):

@@ -14,16 +14,15 @@ from core_torch.training.extreme_learning import accuracy, train_extreme_learnin
 WIDTHS = (784, 700, 700)
 RIDGES = (0.1, 1.0, 1e-6)  # of the two autoencoders and of the scores; chosen on validation images
 DESCENT = Recipe(schedule="one-cycle", learning_rate=0.003, epochs=10, validation_fraction=0)
-ACCURACY, SECONDS = "accuracy %", "training seconds"
+ACCURACY, SECONDS = "accuracy %", "seconds"
 
 
 def machine(data: Data, seed: int, *, features: int) -> Metrics:
     """Random features of an unsupervised code, and ridge regression on them."""
-    whole, test = (ResidentDataset(split, device=data.device) for split in (data.whole, data.test))
     started = time.process_time()
+    whole, test = (ResidentDataset(split, device=data.device) for split in (data.whole, data.test))
     classifier = train_extreme_learning(whole, widths=WIDTHS, features=features, ridges=RIDGES, seed=seed)
-    seconds = time.process_time() - started
-    return {ACCURACY: 100 * accuracy(classifier, test), SECONDS: seconds}
+    return {ACCURACY: 100 * accuracy(classifier, test), SECONDS: time.process_time() - started}
 
 
 def descent(data: Data, seed: int) -> Metrics:
@@ -40,8 +39,9 @@ TABLE = Table(
     source="Representational learning with extreme learning machine for big data, IEEE Intelligent Systems 28(6), 2013",
     protocol=(
         "784-700-700 by two randomized autoencoders, random ReLU features of that code, ridge regression to the "
-        "classes; the paper's 15,000 features are sigmoid. All 60,000 training images. Seconds are processor time of "
-        "one thread, the paper's of its own machine."
+        "classes; the paper's 15,000 features are sigmoid. All 60,000 training images. By gradients: "
+        f"{DESCENT.epochs} epochs of one cycle of Adam at {DESCENT.learning_rate:g}. Seconds are processor time of one "
+        "thread for training and testing, the paper's of its own machine."
     ),
     metrics={ACCURACY: ".2f", SECONDS: ".0f"},
     rows=(
@@ -54,6 +54,7 @@ TABLE = Table(
             goals={ACCURACY: Goal(99.03, at_least=True)},
             quick=False,
             seeds=1,
+            why="ReLU features and three fixed ridges, where the paper searched its ridges and scales layer by layer.",
         ),
         Row(name="784-700-700-10 by gradients", run=descent),
     ),

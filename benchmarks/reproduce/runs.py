@@ -153,8 +153,10 @@ def _unknown(runs: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{place} has fields of another version"
         if run["table"] not in TABLES or run["row"] not in {row.name for row in table_named(run["table"]).rows}:
             yield f"{place} is of a row that no table has: {run['table']}, {run['row']}"
-        if not all(_is_finite(value) for value in run["metrics"].values()):
-            yield f"{place} has a metric that is not a number"
+        if not all(map(_is_finite, (run["seconds"], *run["metrics"].values()))):
+            yield f"{place} has a metric or seconds that are not a number"
+        if run["seed"] != int(run["seed"]):
+            yield f"{place} has a seed that is no whole number"
         if key in seen:
             yield f"{place} is there twice"
         seen.add(key)

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from benchmarks import goals
-from benchmarks.cases import FRAMEWORKS
+from benchmarks.cases import FRAMEWORKS, routes_of
 from benchmarks.floors import FLOORS
 from benchmarks.goals import GOALS, Goal, goal_rows, outcomes
 from benchmarks.loading import LOADERS
@@ -95,23 +95,24 @@ def test_an_error_to_reach_is_read_from_its_check():
 
 
 def test_the_table_and_every_report_show_them(tmp_path, capsys):
-    seconds = {"dataloader": [150.0] * 6, "fast-mnist-uint8": [0.5] * 6, "getitems": [2.0] * 6}
+    seconds = {"dataloader": [150.0] * 6, "fast-mnist-compiled": [0.5] * 6, "getitems": [2.0] * 6}
     results = run_of(seconds)
     assert [[*row[1:3], row[-1].partition(":")[0]] for row in goal_rows(results)] == [
-        ["fast-mnist-uint8 >= 150 x dataloader", "300", "met"],
-        ["fast-mnist-uint8 >= 6 x getitems", "4", "not met"],
+        ["fast-mnist-compiled >= 150 x dataloader", "300", "met"],
+        ["fast-mnist-compiled >= 6 x getitems", "4", "not met"],
     ]
     print_table(results)
-    assert f"goal       {CASE}: fast-mnist-uint8 >= 150 x dataloader: 300 [300 to 300] met" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"goal       {CASE}: fast-mnist-compiled >= 150 x dataloader: 300 [300 to 300] met" in printed
     write_report(results, tmp_path / "report.html")
     assert "<h2>Goals</h2>" in (tmp_path / "report.html").read_text()
-    assert f"| {CASE} | fast-mnist-uint8 >= 6 x getitems | 4 | 4 to 4 | not met: " in markdown(
+    assert f"| {CASE} | fast-mnist-compiled >= 6 x getitems | 4 | 4 to 4 | not met: " in markdown(
         vars(results) | {"created": "2026-01-01"}
     )
 
 
 def test_a_loader_of_fewer_images_is_not_held_to_the_goal_of_all():
-    seconds = {"dataloader": [1.0] * 6, "fast-mnist-uint8": [1.0] * 6}
+    seconds = {"dataloader": [1.0] * 6, "fast-mnist-compiled": [1.0] * 6, "getitems": [1.0] * 6}
     assert goal_rows(run_of(seconds, case="loading, batch 512, mnist cut to 1,000")) == []
     assert len(goal_rows(run_of(seconds, case="loading, batch 512, mnist"))) == 2
 
@@ -129,6 +130,21 @@ def test_every_goal_is_of_something_that_the_suites_run():
     cases += [f"loading, batch {each.batch_size}, digits" for each in full.loading]
     cases += [f"{each}, digits" for each in (*GROWTH, *ORIGINALS)] + ["closed form, randomized-shallow, digits"]
     assert [goal for goal in GOALS if not any(re.fullmatch(goal.case, case) for case in cases)] == []
+    for goal in GOALS:
+        framework, _, route = goal.contender.partition("/")
+        timed = [
+            routes_of(framework, model=each.model, extras=each.extras, device=goal.device)
+            for each in full.training
+            if route and re.fullmatch(goal.case, f"training {each.model}, batch {each.batch_size}, digits")
+        ]
+        assert not route or any(route in routes for routes in timed), goal
+
+
+def test_what_one_training_found_has_no_interval():
+    results = run_of({})
+    original = ORIGINALS[0]
+    results.add_checks([Check(f"{original}, mnist", original.contender, original.check, 0.001, original.mse, True)])
+    assert goal_rows(results)[0][-2:] == ["", "met"]
 
 
 def test_a_goal_says_one_thing():
