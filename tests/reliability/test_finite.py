@@ -76,6 +76,40 @@ def test_it_ends_training_at_its_step_and_the_last_good_checkpoint_stays(tmp_pat
     assert place_of(tmp_path) == (1, 1)
 
 
+def ends_by_itself(where: str, value: float) -> bool:
+    """Whether a plain loop of PyTorch's ends at such a value."""
+    model, dataset = build_autoencoder(SHALLOW), images()
+    poison, optimizer = Poison(model, where, value), torch.optim.Adam(model.parameters())
+    for epoch in range(RECIPE.epochs):
+        for inputs, targets in dataset.batches(RECIPE.batch_size, epoch=epoch):
+            optimizer.zero_grad()
+            poison(model(inputs), targets).backward()
+            optimizer.step()
+    return poison.steps < 9
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(3600)
+def test_every_tensor_at_every_value_by_every_optimizer(tmp_path, tally):
+    names = [name for name, _ in build_autoencoder(SHALLOW).named_parameters()]
+    biases = [name for name in names if name.endswith("bias")]  # a weight may not change between forward and backward
+    places = ["the loss", *biases, *(f"the gradient of {name}" for name in names)]
+    tried = failed = went_on = 0
+    for optimizer in ("sgd", "adam", "adamw"):
+        for where in places:
+            for value in VALUES:
+                folder, tried = tmp_path / f"{tried}", tried + 1
+                try:
+                    trained(where, value, folder=folder, optimizer=optimizer)
+                    failed += 1
+                except DivergenceError as error:
+                    failed += not str(error).startswith(f"{PLACE}{where} is not finite") or place_of(folder) != (1, 1)
+                went_on += not ends_by_itself(where, value)
+    others = f"a plain loop: {went_on} of {tried} train on"
+    tally.add("values that are not finite", tried=tried, failed=failed, baseline=others)
+    assert failed == 0
+
+
 def test_a_sound_run_is_not_ended(tmp_path):
     assert trained("nothing", np.nan, folder=tmp_path).steps == 9
     assert place_of(tmp_path) == (3, 0)

@@ -14,6 +14,7 @@ from core_torch.contract.pixels import load_split
 from core_torch.contract.recipe import OBJECTIVES, Recipe
 from core_torch.contract.weights_file import load_arrays, save_arrays
 from core_torch.data.resident import ResidentDataset
+from core_torch.data.streaming import StreamedDataset
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
 from core_torch.training import loop
 from core_torch.training.checkpoints import Checkpoints
@@ -23,6 +24,7 @@ IMAGES = ResidentDataset(load_split("digits").take(np.arange(50)))
 OTHERS = ResidentDataset(load_split("digits").take(np.arange(50, 100)))
 RECIPE = Recipe(epochs=2, batch_size=16)  # 45 images: 3 steps an epoch
 STEPS = 6
+SEEDS = 5  # under stress
 SHALLOW = FullyConnected(widths=(784, 8))
 PROBED = FullyConnected(widths=(784, 70, 66))  # a code so wide that the penalty is estimated by random probes
 CASES = {
@@ -79,6 +81,45 @@ def test_from_every_step_the_rest_is_the_same_to_the_last_bit(case, tmp_path):
         folder = cut_short(tmp_path / str(after), after, **CASES[case])
         assert load_arrays(folder)[1]["epoch"] == (after - 1) // 3
         assert bits(run(folder, **CASES[case])) == whole, after
+
+
+STREAMED = StreamedDataset(load_split("digits").take(np.arange(50)), chunk_bytes=20 * 784)
+
+
+def test_batches_that_are_streamed_go_on_as_those_that_are_resident(tmp_path):
+    whole = bits(run(objective="denoising", dataset=STREAMED))
+    assert whole == bits(run(objective="denoising"))
+    for after in range(1, STEPS):
+        folder = cut_short(tmp_path / str(after), after, objective="denoising", dataset=STREAMED)
+        assert bits(run(folder, objective="denoising", dataset=STREAMED)) == whole, after
+
+
+def differs_without_checkpoint(model: Autoencoder, seed: int) -> bool:
+    """Whether training that is started anew from the weights alone, as from a `state_dict`, ends elsewhere."""
+    recipe = RECIPE.with_changes(epochs=1, seed=seed)
+    again = build_autoencoder(SHALLOW, seed=seed)
+    train(again, IMAGES, recipe=recipe, progress=False)
+    train(again, IMAGES, recipe=recipe, progress=False)
+    return bits((History(), again)) != bits((History(), model))
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(3600)
+def test_every_case_by_both_routes_from_every_step_with_many_seeds(tmp_path, tally):
+    tried = failed = elsewhere = 0
+    for seed in range(SEEDS):
+        for case, options in CASES.items():
+            for route, dataset in {"resident": IMAGES, "streamed": STREAMED}.items():
+                whole = bits(run(dataset=dataset, seed=seed, **options))
+                for after in range(1, STEPS):
+                    folder = tmp_path / f"{seed} {case} {route} {after}"
+                    cut_short(folder, after, dataset=dataset, seed=seed, **options)
+                    tried += 1
+                    failed += bits(run(folder, dataset=dataset, seed=seed, **options)) != whole
+        elsewhere += differs_without_checkpoint(run(seed=seed)[1], seed)
+    others = f"from the weights alone: {elsewhere} of {SEEDS} end elsewhere"
+    tally.add("runs that are cut short and go on", tried=tried, failed=failed, baseline=others)
+    assert failed == 0
 
 
 def test_a_run_may_be_cut_short_at_each_of_its_steps_in_turn(tmp_path):
