@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ from core_torch.data.resident import ResidentDataset
 from core_torch.models.autoencoder import build_autoencoder
 from core_torch.training.loop import train
 from lightning_impl.__main__ import main
-from lightning_impl.callbacks import FiniteWatch
+from lightning_impl.callbacks import FiniteWatch, KeptSignal
 from lightning_impl.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from lightning_impl.command import Command
 from lightning_impl.datamodule import MNISTDataModule
@@ -470,3 +471,18 @@ def test_tensorboard_is_named_where_it_is_missing_and_written_where_it_is_not(mo
     (events,) = tmp_path.rglob("events.out.tfevents.*")
     for tag in (b"train_loss", b"validation_mse", b"validation/reconstructions", b"validation/codes"):
         assert tag in events.read_bytes()
+
+
+def test_the_trainers_handler_tells_no_other_process_and_calls_the_one_before() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    called: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: called.append(number))
+    try:
+        trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+        KeptSignal().setup(trainer, LitAutoencoder("shallow"), "fit")
+        trainer._signal_connector.register_signal_handlers()
+        signal.raise_signal(signal.SIGTERM)
+        assert (called, trainer.received_sigterm) == ([signal.SIGTERM], False)
+        trainer._signal_connector.teardown()
+    finally:
+        signal.signal(signal.SIGTERM, before)
