@@ -141,13 +141,13 @@ class FiniteWatch(Callback):
         self.watch = Watch(pl_module.model)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Of a resumed epoch the steps that were taken before count."""
+        """No loss yet."""
         self.watch.epoch = trainer.current_epoch
-        self.watch.restart(steps=trainer.fit_loop.epoch_loop.batch_progress.current.completed)
+        self.watch.restart()
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """What the loss will be of."""
-        self.inputs = batch[0]
+        """What the loss will be of, and at which step: of a resumed epoch those before count."""
+        self.inputs, self.watch.steps = batch[0], batch_idx
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: Any, loss: torch.Tensor) -> None:
         """Judge the loss before it can spoil a weight."""
