@@ -22,7 +22,7 @@ $(READY): pyproject.toml constraints.txt
 bench: $(READY)  ## the main job on the embedded digits: agreement, then timing
 	$(BIN)/python -m benchmarks run --suite quick --output $(OUTPUT) $(ARGS)
 
-bench-full: $(READY)  ## every loader, batch size and model; about an hour
+bench-full: $(READY)  ## every loader, batch size and model; one to two hours
 	$(BIN)/python -m benchmarks run --suite full --output $(OUTPUT) $(ARGS)
 
 reproduce-quick: $(READY)  ## published tables on MNIST, the cheap rows with one seed; a quarter of an hour
