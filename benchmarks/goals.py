@@ -67,7 +67,7 @@ RESIDENT = {  # {loader: (why it is slower than hoped in large batches, and in s
 # Why a goal is missed, on the machine whose results are published.
 STOCK_GATHERS = "they gather by one call too"
 LIBRARY = "PyTorch's products are not the fastest of the run: its own floor stands beside each row"
-SAME_PRODUCTS = "both compute the same products, the tutorial's epoch in little more than 4.5 times theirs"
+SAME_PRODUCTS = "both compute the same products, which bound what can be gained"
 ORDER = "the order that every framework follows is NumPy's permutation, which takes nearly all of it"
 CACHED = "of 1,000 images the bytes lie in the processor's cache, of 60,000 they do not"
 TOO_SOON = "its time is set beforehand, by that of one epoch, and it was through sooner"

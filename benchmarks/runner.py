@@ -10,7 +10,6 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from benchmarks import cases, floors, loading, quality
-from benchmarks.cases import Framework
 from benchmarks.contest import Contender, Contest
 from benchmarks.epoch_agreement import EpochJudge, rows
 from benchmarks.parity.judge import Check, agree
@@ -92,7 +91,7 @@ class Runner:
         """Keep what the device takes for single operations, in microseconds, beside what the machine is."""
         with ExitStack() as stack:
             try:
-                worker = self._start("calibration", Framework("benchmarks.calibration", {}), stack)
+                worker = self._start("calibration", cases.Framework("benchmarks.calibration", {}), stack)
                 case = Case(framework="calibration", device=self.device)
                 worker.prepare(case, self.split, cases.RECIPE)
                 figures = {name: float(value) for name, value in worker.figures().items()}

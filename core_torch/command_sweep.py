@@ -80,12 +80,12 @@ def fit_together(
             raise ConfigError(f"together: found with {found}, allowed with: models trained in epochs alone")
     recipes = [recipe for _, recipe in chosen]
     models = [build_autoencoder(architecture, seed=recipe.seed) for architecture, recipe in chosen]
-    started = time.perf_counter()
-    dataset = ResidentDataset(splits[0], device=choose_device(runs[0].device))
+    started, device = time.perf_counter(), choose_device(runs[0].device)
+    dataset = ResidentDataset(splits[0], device=device)
     histories = train_together(models, dataset, recipes=recipes)
     share = (time.perf_counter() - started) / len(runs)
     return [
-        measured(run, model, recipe, splits, history, seconds=share)
+        measured(run, model, recipe, splits, history, device=device, seconds=share)
         for run, model, recipe, history in zip(runs, models, recipes, histories)
     ]
 

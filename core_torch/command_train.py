@@ -19,6 +19,8 @@ from core_torch.run_folder import RUN_FILES, Run, write_run
 from core_torch.training.history import History
 
 if TYPE_CHECKING:
+    import torch
+
     from core_torch.models.autoencoder import Autoencoder
     from core_torch.training.checkpoints import Checkpoints
 
@@ -140,7 +142,7 @@ def fit(
             model, dataset, recipe=recipe, progress=progress, checkpoints=checkpoints, on_epoch=on_epoch
         )
     seconds = time.perf_counter() - started + (checkpoints.seconds if checkpoints else 0.0)
-    return measured(options, model, recipe, splits, history, seconds=seconds, before=before)
+    return measured(options, model, recipe, splits, history, device=device, seconds=seconds, before=before)
 
 
 def measured(
@@ -150,11 +152,11 @@ def measured(
     splits: tuple[Split, Split],
     history: History,
     *,
+    device: "torch.device",
     seconds: float,
     before: Mapping[str, float | None] | None = None,
 ) -> Run:
     """The run of a trained model; `before` is what was measured on the way."""
-    from core_torch.device import choose_device
     from core_torch.evaluation.report import measure
 
     metrics = {
@@ -164,7 +166,7 @@ def measured(
         "seed": recipe.seed,
         "epochs": len(history.train_loss),
         **(before or {}),
-        **measure(model, *splits, device=choose_device(options.device), recipe=recipe),
+        **measure(model, *splits, device=device, recipe=recipe),
         "seconds": seconds,
     }
     curves = history.curves()

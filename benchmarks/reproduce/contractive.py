@@ -142,8 +142,7 @@ TABLE = Table(
         "noise of 0.3, 40 % masked. J is the encoder's Jacobian on test images before fine-tuning; its squared "
         f"norm is also divided by its entries. Saturated is below {SATURATED} or above {1 - SATURATED}, our "
         "reading of SAT. The paper's mean norms are on a scale that it does not state: "
-        f"{', '.join(f'{name} {way.norm}e-4' for name, way in WAYS.items())}. With 1000 units the distance from the "
-        "published errors is that of fewer epochs, and of penalties that were searched more closely there."
+        f"{', '.join(f'{name} {way.norm}e-4' for name, way in WAYS.items())}."
     ),
     metrics={ERROR: ".2f", NORM: ".2f", PER_ENTRY: ".2e", SATURATION: ".1f", MSE: ".5f"},
     rows=rows(),
