@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core_torch.contract.command_line import check_device, check_file, check_results, report, write_json
+from core_torch.contract.command_line import check_device, check_file, check_json, check_results, report, write_json
 from core_torch.contract.errors import CheckpointError, ConfigError, check_choice
 from core_torch.contract.pixels import DATASETS, Split, load_split
 from core_torch.contract.recipe import Recipe
@@ -113,7 +113,7 @@ def encode(options: argparse.Namespace) -> None:
     if options.json is not None and Path(options.json).resolve() == path.resolve():
         raise ConfigError(f"json: found {options.json}, which --output takes, allowed: another file")
     if options.json is not None:
-        check_file("json", options.json)
+        check_json(options)
     check(options, options.checkpoint)
 
     from core_torch.evaluation.probe import encode as codes_of

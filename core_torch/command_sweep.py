@@ -9,6 +9,7 @@ from pathlib import Path
 from core_torch.command_train import fit, judged, load_splits, measured
 from core_torch.contract.architecture import Architecture
 from core_torch.contract.command_line import check_device, check_results, prepare_output, write_json
+from core_torch.contract.ensembles import check_alike
 from core_torch.contract.errors import ConfigError, DivergenceError
 from core_torch.contract.pixels import Split
 from core_torch.contract.recipe import Recipe
@@ -39,6 +40,8 @@ def sweep(options: argparse.Namespace) -> None:
     runs = [argparse.Namespace(**vars(options) | combination) for combination in combinations]
     varied = [name for name, listed in values.items() if len(listed) > 1]
     chosen = [judge(run, varied) for run in runs]
+    if options.together:
+        check_together(runs, chosen)
     splits = load_splits(runs[0])
 
     from core_torch.device import choose_device
@@ -65,6 +68,15 @@ def sweep(options: argparse.Namespace) -> None:
         write_json(Path(options.json), rows)
 
 
+def check_together(runs: list[argparse.Namespace], chosen: list[tuple[Architecture, Recipe]]) -> None:
+    """`ConfigError` unless all the combinations can be trained at once."""
+    for run in runs:
+        if run.pretrain or is_randomized(run):
+            found = "pretrain" if run.pretrain else run.model
+            raise ConfigError(f"together: found with {found}, allowed with: models trained in epochs alone")
+    check_alike(*zip(*chosen))
+
+
 def fit_together(
     runs: list[argparse.Namespace], chosen: list[tuple[Architecture, Recipe]], splits: tuple[Split, Split]
 ) -> list[Run]:
@@ -74,10 +86,6 @@ def fit_together(
     from core_torch.models.autoencoder import build_autoencoder
     from core_torch.training.ensemble import train_together
 
-    for run in runs:
-        if run.pretrain or is_randomized(run):
-            found = "pretrain" if run.pretrain else run.model
-            raise ConfigError(f"together: found with {found}, allowed with: models trained in epochs alone")
     recipes = [recipe for _, recipe in chosen]
     models = [build_autoencoder(architecture, seed=recipe.seed) for architecture, recipe in chosen]
     started, device = time.perf_counter(), choose_device(runs[0].device)

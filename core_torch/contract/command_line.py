@@ -95,9 +95,14 @@ def check_results(options: argparse.Namespace, *, files: Sequence[str] = ()) -> 
         if options.json and path in taken:
             raise ConfigError(f"json: found {options.json}, which --output takes, allowed: another file")
         if os.path.exists(path.parent) or path.parent not in made:
-            check_file("json", options.json)
-        if path in _inputs(options):
-            raise ConfigError(f"json: found {options.json}, which the command reads, allowed: another file")
+            check_json(options)
+
+
+def check_json(options: argparse.Namespace) -> None:
+    """`ConfigError` for a --json that cannot be written, or that would replace what the command reads."""
+    check_file("json", options.json)
+    if Path(options.json).resolve() in _inputs(options):
+        raise ConfigError(f"json: found {options.json}, which the command reads, allowed: another file")
 
 
 def _inputs(options: argparse.Namespace) -> set[Path]:

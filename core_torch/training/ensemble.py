@@ -6,7 +6,6 @@ Worth it where a step of one model leaves a GPU idle; a processor that one model
 import math
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,14 +13,13 @@ from torch import nn
 from torch.func import functional_call, grad_and_value, vmap
 
 from core_torch.contract.batch_order import epoch_order
+from core_torch.contract.ensembles import check_alike
 from core_torch.contract.errors import ConfigError
 from core_torch.contract.pixels import hold_out
 from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import ResidentDataset
 from core_torch.models.autoencoder import Autoencoder
 from core_torch.training.loop import History, build_corruption, build_optimizer, build_scheduler, error_on
-
-OWN = ("seed", "learning_rate", "corruption", "corruption_level")  # what the recipes of an ensemble may differ in
 
 Stack = dict[str, torch.Tensor]  # {parameter: (models, *shape)}
 
@@ -35,12 +33,12 @@ def train_together(
         A history for each, without times.
 
     Raises:
-        ConfigError: architectures differ, recipes differ in more than `OWN`, the objective is contractive, they
+        ConfigError: architectures differ, recipes differ in more than `ensembles.OWN`, the objective is contractive, they
             would stop early, a model is there twice, or a weight is frozen or not float32.
         DivergenceError: the loss of one is not finite.
     """
     models = list(models)
-    check_alike(models, recipes)
+    check_models(models, recipes)
     shared = recipes[0]
     kept, held = zip(*(hold_out(len(dataset), fraction=shared.validation_fraction, seed=each.seed) for each in recipes))
     ensemble = Ensemble(models, dataset, recipes, steps=shared.epochs * math.ceil(len(kept[0]) / shared.batch_size))
@@ -57,7 +55,7 @@ def train_together(
     return histories
 
 
-def check_alike(models: Sequence[Autoencoder], recipes: Sequence[Recipe]) -> None:
+def check_models(models: Sequence[Autoencoder], recipes: Sequence[Recipe]) -> None:
     """Raise `ConfigError` unless these can be trained together."""
     if not models or len(models) != len(recipes):
         raise ConfigError(f"recipes: found {len(recipes)} for {len(models)} models, allowed: one each")
@@ -66,15 +64,7 @@ def check_alike(models: Sequence[Autoencoder], recipes: Sequence[Recipe]) -> Non
     weights = [weight for model in models for weight in model.parameters()]
     if not all(weight.requires_grad and weight.dtype == torch.float32 for weight in weights):
         raise ConfigError("models: found a weight that is frozen or not float32, allowed: all trained in float32")
-    own = {name: getattr(Recipe, name) for name in OWN}
-    if any(model.architecture != models[0].architecture for model in models):
-        raise ConfigError("models: found different architectures, allowed: one")
-    if any(replace(recipe, **own) != replace(recipes[0], **own) for recipe in recipes):
-        raise ConfigError(f"recipes: found ones that differ elsewhere, allowed to differ: {', '.join(OWN)}")
-    if recipes[0].objective == "contractive":
-        raise ConfigError("objective: found contractive, allowed in an ensemble: standard, denoising")
-    if recipes[0].patience:
-        raise ConfigError(f"patience: found {recipes[0].patience}, allowed in an ensemble: 0")
+    check_alike([model.architecture for model in models], recipes)
 
 
 class Ensemble:

@@ -1,0 +1,23 @@
+"""Which models can be trained at once: judged from architectures and recipes alone, before a framework is imported."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from core_torch.contract.architecture import Architecture
+from core_torch.contract.errors import ConfigError
+from core_torch.contract.recipe import Recipe
+
+OWN = ("seed", "learning_rate", "corruption", "corruption_level")  # what the recipes of an ensemble may differ in
+
+
+def check_alike(architectures: Sequence[Architecture], recipes: Sequence[Recipe]) -> None:
+    """`ConfigError` unless models of these, one or more, can be trained together."""
+    own = {name: getattr(Recipe, name) for name in OWN}
+    if any(architecture != architectures[0] for architecture in architectures):
+        raise ConfigError("models: found different architectures, allowed: one")
+    if any(replace(recipe, **own) != replace(recipes[0], **own) for recipe in recipes):
+        raise ConfigError(f"recipes: found ones that differ elsewhere, allowed to differ: {', '.join(OWN)}")
+    if recipes[0].objective == "contractive":
+        raise ConfigError("objective: found contractive, allowed in an ensemble: standard, denoising")
+    if recipes[0].patience:
+        raise ConfigError(f"patience: found {recipes[0].patience}, allowed in an ensemble: 0")
