@@ -70,7 +70,7 @@ def _cell(table: Table, row: Row, metric: str, runs: Iterable[Run]) -> str:
 
 def _beside(published: float, found: float, shown: str) -> str:
     """What was published, and the distance from it in %."""
-    return f" [{published:{shown}}, {found / published - 1:+.0%}]"
+    return f" [{published:{shown}}, {found / published - 1:+z.0%}]"
 
 
 def told_ordering(ordering: Ordering, runs: Iterable[Run]) -> str | None:

@@ -188,7 +188,7 @@ def test_a_row_is_run_kept_and_not_run_again(tmp_path):
     done = command("reproduce", "deep", "--jobs", "1", "--output", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("seed 0") == 1 and "PCA-30" in done.stderr
-    assert re.search(r"\| PCA-30 \| 13\.87 \[13\.87\], goal 13\.88: met", done.stdout)
+    assert re.search(r"\| PCA-30 \| 13\.87 \[13\.87, \+0%\], goal 13\.88: met", done.stdout)
     again = command("tables", str(tmp_path))
     assert "goal 13.88: met" in again.stdout and "8.00" in again.stdout
 
