@@ -33,8 +33,8 @@ def train_together(
         A history for each, without times.
 
     Raises:
-        ConfigError: architectures differ, recipes differ in more than `ensembles.OWN`, the objective is contractive, they
-            would stop early, a model is there twice, or a weight is frozen or not float32.
+        ConfigError: architectures differ, recipes differ in more than `ensembles.OWN`, the objective is contractive,
+            they would stop early, a model is there twice, or a weight is frozen or not float32.
         DivergenceError: the loss of one is not finite.
     """
     models = list(models)
