@@ -1,4 +1,4 @@
-"""A signal in the middle of an epoch of two processes: the code says so, what was saved is whole, nobody is left."""
+"""A signal in the middle of an epoch of a port: the code says so, what was saved is whole, nobody is left."""
 
 import os
 import random
@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 
 from core_torch.contract.errors import CheckpointError
+from core_torch.contract.weights_file import load_arrays
 from lightning_impl.checkpoint_io import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -131,4 +132,49 @@ def test_twenty_runs_of_two_processes_are_ended(tmp_path, tally):
     others = interrupted(tmp_path / "lightning", signal.SIGTERM, all_of_them=True, command=alone, wait=0.5)
     baseline = f"Lightning alone, SIGTERM to both: {others.splitlines()[0]}"
     tally.add("signals to two processes in an epoch", tried=tried, failed=len(failed), baseline=baseline)
+    assert failed == []
+
+
+KERAS = "-m keras_impl train --epochs {epochs} --batch-size 512 --backup backup --output run"
+
+
+def keras(folder: Path, backend: str, *, epochs: int) -> subprocess.Popen:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, *KERAS.format(epochs=epochs).split()]
+    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def keras_interrupted(folder: Path, backend: str, number: int, *, wait: float = 0.0) -> str:
+    """What is wrong about how the command ends after the signal, or about the backup it leaves."""
+    folder.mkdir()
+    process = keras(folder, backend, epochs=100_000)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not list(folder.rglob("backup*/*.safetensors")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(wait)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=PATIENCE_SECONDS)
+    line = f"python -m keras_impl: {SAID[number]}\n"  # the last, after TensorFlow's own log
+    if process.returncode != CODES[number] or not said.endswith(line) or "Traceback" in said:
+        return f"exit {process.returncode}: {said[-500:]}"
+    if (folder / "run").exists():
+        return "leaves results"
+    [found] = folder.rglob("backup*/manifest.json")
+    arrays, manifest = load_arrays(found.parent)
+    return "" if arrays and manifest else "nothing was kept"
+
+
+def test_keras_ends_and_says_so(tmp_path):
+    assert keras_interrupted(tmp_path / "here", "jax", signal.SIGTERM, wait=0.2) == ""
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(3600)
+def test_keras_on_every_backend_is_ended(tmp_path, tally):
+    chance, failed, tried = random.Random(0), [], 0
+    for backend in ("tensorflow", "jax", "torch"):
+        for number in (*CODES, *CODES):
+            found = keras_interrupted(tmp_path / str(tried), backend, number, wait=chance.uniform(0, 1))
+            failed, tried = failed + [found] * bool(found), tried + 1
+    tally.add("signals to Keras in an epoch, on three backends", tried=tried, failed=len(failed))
     assert failed == []
