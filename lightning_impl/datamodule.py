@@ -139,6 +139,15 @@ class LoadedBatches(ResidentBatches):
         self.first = first
         return iter(self.loader)
 
+    @property
+    def _iterator(self) -> Any:
+        """Here the Trainer looks for workers to end with a run; those that the garbage collector ends take seconds."""
+        return self.loader._iterator
+
+    @_iterator.setter
+    def _iterator(self, iterator: Any) -> None:
+        self.loader._iterator = iterator
+
 
 class IndexBatches(Sampler[list[int]]):
     """A DataLoader's `batch_sampler`: which images make this process's share of each batch."""

@@ -1,6 +1,7 @@
 """A run that was cut and resumed ends as an unbroken one: weights, optimizer and logged values, bit for bit."""
 
 from functools import cache
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from core_torch.contract.errors import CheckpointError, ConfigError
 from lightning_impl.checkpoint_io import AtomicCheckpointIO
-from lightning_impl.datamodule import MNISTDataModule, ResidentBatches
+from lightning_impl.datamodule import LoadedBatches, MNISTDataModule, ResidentBatches
 from lightning_impl.module import LitAutoencoder
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -92,6 +93,25 @@ def interrupted(folder: Path, model: str, route: str, cut: str) -> Path:
 def test_a_resumed_run_ends_as_an_unbroken_one(model: str, route: str, cut: str, tmp_path: Path) -> None:
     assert whole(model, route)["steps"] == EPOCHS * STEPS
     assert same(fit(model, route, ckpt_path=interrupted(tmp_path, model, route, cut)), whole(model, route))
+
+
+def workers_left(cut: str, folder: Path) -> list[Any]:
+    before = active_children()
+    interrupted(folder, "standard", "workers", cut) if cut else fit("standard", "workers")
+    return [child for child in active_children() if child not in before]
+
+
+@pytest.mark.parametrize("cut", ["", "mid-epoch", "epoch end"])
+def test_the_workers_end_with_the_run_that_started_them(cut: str, tmp_path: Path) -> None:
+    assert workers_left(cut, tmp_path) == []
+
+
+def test_workers_that_the_trainer_does_not_find_outlive_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(LoadedBatches, "_iterator")
+    left = workers_left("mid-epoch", tmp_path)
+    assert len(left) >= 2
+    for child in left:
+        child.kill()
 
 
 FORGOTTEN = [  # (owner, method that restores, model that needs it)
