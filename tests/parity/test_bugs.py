@@ -61,7 +61,7 @@ def test_a_judge_with_wide_tolerances_would_let_bugs_survive():
     assert all(check.passed for check in judge.verdict(found, "")[:-1])
 
 
-@pytest.mark.parametrize("model", ["shallow", "randomized-deep", "conv-deep"])
+@pytest.mark.parametrize("model", ["shallow", "randomized-deep", pytest.param("conv-deep", marks=pytest.mark.slow)])
 def test_the_diagnosis_names_the_bug(model):
     named = {}
     for name, bug in BUGS.items():
