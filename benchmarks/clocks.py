@@ -8,6 +8,7 @@ from benchmarks.timing import Sample
 SLACK_SECONDS = 0.05  # for a request to get there and back, on a machine that has other things to do
 LARGEST_HIDDEN = 0.2  # share of the time passed here of which a clock there may not tell
 LARGEST_STOLEN = 0.2  # share of wall time in which a process that only computes did not run
+PROBE_SECONDS = 0.25  # many time slices: a sample shorter than one is taken from nobody, however many wait
 
 
 class Stopwatch:
@@ -38,3 +39,11 @@ def is_stolen(samples: Iterable[Sample]) -> bool:
     """Whether others took the processor from processes that did nothing but compute."""
     taken = list(samples)
     return sum(sample.cpu for sample in taken) < (1 - LARGEST_STOLEN) * sum(sample.wall for sample in taken)
+
+
+def is_crowded() -> bool:
+    """Whether others take the processor from this process while it does nothing but compute."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    while time.perf_counter() - wall < PROBE_SECONDS:
+        pass
+    return is_stolen([Sample(time.perf_counter() - wall, time.process_time() - cpu, images=1)])
