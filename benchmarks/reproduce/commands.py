@@ -61,7 +61,7 @@ def _chosen(names: list[str]) -> list[str]:
     """Those that were named, or all; `ConfigError` for one that there is not."""
     for name in names:
         check_choice("table", name, TABLES)
-    return names or list(TABLES)
+    return list(dict.fromkeys(names)) or list(TABLES)
 
 
 def _jobs(device: str) -> int:
@@ -74,8 +74,8 @@ def print_tables(options: argparse.Namespace) -> None:
     from benchmarks.reproduce.page import markdown
     from benchmarks.reproduce.runs import read_runs
 
+    names = _chosen(options.tables)
     if not Path(options.folder).is_dir():
         raise ConfigError(f"folder: found {options.folder}, allowed: a folder that reproduce wrote")
     runs, environment = read_runs(Path(options.folder))
-    names = _chosen(options.tables)
     print(markdown([run for run in runs if run.table in names], environment), end="")

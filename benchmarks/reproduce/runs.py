@@ -155,7 +155,7 @@ def _unknown(runs: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{place} is of a row that no table has: {run['table']}, {run['row']}"
         if not all(map(_is_finite, (run["seconds"], *run["metrics"].values()))):
             yield f"{place} has a metric or seconds that are not a number"
-        if run["seed"] != int(run["seed"]):
+        if not _is_finite(run["seed"]) or run["seed"] != int(run["seed"]):
             yield f"{place} has a seed that is no whole number"
         if key in seen:
             yield f"{place} is there twice"
@@ -168,11 +168,11 @@ def _is_finite(value: Any) -> bool:
 
 
 def stored_runs(folder: Path, *, environment: dict[str, Any]) -> dict[Key, Run]:
-    """What a folder already has; `ConfigError` if other versions or another machine made it."""
+    """What a folder already has; `ConfigError` if other versions, another machine or other code made it."""
     if not (folder / NAME).exists():
         return {}
     runs, made_in = read_runs(folder)
-    for name in ("cpu", "gpu", "device", "versions"):
+    for name in ("cpu", "gpu", "device", "versions", "commit"):
         if made_in.get(name) != environment.get(name):
             raise ConfigError(f"output: {folder} was made with another {name}, allowed: another folder")
     return {run.key: run for run in runs}

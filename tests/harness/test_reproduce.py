@@ -78,8 +78,8 @@ def test_runs_come_back_as_they_were_written(tmp_path):
     assert stored_runs(tmp_path, environment=ENVIRONMENT).keys() == {each.key for each in runs}
 
 
-@pytest.mark.parametrize("name", ["cpu", "versions"])
-def test_runs_of_another_machine_are_not_added_to(tmp_path, name):
+@pytest.mark.parametrize("name", ["cpu", "versions", "commit"])
+def test_runs_of_another_machine_or_of_other_code_are_not_added_to(tmp_path, name):
     write_runs(tmp_path, [run("deep", error=1.0)], environment=ENVIRONMENT)
     with pytest.raises(ConfigError, match=f"another {name}"):
         stored_runs(tmp_path, environment=ENVIRONMENT | {name: {"torch": "3"}})
@@ -118,6 +118,8 @@ def damage(content: dict, how: str) -> object:
             content["environment"]["cpu"] = "\ud800"
         case "negative":
             first["seconds"] = -1
+        case "an endless seed":
+            first["seed"] = math.inf
         case "more":
             first["note"] = "faster"
         case "version":
@@ -130,7 +132,7 @@ def damage(content: dict, how: str) -> object:
 @pytest.mark.parametrize(
     "how",
     "no runs,twice,unknown row,unknown table,no number,no number that JSON has,no number that a float has,a truth,"
-    "versions,half a character,negative,more,version,a list".split(","),
+    "versions,half a character,negative,an endless seed,more,version,a list".split(","),
 )
 def test_a_file_that_contradicts_itself_is_refused(tmp_path, how):
     write_runs(tmp_path, [run("deep", error=1.0)], environment=ENVIRONMENT)

@@ -75,6 +75,11 @@ def test_the_sign_flip_p_value_counts_the_signs():
     assert sign_flip_p_value([-3.0, 1.0]) == 2 / 4  # of -4, -2, 2, 4 two are at most -2
 
 
+def test_no_value_is_left_out_however_many_there_are():
+    assert sign_flip_p_value([-1.0] * 20) < 1e-3
+    assert sign_flip_p_value([-1.0] * 16 + [100.0] * 4) > 0.9
+
+
 def test_its_level_is_what_it_says_and_it_finds_what_is_there():
     """Of pairs that differ by the margin itself one in twenty is called equivalent; without a difference, most."""
     generator = np.random.default_rng(0)
