@@ -24,8 +24,8 @@ def pretrain(
 ) -> list[History]:
     """Train each layer of a dense model with its mirror, in place, from the first on (Bengio et al. 2007).
 
-    Every layer has the recipe's epochs. When denoising, only images are corrupted: the layers above
-    learn from clean activations (Vincent et al. 2010, section 3.3).
+    Every layer has the recipe's epochs. When denoising, only images are corrupted here: the layers above learn
+    from clean activations, where Vincent et al. (2010, section 3.3) corrupt the input of every layer in training.
 
     Raises:
         ConfigError: the model is not fully connected, or the data is not finite, or streamed for two layers or more.
