@@ -52,10 +52,11 @@ class Contest:
         Raises:
             WorkerError: one failed, or the baseline is refused.
         """
-        crowded = is_crowded()
+        by_processor_time = results.clock == "cpu"
+        crowded = by_processor_time and is_crowded()
         samples = self._samples(blocks=blocks, seed=seed, say=say)
         stolen = is_stolen(sample for floor in self.floors for sample in samples[floor])
-        if results.clock == "cpu" and (crowded or stolen or is_crowded()):
+        if by_processor_time and (crowded or stolen or is_crowded()):
             results.environment["busy"] = True
         replace(self, contenders=self._honest(results))._record(results, samples, blocks=blocks)
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from itertools import chain, product
 from random import Random
 from statistics import fmean
-from typing import cast
 
 LEVEL = 0.05  # of either one-sided test; Schuirmann 1987
 MOST_PAIRS = 16  # whose 2^n signs are counted one by one; of more, 2^16 random ones are drawn
@@ -58,10 +57,11 @@ def sign_flip_p_value(values: Sequence[float]) -> float:
     """p of the hypothesis that values scatter evenly about 0, or about more, against less: Fisher's test, exact for
     `MOST_PAIRS` values or fewer.
 
-    Of all ways to choose their signs, each as likely as that observed, the share with a sum as small. At least 2^-n:
-    of ten values 0.001. No normal distribution is assumed.
+    Of all ways to choose their signs, each as likely as that observed, the share with a sum as small. At least 2^-n
+    of those that are counted: of ten values 0.001. No normal distribution is assumed.
     """
-    observed, ways = sum(values), cast(Iterable[Sequence[int]], product((1, -1), repeat=len(values)))
+    observed = sum(values)
+    ways: Iterable[Sequence[int]] = product((1, -1), repeat=len(values))
     if len(values) > MOST_PAIRS:
         chance = Random(0)
         drawn = (chance.choices((1, -1), k=len(values)) for _ in range(2**MOST_PAIRS))

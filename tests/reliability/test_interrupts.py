@@ -135,25 +135,24 @@ def test_twenty_runs_of_two_processes_are_ended(tmp_path, tally):
     assert failed == []
 
 
-KERAS = "-m keras_impl train --epochs {epochs} --batch-size 512 --backup backup --output run"
-
-
-def keras(folder: Path, backend: str, *, epochs: int) -> subprocess.Popen:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, *KERAS.format(epochs=epochs).split()]
-    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+KERAS = "-m keras_impl train --epochs 100000 --batch-size 512 --backup backup --output run"
 
 
 def keras_interrupted(folder: Path, backend: str, number: int, *, wait: float = 0.0) -> str:
     """What is wrong about how the command ends after the signal, or about the backup it leaves."""
     folder.mkdir()
-    process = keras(folder, backend, epochs=100_000)
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not list(folder.rglob("backup*/*.safetensors")) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(wait)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=PATIENCE_SECONDS)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""}
+    command, deadline = [sys.executable, *KERAS.split()], time.monotonic() + PATIENCE_SECONDS
+    process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        while not list(folder.rglob("backup*/*.safetensors")) and process.poll() is None:
+            assert time.monotonic() < deadline, "nothing was saved"
+            time.sleep(0.01)
+        time.sleep(wait)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=PATIENCE_SECONDS)
+    finally:
+        process.kill()
     line = f"python -m keras_impl: {SAID[number]}\n"  # the last, after TensorFlow's own log
     if process.returncode != CODES[number] or not said.endswith(line) or "Traceback" in said:
         return f"exit {process.returncode}: {said[-500:]}"
