@@ -26,7 +26,7 @@ def describe_environment(*, seed: int, device: str) -> dict[str, object]:
         "versions": {name: found for name in PACKAGES if (found := package_version(name))},
         "threads": 1,
         "precision": "float32, TF32 off",
-        "commit": _commit(),
+        "commit": commit(),
         "load": load,
         "busy": load is not None and load > BUSY_SHARE * cores,
         "seed": seed,
@@ -66,7 +66,8 @@ def _gpu_name() -> str | None:
     return output_of(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"])
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
+    """Of the code that runs, `-dirty` if it was changed since; None outside a repository."""
     return output_of(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"])
 
 

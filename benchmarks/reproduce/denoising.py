@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.reproduce.fine_tuning import fine_tuned_error
-from benchmarks.reproduce.table import Data, Metrics, Ordering, Row, Table
+from benchmarks.reproduce.table import FEW_IMAGES, Data, Metrics, Ordering, Row, Table
 from core_torch.contract.architecture import IMAGE_SIDE, PIXELS, FullyConnected
 from core_torch.contract.recipe import Recipe
 from core_torch.data.corruption import Corruption
@@ -94,15 +94,18 @@ ROWS = (
 )
 
 
+FEW_UNITS = "fewer units than pixels have filters all over the image, which noise seems to draw together, not apart"
+
+
 def orderings() -> Iterator[Ordering]:
     """Noise lowers the error; the more of a kind, the larger the features. Of the rows that there are."""
     names = {each.name for each in ROWS}
     for size in SIZES:
         for kind, levels in LEVELS.items():
             noisy = tuple(name for level in levels if (name := f"{kind} {level}, {size}") in names)
-            yield from (Ordering(ERROR, (f"no noise, {size}", name)) for name in noisy)
+            yield from (Ordering(ERROR, (f"no noise, {size}", name), why=FEW_IMAGES) for name in noisy)
             if len(noisy) > 1:
-                yield Ordering(LOCAL, noisy)
+                yield Ordering(LOCAL, noisy, why=FEW_UNITS)
 
 
 TABLE = Table(

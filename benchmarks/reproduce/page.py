@@ -21,9 +21,10 @@ def markdown(runs: list[Run], environment: dict[str, Any]) -> str:
 
 def _machine(runs: list[Run], environment: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in environment["versions"].items())
+    commits = ", ".join(sorted({run.commit or "no repository" for run in runs}))
     hours = sum(run.seconds for run in runs) / 3600
     return (
-        f"{environment['cpu']}, {environment.get('gpu') or 'no GPU'}; {versions}. {len(runs)} runs, "
+        f"{environment['cpu']}, {environment.get('gpu') or 'no GPU'}; {versions}; code of {commits}. {len(runs)} runs, "
         f"{hours:.1f} hours of one core. A cell is the mean over seeds, ± the standard deviation where there are "
         "several, [what was published, and how far we are from it], and a goal with whether it was met. What was "
         "chosen here was chosen on held-out images, but where a table says otherwise."
@@ -81,7 +82,8 @@ def told_ordering(ordering: Ordering, runs: Iterable[Run]) -> str | None:
     held = sum(map(ordering.holds, whole))
     times = f"{ordering.factor:g} x " if ordering.factor != 1 else ""
     seeds = "seed" if len(whole) == 1 else "seeds"
-    return f"{ordering.metric}: {f' > {times}'.join(ordering.rows)} holds in {held} of {len(whole)} {seeds}."
+    why = f": {ordering.why}" if ordering.why and held < len(whole) else ""
+    return f"{ordering.metric}: {f' > {times}'.join(ordering.rows)} holds in {held} of {len(whole)} {seeds}{why}."
 
 
 def _by_seed(runs: Iterable[Run], metric: str, rows: tuple[str, ...]) -> list[dict[str, float]]:

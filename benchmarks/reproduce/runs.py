@@ -3,7 +3,6 @@
 import math
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -12,23 +11,27 @@ from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
+from benchmarks.environment import commit
 from benchmarks.reproduce import TABLES
-from benchmarks.reproduce.table import Data, table_named
+from benchmarks.reproduce.table import Data, Table, table_named
 from benchmarks.schema import read_json
 from core_torch.contract.command_line import write_json
 from core_torch.contract.errors import ConfigError, DataFormatError, DivergenceError
 
 NAME = "reproduction.json"
 IGNORE_INTERRUPT = (signal.SIGINT, signal.SIG_IGN)  # of the processes: the one that started them tells them to end
-VERSION = 1
+VERSION = 2
+LARGEST_NUMBER = 1e100
 _NUMBER = {"type": "number"}
 _RUN = {
     "type": "object",
-    "required": ["table", "row", "seed", "seconds", "metrics"],
+    "required": ["table", "row", "seed", "commit", "settings", "seconds", "metrics"],
     "properties": {
         "table": {"type": "string"},
         "row": {"type": "string"},
         "seed": _NUMBER | {"minimum": 0},
+        "commit": {"type": ["string", "null"]},
+        "settings": {"type": "string"},
         "seconds": _NUMBER | {"minimum": 0},
         "metrics": {"type": "object"},
     },
@@ -55,6 +58,8 @@ class Run:
     table: str
     row: str
     seed: int
+    commit: str | None  # of the code that made it
+    settings: str  # of its row then
     seconds: float  # of processor time, all threads, without what is loaded once
     metrics: dict[str, float]
 
@@ -108,7 +113,8 @@ def run_one(table: str, row: str, seed: int, *, root: str | None, device: str) -
     seconds = _processor_seconds() - started
     if not all(map(math.isfinite, metrics.values())):
         raise DivergenceError(f"{row}, seed {seed}: found {dict(metrics)}, allowed: finite numbers")
-    return Run(table, row, seed, seconds, {name: float(value) for name, value in metrics.items()})
+    numbers = {name: float(value) for name, value in metrics.items()}
+    return Run(table, row, seed, commit(), table_named(table).row(row).settings, seconds, numbers)
 
 
 def _processor_seconds() -> float:
@@ -140,7 +146,7 @@ def read_runs(folder: Path) -> tuple[list[Run], dict[str, Any]]:
     """
     path = folder / NAME
     content = read_json(path, SCHEMA)
-    if fault := next(_unknown(content["runs"]), None):
+    if fault := next(_unknown(content["runs"]), None if content["runs"] else "has no run"):
         raise DataFormatError(f"{path}: {fault}")
     return [Run(**run) for run in content["runs"]], content["environment"]
 
@@ -153,6 +159,8 @@ def _unknown(runs: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{place} has fields of another version"
         if run["table"] not in TABLES or run["row"] not in {row.name for row in table_named(run["table"]).rows}:
             yield f"{place} is of a row that no table has: {run['table']}, {run['row']}"
+        elif fault := _of_another_row(run, table_named(run["table"])):
+            yield f"{place} {fault}"
         if not all(map(_is_finite, (run["seconds"], *run["metrics"].values()))):
             yield f"{place} has a metric or seconds that are not a number"
         if not _is_finite(run["seed"]) or run["seed"] != int(run["seed"]):
@@ -162,17 +170,30 @@ def _unknown(runs: list[dict[str, Any]]) -> Iterator[str]:
         seen.add(key)
 
 
+def _of_another_row(run: dict[str, Any], table: Table) -> str | None:
+    """What it has that its row has not."""
+    if run["settings"] != table.row(run["row"]).settings:
+        return f"was made with other settings than those of {run['table']}, {run['row']}: run it again"
+    if not run["metrics"]:
+        return "has no metric"
+    if unknown := set(run["metrics"]) - set(table.metrics):
+        return f"has metrics that its table has not: {', '.join(sorted(unknown))}"
+    if negative := [name for name, value in run["metrics"].items() if _is_finite(value) and value < 0]:
+        return f"has a metric below 0: {', '.join(negative)}"
+    return None
+
+
 def _is_finite(value: Any) -> bool:
-    """Whether it is a number that a float can hold, which JSON's are not bound to be."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    """Whether it is a number whose sums a float can hold, which JSON's are not bound to be."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
 
 
 def stored_runs(folder: Path, *, environment: dict[str, Any]) -> dict[Key, Run]:
-    """What a folder already has; `ConfigError` if other versions, another machine or other code made it."""
+    """What a folder already has; `ConfigError` if other versions or another machine made it."""
     if not (folder / NAME).exists():
         return {}
     runs, made_in = read_runs(folder)
-    for name in ("cpu", "gpu", "device", "versions", "commit"):
+    for name in ("cpu", "gpu", "device", "versions"):
         if made_in.get(name) != environment.get(name):
             raise ConfigError(f"output: {folder} was made with another {name}, allowed: another folder")
     return {run.key: run for run in runs}

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,10 +19,15 @@ from benchmarks.reproduce.page import markdown, told_ordering
 from benchmarks.reproduce.runs import NAME, Run, planned, read_runs, run_one, stored_runs, write_runs
 from benchmarks.reproduce.table import Goal, Ordering, Row, Table, table_named
 from core_torch.contract.errors import ConfigError, DataFormatError, DivergenceError
+from core_torch.contract.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = sorted((ROOT / "benchmarks" / "results").glob(f"*/{NAME}"))
 ENVIRONMENT = {"cpu": "a processor", "gpu": None, "device": "cpu", "versions": {"torch": "2"}}
+SETTINGS_OF = """
+from benchmarks.reproduce.table import table_named
+print(*(row.settings for row in table_named("contractive").rows))
+"""
 MADE_UP = Table(
     title="Made up",
     source="nowhere",
@@ -43,7 +49,7 @@ def made_up(monkeypatch):
 
 
 def run(row: str, seed: int = 0, **metrics: float) -> Run:
-    return Run("made-up", row, seed, 60.0, metrics)
+    return Run("made-up", row, seed, "abc123", MADE_UP.row(row).settings, 60.0, metrics)
 
 
 def test_a_quick_run_has_the_cheap_rows_once_and_a_full_one_every_seed_of_every_row():
@@ -62,6 +68,18 @@ def test_the_mean_over_seeds_stands_beside_the_claim_and_the_goal():
     assert "Not run: huge." in text
 
 
+def test_a_changed_setting_is_another_row():
+    def settings(**given: object) -> str:
+        return Row(name="deep", run=partial(len, **given)).settings
+
+    assert settings(recipe=Recipe(epochs=2), way=len) == settings(way=len, recipe=Recipe(epochs=2))
+    assert settings(recipe=Recipe(epochs=3)) not in {settings(recipe=Recipe(epochs=2)), settings(), settings(way=len)}
+    stated = [row.settings for row in table_named("contractive").rows]
+    told = subprocess.run([sys.executable, "-c", SETTINGS_OF], capture_output=True, text=True, cwd=ROOT)
+    assert told.stdout.split() == stated  # no address of a function of this process is in them
+    assert len({*stated}) == len(stated)
+
+
 def test_a_broken_ordering_and_a_missed_goal_are_told():
     backwards = [run("deep", error=2.0), run("wide", error=1.0)]
     assert told_ordering(MADE_UP.orderings[0], backwards) == "error: wide > deep holds in 0 of 1 seed."
@@ -78,8 +96,8 @@ def test_runs_come_back_as_they_were_written(tmp_path):
     assert stored_runs(tmp_path, environment=ENVIRONMENT).keys() == {each.key for each in runs}
 
 
-@pytest.mark.parametrize("name", ["cpu", "versions", "commit"])
-def test_runs_of_another_machine_or_of_other_code_are_not_added_to(tmp_path, name):
+@pytest.mark.parametrize("name", ["cpu", "versions"])
+def test_runs_of_another_machine_or_other_versions_are_not_added_to(tmp_path, name):
     write_runs(tmp_path, [run("deep", error=1.0)], environment=ENVIRONMENT)
     with pytest.raises(ConfigError, match=f"another {name}"):
         stored_runs(tmp_path, environment=ENVIRONMENT | {name: {"torch": "3"}})
@@ -120,10 +138,22 @@ def damage(content: dict, how: str) -> object:
             first["seconds"] = -1
         case "an endless seed":
             first["seed"] = math.inf
+        case "other settings":
+            first["settings"] = "0123456789ab"
+        case "no commit":
+            del first["commit"]
+        case "no metric":
+            first["metrics"] = {}
+        case "another table's metric":
+            first["metrics"]["loss"] = 1.0
+        case "a metric below 0":
+            first["metrics"]["error"] = -1.0
+        case "no run at all":
+            content["runs"] = []
         case "more":
             first["note"] = "faster"
         case "version":
-            content["version"] = 2
+            content["version"] = 1
         case "a list":
             return [content]
     return content
@@ -132,7 +162,8 @@ def damage(content: dict, how: str) -> object:
 @pytest.mark.parametrize(
     "how",
     "no runs,twice,unknown row,unknown table,no number,no number that JSON has,no number that a float has,a truth,"
-    "versions,half a character,negative,an endless seed,more,version,a list".split(","),
+    "versions,half a character,negative,an endless seed,other settings,no commit,no metric,another table's metric,"
+    "a metric below 0,no run at all,more,version,a list".split(","),
 )
 def test_a_file_that_contradicts_itself_is_refused(tmp_path, how):
     write_runs(tmp_path, [run("deep", error=1.0)], environment=ENVIRONMENT)
@@ -185,8 +216,10 @@ def test_a_row_is_run_kept_and_not_run_again(tmp_path):
     if not root or not (Path(root) / "MNIST" / "raw").is_dir():
         pytest.skip("MNIST_ROOT does not name a folder that holds MNIST/raw")
     ours = describe_environment(seed=0, device="cpu")
-    others = [("deep autoencoder, 2,000 updates", 4.9), ("logistic PCA-30", 8.0)]
-    write_runs(tmp_path, [Run("deep", row, 0, 1.0, {"test SSE": error}) for row, error in others], environment=ours)
+    others = {"deep autoencoder, 2,000 updates": 4.9, "logistic PCA-30": 8.0}
+    rows = {name: table_named("deep").row(name).settings for name in others}
+    runs = [Run("deep", name, 0, "abc", settings, 1.0, {"test SSE": others[name]}) for name, settings in rows.items()]
+    write_runs(tmp_path, runs, environment=ours)
     done = command("reproduce", "deep", "--jobs", "1", "--output", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("seed 0") == 1 and "PCA-30" in done.stderr

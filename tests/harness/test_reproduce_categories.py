@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.reproduce import categories
-from benchmarks.reproduce.categories import BEFORE, CELLS, METRICS, NOISY, NORM, PENALISED, TABLE, components, run_cell
+from benchmarks.reproduce.categories import BEFORE, CELLS, METRICS, NOISY, NORM, PENALISED, TABLE, components, run_of
 from benchmarks.reproduce.runs import read_runs
 from benchmarks.reproduce.table import Data
 from core_torch.contract.architecture import ARCHITECTURES
@@ -42,8 +42,8 @@ def data() -> Digits:
 def cell(data: Digits, name: str, *, seed: int = 0, **numbers: object) -> dict[str, float]:
     """A row in one epoch, unless `numbers` say otherwise."""
     model, objective, shape, own = CELLS[name]
-    numbers = {"epochs": 1} | dict(own) | numbers
-    return dict(run_cell(data, seed, model=model, objective=objective, shape=shape, numbers=numbers))
+    run = run_of(model, objective, shape, {"epochs": 1} | dict(own) | numbers)
+    return dict(run(data, seed))
 
 
 def test_all_eighteen_are_rows_and_every_note_is_of_a_row():
