@@ -42,7 +42,7 @@ class Case:
     @property
     def name(self) -> str:
         """As rows call it."""
-        return f"{self.model}, {self.epochs} epochs" if self.epochs else self.model
+        return f"{self.model}, {self.epochs} epoch{'s' * (self.epochs > 1)}" if self.epochs else self.model
 
     @property
     def wanted(self) -> Settings:

@@ -63,7 +63,7 @@ def test_the_mean_over_seeds_stands_beside_the_claim_and_the_goal():
     runs = [run("deep", 0, error=1.0), run("deep", 1, error=1.2), run("wide", 0, accuracy=0.85, error=2.5)]
     text = markdown(runs, ENVIRONMENT)
     assert "| deep | 1.10 ± 0.14 [2.00, -45%], goal 1.50: met |  | 2 | 1.0 |" in text
-    assert "| wide | 2.50 | 0.850, goal 0.900: missed | 1 | 1.0 |" in text
+    assert "| wide | 2.50 | 0.850, goal 0.900: missed by 5.6 % | 1 | 1.0 |" in text
     assert "error: wide > deep holds in 1 of 1 seed." in text
     assert "Not run: huge." in text
 
