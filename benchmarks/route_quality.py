@@ -18,13 +18,12 @@ HELD_OUT = 1 / 6  # of the images: 10,000 of MNIST's 60,000
 
 
 class QualityTrial:
-    """One training from scratch is an epoch here; `recipe` gives objective, epochs and seed, the preset the rest."""
+    """One training of the preset's architecture from scratch, by `recipe`, is an epoch here."""
 
     def __init__(self, case: Case, split: Split, recipe: Recipe) -> None:
         check_choice("route", case.route, ROUTES)
-        self.case = case
-        self.architecture, numbers = preset("best", str(case.model), recipe.objective)
-        self.recipe = numbers.with_changes(epochs=recipe.epochs, seed=recipe.seed, validation_fraction=0.0)
+        self.case, self.recipe = case, recipe
+        self.architecture, _ = preset("best", str(case.model), recipe.objective)
         self.kept, self.held = ResidentDataset(split, device=case.device).hold_out(HELD_OUT, seed=recipe.seed)
 
     def epoch(self, epoch: int) -> int:

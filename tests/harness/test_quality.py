@@ -6,14 +6,14 @@ import pytest
 from benchmarks import quality
 from benchmarks.cases import Framework
 from benchmarks.goals import outcomes
-from benchmarks.quality import CLOSED_FORM, FEWER, GRADIENT_DESCENT, ORIGINALS, Original
+from benchmarks.quality import CLOSED_FORM, FEWER, GRADIENT_DESCENT, ORIGINALS, RACED, Original, preset_recipe
 from benchmarks.results_file import Results, read_results
 from benchmarks.route_quality import prepare
 from benchmarks.runner import Runner
 from benchmarks.suites import Suite
 from benchmarks.trial import Case
 from core_torch.contract.pixels import Split, to_unit_range
-from core_torch.contract.recipe import Recipe
+from core_torch.contract.presets import preset
 
 ROUTE = """
 import time
@@ -96,6 +96,15 @@ def test_a_training_that_dies_is_refused(mnist, monkeypatch, write_route):
     assert [row["case"] for row in results.refused] == [str(ORIGINALS[0]), CLOSED_FORM]
 
 
+def test_what_is_held_to_an_error_is_the_preset_with_its_changes():
+    noisy = Original("deep", "denoising", 0.0175, 100, {"corruption_level": 0.1})
+    assert noisy.contender == "preset best, 5 epochs, corruption level 0.1"
+    recipe = noisy.recipe(seed=3)
+    assert (recipe.objective, recipe.epochs, recipe.seed, recipe.corruption_level) == ("denoising", 5, 3, 0.1)
+    assert recipe.learning_rate == preset("best", "deep", "denoising")[1].learning_rate
+    assert len({*map(str, ORIGINALS)}) == len(ORIGINALS)
+
+
 def test_no_more_epochs_are_allowed_than_a_twentieth():
     assert all(original.allowed * FEWER <= original.epochs for original in ORIGINALS)
     assert Original("shallow", "standard", 0.1, 100).allowed == 5
@@ -104,7 +113,8 @@ def test_no_more_epochs_are_allowed_than_a_twentieth():
 
 @pytest.mark.parametrize("route", [CLOSED_FORM, GRADIENT_DESCENT])
 def test_both_solve_the_same_problem_and_are_judged_by_images_they_have_not_seen(route, digits):
-    trial = prepare(Case(framework="quality", route=route, model="randomized-shallow"), digits, Recipe(epochs=20))
+    case = Case(framework="quality", route=route, model=RACED)
+    trial = prepare(case, digits, preset_recipe(RACED, epochs=20, seed=0))
     assert trial.epoch(0) == len(trial.kept) == 500
     assert len(trial.held) == 100
     encoder = trial.trained.encoder[0].weight.clone()
@@ -117,7 +127,7 @@ def test_both_solve_the_same_problem_and_are_judged_by_images_they_have_not_seen
 
 def test_the_two_start_from_one_random_encoder(digits):
     trials = [
-        prepare(Case(framework="quality", route=route, model="randomized-shallow"), digits, Recipe(epochs=1))
+        prepare(Case(framework="quality", route=route, model=RACED), digits, preset_recipe(RACED, epochs=1, seed=0))
         for route in (CLOSED_FORM, GRADIENT_DESCENT)
     ]
     for trial in trials:
@@ -129,7 +139,8 @@ def test_the_two_start_from_one_random_encoder(digits):
 def test_denoising_is_judged_on_noisy_images(digits):
     case = Case(framework="quality", route="best", model="shallow")
     clean, noisy = (
-        prepare(case, digits, Recipe(objective=objective, epochs=1)) for objective in ("standard", "denoising")
+        prepare(case, digits, preset_recipe("shallow", objective, epochs=1, seed=0))
+        for objective in ("standard", "denoising")
     )
     for trial in (clean, noisy):
         trial.epoch(0)
