@@ -51,6 +51,7 @@ FRAMEWORKS = {
             "graphed": "as fused, every step the replay of one CUDA graph",
             "graphed-epoch": "as fused, all steps of an epoch one CUDA graph",
             "graphed-compiled": "as graphed, of the model through torch.compile",
+            "64-at-once": "64 models of one shape, stacked; the time of an image in all of them",
             "by-hand": "FastMNIST as uint8, the step written out without autograd",
         },
         "torch",
@@ -77,7 +78,8 @@ FRAMEWORKS = {
 BASELINE = ("core_torch", "lean")
 # In one order: comparable weight by weight.
 GRAPHED = frozenset({"graphed", "graphed-epoch", "graphed-compiled"})
-ONE_SHUFFLE = frozenset({"lean", "fused", "compiled", "by-hand"}) | GRAPHED
+AT_ONCE, TOGETHER = "64-at-once", 64
+ONE_SHUFFLE = frozenset({"lean", "fused", "compiled", "by-hand", AT_ONCE}) | GRAPHED
 # Routes that only a case with extras times.
 EXTRA = frozenset(
     {"fused", "compiled", "graphed-epoch", "graphed-compiled", "no-extras", "barebones"}
@@ -89,15 +91,16 @@ BY_TORCH_COMPILE = frozenset(
 )
 
 
-BY_HAND = {"shallow": "sgd", "deep": "sgd"}  # {model: optimizer} that the route by hand is written for
+BY_HAND = {"shallow": "sgd", "deep": "sgd"}  # {model: optimizer} of the route by hand, and of many at once
 
 
 def routes_of(
     framework: str, *, model: str, optimizer: str = "sgd", extras: bool = False, device: str = "cpu"
 ) -> list[str]:
-    """Those to time that the machine can run: a CUDA graph needs such a device, torch.compile a C++ compiler."""
+    """Those to time that the machine can run: a CUDA graph and many models at once need such a device, torch.compile
+    a C++ compiler."""
     compiler = shutil.which("g++") or shutil.which("clang++")
     routes = [route for route in FRAMEWORKS[framework].routes if extras or route not in EXTRA]
     routes = [route for route in routes if compiler or (framework, route) not in BY_TORCH_COMPILE]
-    routes = [route for route in routes if route != "by-hand" or BY_HAND.get(model) == optimizer]
-    return [route for route in routes if route not in GRAPHED or device.startswith("cuda")]
+    routes = [route for route in routes if route not in {"by-hand", AT_ONCE} or BY_HAND.get(model) == optimizer]
+    return [route for route in routes if route not in GRAPHED | {AT_ONCE} or device.startswith("cuda")]

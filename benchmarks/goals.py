@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.cases import AT_ONCE, TOGETHER
 from benchmarks.floors import GEMMS
 from benchmarks.loading import BASELINE, LOADERS
 from benchmarks.quality import ADVANTAGE, CLOSED_FORM, GRADIENT_DESCENT, ORIGINALS
@@ -97,6 +98,7 @@ GOALS = (
     # A step is a dozen kernels that take longer to launch than to run; recorded, only the products should count.
     Goal(_training("shallow", 512), GRAPHED, GEMMS, at_most=1.35, device="cuda"),
     Goal(_training("shallow", 32), GRAPHED, GEMMS, at_most=1.6, device="cuda"),
+    Goal(_training("shallow", 32), f"core_torch/{AT_ONCE}", (GRAPHED,), at_most=TOGETHER / 10, device="cuda"),
     Goal(_training("shallow", 512), GRAPHED, at_most=83.3, device="cuda"),  # 60,000 images in 5 ms
     Goal(_loading(512), "fast-mnist-uint8", (BASELINE,), at_least=500, device="cuda"),
     Goal(_loading(512), "fast-mnist-uint8", ("dataloader-2-workers",), at_least=60, device="cuda"),

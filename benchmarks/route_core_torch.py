@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from benchmarks.cases import FRAMEWORKS, GRAPHED
+from benchmarks.cases import AT_ONCE, FRAMEWORKS, GRAPHED, TOGETHER
 from benchmarks.per_image import PerImageDataset
 from benchmarks.trial import Arrays, Case
 from core_torch.contract.batch_order import epoch_order
@@ -20,6 +20,7 @@ from core_torch.device import choose_products
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder, load_reference_weights, to_reference_weights
 from core_torch.objectives.contractive import ContractiveLoss
 from core_torch.training.by_hand import StepsByHand
+from core_torch.training.ensemble import Ensemble
 from core_torch.training.graphed import GraphedSteps, fused_optimizer
 from core_torch.training.loop import Criterion, build_criterion, build_optimizer, train_epoch
 
@@ -56,6 +57,12 @@ class TorchTrial:
         if self.case.route in GRAPHED:
             parts: dict[str, Any] = {"criterion": self.criterion, "optimizer": self.optimizer}
             self.graphed = GraphedSteps(self.trained, self.dataset, **parts)
+        if self.case.route == AT_ONCE:
+            models = [self.model, *(build_autoencoder(self.case.architecture) for _ in range(TOGETHER - 1))]
+            for other in models[1:]:
+                other.load_state_dict(self.model.state_dict())
+            self.together = Ensemble(models, self.dataset, [self.recipe] * TOGETHER, steps=1)
+            self.optimizer = self.together.optimizer
         if self.case.route == "by-hand":
             largest = max(self.recipe.batch_size, self.case.batch_size)
             self.by_hand = StepsByHand(self.model, self.recipe.with_changes(batch_size=largest))
@@ -85,8 +92,8 @@ class TorchTrial:
         """From the next step on."""
         if self.case.route == "by-hand":
             self.by_hand.learning_rate = learning_rate
-        rate = self.optimizer.param_groups[0]["lr"]
-        self.optimizer.param_groups[0]["lr"] = rate.fill_(learning_rate) if torch.is_tensor(rate) else learning_rate
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["lr"].fill_(learning_rate) if torch.is_tensor(group["lr"]) else learning_rate
 
     def optimizer_state(self) -> Arrays:
         """In the oracle's names."""
@@ -94,13 +101,19 @@ class TorchTrial:
 
     def epoch(self, epoch: int) -> int:
         """One pass by the case's route."""
-        if self.case.route in GRAPHED:
-            order = torch.from_numpy(epoch_order(self.count, seed=self.recipe.seed, epoch=epoch))
+        if self.case.route == AT_ONCE:
+            orders = self._order(epoch).to(self.case.device).expand(TOGETHER, -1)
+            self.together.epoch(orders, self.case.batch_size).tolist()
+        elif self.case.route in GRAPHED:
+            order = self._order(epoch)
             steps = len(order) if self.case.route == "graphed-epoch" else 1  # at the most
             self.graphed.run(order, batch_size=self.case.batch_size, steps=steps)
         else:
             self._run(self.batches(epoch))
         return self.count
+
+    def _order(self, epoch: int) -> torch.Tensor:
+        return torch.from_numpy(epoch_order(self.count, seed=self.recipe.seed, epoch=epoch))
 
     def batches(self, epoch: int) -> Iterable[Batch]:
         """What it trains on, on the device."""
@@ -112,6 +125,9 @@ class TorchTrial:
     def _run(self, batches: Iterable[Batch]) -> float:
         if self.case.route == "by-hand":
             return self.by_hand.run(batches)
+        if self.case.route == AT_ONCE:
+            losses = [self.together.step(*(part.expand(TOGETHER, *part.shape) for part in batch)) for batch in batches]
+            return losses[-1][0].item()
         return train_epoch(self.trained, batches, criterion=self.criterion, optimizer=self.optimizer)
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
