@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -238,3 +239,39 @@ def test_what_is_published_is_whole(path):
     wrong = [replace(runs[0], row="not a row")]
     with pytest.raises(KeyError):
         table_named(wrong[0].table).row(wrong[0].row)
+
+
+# {table: (a row that takes seconds, another one that it is not)}
+CHEAP = {
+    "categories": ("randomized-shallow, standard", "randomized-shallow, contractive"),
+    "deep": ("PCA-30", "logistic PCA-30"),
+    "momentum": ("momentum 0.9, 1,000 updates", "momentum 0.99, 1,000 updates"),
+    "contractive": ("CAE, 200 units", "DAE-b, 200 units"),
+    "denoising": ("masking 0.25, 200 units", "masking 0.4, 200 units"),
+    "extreme-learning": ("2,000 features", "6,000 features"),
+    "convolutional": ("k-means on codes, 1 epoch", "1,000 labels, 20-30-40 filters, random"),
+    "ports": ("shallow, 2 epochs: Lightning", "deep, 2 epochs: Lightning"),
+}
+
+
+@pytest.mark.mnist
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in TABLES if name != "made-up"])
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.parent.name)
+def test_a_stored_row_comes_out_again(path, name):
+    if "MNIST_ROOT" not in os.environ:
+        pytest.skip("set MNIST_ROOT to a folder with the real MNIST files")
+    stored = {run.key: run.metrics for run in read_runs(path.parent)[0]}
+    row, other = CHEAP[name]
+    found = run_one(name, row, 0, root=None, device="cpu").metrics
+    assert is_near(found, stored[name, row, 0])
+    assert not is_near(found, stored[name, other, 0])
+
+
+def is_near(found: Mapping[str, float], stored: Mapping[str, float]) -> bool:
+    """Up to what another processor's rounding makes of a training; an error in % is a count of few images."""
+    return (found.keys() == stored.keys()) and all(
+        found[name] == pytest.approx(value, rel=0.05 if name == "error %" else 0.005)
+        for name, value in stored.items()
+        if name != "seconds"
+    )

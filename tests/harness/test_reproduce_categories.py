@@ -1,7 +1,6 @@
 """The original's categories: every cell is there, is trained afresh, and says what its columns promise."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -12,16 +11,12 @@ import pytest
 
 from benchmarks.reproduce import categories
 from benchmarks.reproduce.categories import BEFORE, CELLS, METRICS, NOISY, NORM, PENALISED, TABLE, components, run_of
-from benchmarks.reproduce.runs import read_runs
-from benchmarks.reproduce.table import Data
 from core_torch.contract.architecture import ARCHITECTURES
 from core_torch.contract.pixels import Split, load_split
 from core_torch.contract.recipe import OBJECTIVES, Recipe
 from core_torch.models.autoencoder import build_autoencoder, to_reference_weights
 
 ROOT = Path(__file__).parents[2]
-STORED = sorted((ROOT / "benchmarks" / "results").glob("*/reproduction.json"))
-CHEAP = "randomized-shallow, standard"
 
 
 @dataclass(frozen=True)
@@ -116,19 +111,3 @@ def test_the_rows_of_pca_are_the_column_of_pca(data):
     column = cell(data, "deep, standard")["PCA of equal width"]
     assert components(data, 0, width=10)["test MSE"] == pytest.approx(column, rel=1e-6)
     assert components(data, 0, width=11)["test MSE"] < 0.999 * column
-
-
-@pytest.mark.mnist
-@pytest.mark.parametrize("path", STORED or [None], ids=lambda path: path.parent.name if path else "none")
-def test_a_stored_row_comes_out_again(path):
-    if path is None:
-        pytest.skip("no results of reproduce are stored")
-    if "MNIST_ROOT" not in os.environ:
-        pytest.skip("set MNIST_ROOT to a folder with the real MNIST files")
-    stored = {run.key: run.metrics for run in read_runs(path.parent)[0]}
-    if ("categories", CHEAP, 0) not in stored:
-        pytest.skip(f"{path} has no {CHEAP}")
-    found = TABLE.row(CHEAP).run(Data(), 0)
-    expected = stored["categories", CHEAP, 0]
-    assert found == pytest.approx(expected, rel=1e-3)
-    assert found != pytest.approx(stored["categories", "randomized-shallow, contractive", 0], rel=1e-3)
