@@ -3,6 +3,8 @@
 import argparse
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +36,26 @@ def run_reproduction(options: argparse.Namespace, *, device: str) -> int:
     check_results(options)
 
     from benchmarks.environment import describe_environment
+
+    environment = describe_environment(seed=0, device=device)
+    folder = prepare_output(options.output)
+    with _alone(folder):
+        return _run(options, names, folder, environment=environment, jobs=jobs, device=device)
+
+
+def _run(
+    options: argparse.Namespace, names: list[str], folder: Path, *, environment: Any, jobs: int, device: str
+) -> int:
     from benchmarks.reproduce.page import markdown
     from benchmarks.reproduce.runs import Run, planned, run_all, stored_runs, write_runs
     from benchmarks.reproduce.table import Data
 
-    Data(options.data_root)  # raises here, not in a process, what is wrong with the files
-    environment = describe_environment(seed=0, device=device)
-    folder = prepare_output(options.output)
     runs = stored_runs(folder, environment=environment)
-    keys = [key for key in planned(names, full=options.full, device=device) if key not in runs]
+    Data(options.data_root)  # raises here, not in a process, what is wrong with the files
+    every, here = (planned(names, full=options.full, device=each) for each in ("cuda", device))
+    if len(every) > len(here):
+        print(f"{len(every) - len(here)} runs are left to a GPU: they take hours on one", file=sys.stderr)
+    keys = [key for key in here if key not in runs]
 
     def keep(run: Run) -> None:
         runs[run.key] = run
@@ -55,6 +68,24 @@ def run_reproduction(options: argparse.Namespace, *, device: str) -> int:
     for (table, row, seed), reason in failed:
         print(f"FAILED {table}, {row}, seed {seed}: {' '.join(reason.split())}", file=sys.stderr)
     return 1 if failed else 0
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """`ConfigError` if another process is at work there: each would replace what the other has kept."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise ConfigError(f"output: {folder} is written to by another process, allowed: another folder") from error
+    finally:
+        os.close(descriptor)  # lets go, as the end of the process does
 
 
 def _chosen(names: list[str]) -> list[str]:
@@ -75,7 +106,10 @@ def print_tables(options: argparse.Namespace) -> None:
     from benchmarks.reproduce.runs import read_runs
 
     names = _chosen(options.tables)
-    if not Path(options.folder).is_dir():
-        raise ConfigError(f"folder: found {options.folder}, allowed: a folder that reproduce wrote")
+    if not options.folder or not os.path.isdir(options.folder):
+        raise ConfigError(f"folder: found {options.folder!r}, allowed: a folder that reproduce wrote")
     runs, environment = read_runs(Path(options.folder))
-    print(markdown([run for run in runs if run.table in names], environment), end="")
+    chosen = [run for run in runs if run.table in names]
+    if not chosen:
+        raise ConfigError(f"table: found {', '.join(names)}, of which {options.folder} has no run")
+    print(markdown(chosen, environment), end="")

@@ -22,6 +22,7 @@ WIDTHS = (784, 1000, 500, 250, 30)
 CONNECTIONS = 15  # weights into a unit that are not 0 at the start
 BATCH = 200  # images a step
 SLOW = 0.9  # momentum of the last updates, which settle
+SPARSE_START = (WIDTHS, CONNECTIONS, BATCH, SLOW)  # what the runs of every row have in common
 
 
 def sparse_network(*, seed: int) -> DeepAutoencoder:

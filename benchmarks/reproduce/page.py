@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.reproduce import TABLES
 from benchmarks.reproduce.runs import Run
-from benchmarks.reproduce.table import Goal, Ordering, Row, Table, table_named
+from benchmarks.reproduce.table import COUNT, ERROR, TEST_IMAGES, Goal, Ordering, Row, Table, table_named
 
 
 def markdown(runs: list[Run], environment: dict[str, Any]) -> str:
@@ -26,7 +26,7 @@ def _machine(runs: list[Run], environment: dict[str, Any]) -> str:
     whole = sum(_seconds_of_every_seed(runs)) / 3600
     return (
         f"{environment['cpu']}, {environment.get('gpu') or 'no GPU'}; {versions}; code of {commits}. {len(runs)} runs, "
-        f"{hours:.1f} hours of one core; these rows with every seed they have take {whole:.1f}. A cell is the mean "
+        f"{hours:.1f} hours of one core ({whole:.1f} with every seed that these rows have). A cell is the mean "
         "over seeds, ± the standard deviation where there are several, [what was published, and how far we are from "
         "it], and a goal with whether it was met. What was chosen here was chosen on held-out images, but where a "
         "table says otherwise."
@@ -70,11 +70,17 @@ def _cell(table: Table, row: Row, metric: str, runs: Iterable[Run]) -> str:
     values = [run.metrics[metric] for run in runs if metric in run.metrics]
     if not values:
         return f"[{row.published[metric]:{shown}}]" if metric in row.published else ""
+    if shown == COUNT:
+        return f"{sum(values):.0f} of {len(values)}"
     published = _beside(row.published[metric], fmean(values), shown) if metric in row.published else ""
     spread = f" ± {stdev(values):{shown}}" if len(values) > 1 else ""
     goal = row.goals.get(metric)
-    judged = f", goal {goal.bound:{shown}}: {_judged(goal, fmean(values))}" if goal else ""
+    judged = f", goal {_aim(goal, shown)}: {_judged(goal, fmean(values))}" if goal else ""
     return f"{fmean(values):{shown}}{spread}{published}{judged}"
+
+
+def _aim(goal: Goal, shown: str) -> str:
+    return f"{goal.bound:{shown}}" + (f" ± {goal.within:{shown}}" if goal.within is not None else "")
 
 
 def _judged(goal: Goal, found: float) -> str:
@@ -91,11 +97,23 @@ def told_ordering(ordering: Ordering, runs: Iterable[Run]) -> str | None:
     whole = _by_seed(runs, ordering.metric, ordering.rows)
     if not whole:
         return None
-    held = sum(map(ordering.holds, whole))
+    broken = [ordering.broken(values) for values in whole]
+    held = broken.count([])
     times = f"{ordering.factor:g} x " if ordering.factor != 1 else ""
     seeds = "seed" if len(whole) == 1 else "seeds"
-    why = f": {ordering.why}" if ordering.why and held < len(whole) else ""
-    return f"{ordering.metric}: {f' > {times}'.join(ordering.rows)} holds in {held} of {len(whole)} {seeds}{why}."
+    links = list(dict.fromkeys(f"{before} > {times}{after}" for pairs in broken for before, after in pairs))
+    but = f", but not {' nor '.join(links)}" if links and len(ordering.rows) > 2 else ""
+    why = f": {ordering.why}" if ordering.why and links else ""
+    every = [value for values in whole for value in values.values()]
+    unsure = _uncertainty(fmean(every)) if ordering.metric == ERROR else ""
+    told = f' > {times}'.join(ordering.rows)
+    return f"{ordering.metric}: {told} holds in {held} of {len(whole)} {seeds}{but}{why}{unsure}."
+
+
+def _uncertainty(error: float) -> str:
+    """What chance makes of an error in %, by the binomial distribution."""
+    spread = 100 * (error / 100 * (1 - error / 100) / TEST_IMAGES) ** 0.5
+    return f" (an error of {error:.1f} % of {TEST_IMAGES:,} images is known to {spread:.2f})"
 
 
 def _by_seed(runs: Iterable[Run], metric: str, rows: tuple[str, ...]) -> list[dict[str, float]]:

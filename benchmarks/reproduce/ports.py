@@ -4,12 +4,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from benchmarks.process import QUIET, SINGLE_THREAD
-from benchmarks.reproduce.equivalence import Equivalence
+from benchmarks.reproduce.equivalence import FEWEST_PAIRS, Equivalence
 from benchmarks.reproduce.table import Data, Metrics, Row, Table
 from core_torch.checkpoint import load_checkpoint
 from core_torch.contract.architecture import Architecture
@@ -22,7 +22,6 @@ from core_torch.objectives.reconstruction import mean_squared_error
 DATASET, PRESET = "mnist", "best"
 MARGIN = 0.01  # of the mean error of core_torch
 CPU = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}  # where a port can be held to the reference's bits
-# {port: the start of its command}; what follows, `command` says
 CORE, LIGHTNING = "core_torch", "Lightning"
 BACKENDS = {"Keras on TensorFlow": "tensorflow", "Keras on JAX": "jax", "Keras on PyTorch": "torch"}
 PORTS = (CORE, LIGHTNING, *BACKENDS)
@@ -37,7 +36,7 @@ class Case:
 
     model: str
     epochs: int | None = None
-    quick: bool = False
+    quick: bool = field(default=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -51,7 +50,7 @@ class Case:
         return architecture, recipe.with_changes(epochs=self.epochs)
 
 
-SEEDS = 10  # of every case: fewer than five pairs can prove nothing at `LEVEL`
+SEEDS = FEWEST_PAIRS  # of every case
 CASES = (
     Case(model="shallow", epochs=2, quick=True),
     Case(model="deep", epochs=2),
@@ -105,7 +104,8 @@ TABLE = Table(
         "Each port trains by its own command in a process of its own, on the CPU and on one thread (`python -m "
         "core_torch train`, `python -m lightning_impl fit`, `python -m keras_impl train`), with the preset `best` and "
         "equal seeds. core_torch reads all weights back and measures them. Rounding differs between frameworks, and "
-        "training amplifies it; whether the means still agree, two one-sided tests on the pairs of equal seeds decide."
+        "training amplifies it; whether figures still agree, two one-sided tests on the pairs of equal seeds decide. "
+        "The standard models that every port trains, but conv-deep for its cost; Keras has no randomized ones."
     ),
     metrics={"test MSE": ".5f"},
     rows=tuple(

@@ -3,6 +3,7 @@
 import math
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ from typing import Any
 
 from benchmarks.environment import commit
 from benchmarks.reproduce import TABLES
-from benchmarks.reproduce.table import Data, Table, table_named
+from benchmarks.reproduce.table import COUNT, Data, Row, Table, table_named
 from benchmarks.schema import read_json
 from core_torch.contract.command_line import write_json
 from core_torch.contract.errors import ConfigError, DataFormatError, DivergenceError
@@ -44,11 +45,18 @@ SCHEMA = {
         "environment": {
             "type": "object",
             "required": ["cpu", "versions"],
-            "properties": {"versions": {"type": "object"}},
+            "properties": {
+                "cpu": {"type": "string"},
+                "gpu": {"type": ["string", "null"]},
+                "versions": {"type": "object"},
+            },
         },
         "runs": {"type": "array", "items": _RUN},
     },
 }
+
+
+Key = tuple[str, str, int]  # table, row, seed
 
 
 @dataclass(frozen=True)
@@ -64,12 +72,9 @@ class Run:
     metrics: dict[str, float]
 
     @property
-    def key(self) -> tuple[str, str, int]:
+    def key(self) -> Key:
         """What it is a run of."""
         return self.table, self.row, self.seed
-
-
-Key = tuple[str, str, int]
 
 
 def planned(tables: Iterable[str], *, full: bool, device: str) -> list[Key]:
@@ -84,9 +89,9 @@ def run_all(
     keys: list[Key], *, root: str | None, device: str, jobs: int, finished: Callable[[Run], None]
 ) -> list[tuple[Key, str]]:
     """Run them in `jobs` processes at once, and hand over each as it ends; what failed, and why."""
-    failed = []
+    failed, code = [], commit()  # of now: the processes import it at once, whatever is committed meanwhile
     with ProcessPoolExecutor(jobs, get_context("spawn"), signal.signal, IGNORE_INTERRUPT) as pool:
-        waiting = {pool.submit(run_one, *key, root=root, device=device): key for key in keys}
+        waiting = {pool.submit(run_one, *key, root=root, device=device, code=code): key for key in keys}
         try:
             for done in as_completed(waiting):
                 error = done.exception()
@@ -102,7 +107,7 @@ def run_all(
     return failed
 
 
-def run_one(table: str, row: str, seed: int, *, root: str | None, device: str) -> Run:
+def run_one(table: str, row: str, seed: int, *, root: str | None, device: str, code: str | None) -> Run:
     """In a process of its own: the metrics, and the processor time that they took."""
     import torch
 
@@ -114,7 +119,7 @@ def run_one(table: str, row: str, seed: int, *, root: str | None, device: str) -
     if not all(map(math.isfinite, metrics.values())):
         raise DivergenceError(f"{row}, seed {seed}: found {dict(metrics)}, allowed: finite numbers")
     numbers = {name: float(value) for name, value in metrics.items()}
-    return Run(table, row, seed, commit(), table_named(table).row(row).settings, seconds, numbers)
+    return Run(table, row, seed, code, table_named(table).row(row).settings, seconds, numbers)
 
 
 def _processor_seconds() -> float:
@@ -142,45 +147,76 @@ def read_runs(folder: Path) -> tuple[list[Run], dict[str, Any]]:
     """Runs and the environment that they were made in.
 
     Raises:
-        DataFormatError: the file is absent or malformed, or holds a run that no table has, or one twice.
+        DataFormatError: the file is absent or malformed, or holds a run that no table has, of settings that its row
+            has no more, or one twice.
     """
+    runs, environment = _read(folder)
+    if stale := [run for run in runs if _is_stale(run)]:
+        raise DataFormatError(f"{folder / NAME}: {_told(stale[0])} was run with other settings: reproduce it again")
+    return runs, environment
+
+
+def _read(folder: Path) -> tuple[list[Run], dict[str, Any]]:
     path = folder / NAME
     content = read_json(path, SCHEMA)
-    if fault := next(_unknown(content["runs"]), None if content["runs"] else "has no run"):
+    environment = content["environment"]
+    if fault := next(_faults(content["runs"], environment), None):
         raise DataFormatError(f"{path}: {fault}")
-    return [Run(**run) for run in content["runs"]], content["environment"]
+    return [Run(**run) for run in content["runs"]], environment
 
 
-def _unknown(runs: list[dict[str, Any]]) -> Iterator[str]:
-    seen = set()
+def _is_stale(run: Run) -> bool:
+    return run.settings != table_named(run.table).row(run.row).settings
+
+
+def _told(run: Run) -> str:
+    return f"{run.table}, {run.row}, seed {run.seed}"
+
+
+def _faults(runs: list[dict[str, Any]], environment: dict[str, Any]) -> Iterator[str]:
+    if not runs:
+        yield "has no run"
+    if any(not str(environment.get(name) or "").isprintable() for name in ("cpu", "gpu")):
+        yield "names a processor on more than one line"
+    seen = dict[Key, set[str]]()
     for number, run in enumerate(runs):
-        place, key = f"runs[{number}]", (run["table"], run["row"], run["seed"])
+        place, row = f"runs[{number}]", _row_of(run)
+        if row is None:
+            yield f"{place} is of a row that no table has: {run['table']}, {run['row']}"
+            continue
         if set(run) != set(Run.__dataclass_fields__):
             yield f"{place} has fields of another version"
-        if run["table"] not in TABLES or run["row"] not in {row.name for row in table_named(run["table"]).rows}:
-            yield f"{place} is of a row that no table has: {run['table']}, {run['row']}"
-        elif fault := _of_another_row(run, table_named(run["table"])):
-            yield f"{place} {fault}"
         if not all(map(_is_finite, (run["seconds"], *run["metrics"].values()))):
             yield f"{place} has a metric or seconds that are not a number"
-        if not _is_finite(run["seed"]) or run["seed"] != int(run["seed"]):
-            yield f"{place} has a seed that is no whole number"
+        elif fault := _misfit(run["metrics"], row, table_named(run["table"])):
+            yield f"{place} {fault}"
+        if run["seed"] not in range(row.seeds):
+            yield f"{place} has a seed that is none of the first {row.seeds}"
+        if row.gpu and not environment.get("gpu"):
+            yield f"{place} is of a row that is run on a GPU alone"
+        key = run["table"], run["row"], run["seed"]
         if key in seen:
             yield f"{place} is there twice"
-        seen.add(key)
+        if any(names != set(run["metrics"]) for other, names in seen.items() if other[:2] == key[:2]):
+            yield f"{place} has other metrics than the same row with another seed"
+        seen[key] = set(run["metrics"])
 
 
-def _of_another_row(run: dict[str, Any], table: Table) -> str | None:
-    """What it has that its row has not."""
-    if run["settings"] != table.row(run["row"]).settings:
-        return f"was made with other settings than those of {run['table']}, {run['row']}: run it again"
-    if not run["metrics"]:
-        return "has no metric"
-    if unknown := set(run["metrics"]) - set(table.metrics):
+def _row_of(run: dict[str, Any]) -> Row | None:
+    table = table_named(run["table"]) if run["table"] in TABLES else None
+    return next((row for row in table.rows if row.name == run["row"]), None) if table else None
+
+
+def _misfit(metrics: dict[str, float], row: Row, table: Table) -> str | None:
+    """What is wrong with finite metrics, as those of a row."""
+    if unknown := set(metrics) - set(table.metrics):
         return f"has metrics that its table has not: {', '.join(sorted(unknown))}"
-    if negative := [name for name, value in run["metrics"].items() if _is_finite(value) and value < 0]:
-        return f"has a metric below 0: {', '.join(negative)}"
-    return None
+    if missing := {*row.published, *row.goals} - set(metrics):
+        return f"has no {', '.join(sorted(missing))}"
+    for name, value in metrics.items():
+        if value < 0 or (name.endswith("%") and value > 100) or (table.metrics[name] == COUNT and value not in (0, 1)):
+            return f"has an impossible {name}: {value:g}"
+    return None if metrics else "has no metric"
 
 
 def _is_finite(value: Any) -> bool:
@@ -189,11 +225,18 @@ def _is_finite(value: Any) -> bool:
 
 
 def stored_runs(folder: Path, *, environment: dict[str, Any]) -> dict[Key, Run]:
-    """What a folder already has; `ConfigError` if other versions or another machine made it."""
+    """What a folder already has, less what was run with other settings than its row's.
+
+    Raises:
+        ConfigError: other versions or another machine made it.
+        DataFormatError: see `read_runs`.
+    """
     if not (folder / NAME).exists():
         return {}
-    runs, made_in = read_runs(folder)
-    for name in ("cpu", "gpu", "device", "versions"):
+    runs, made_in = _read(folder)
+    for name in ("cpu", "cores", "machine", "gpu", "device", "python", "versions"):
         if made_in.get(name) != environment.get(name):
             raise ConfigError(f"output: {folder} was made with another {name}, allowed: another folder")
-    return {run.key: run for run in runs}
+    for run in filter(_is_stale, runs):
+        print(f"{_told(run)}: was run with other settings, and is run again", file=sys.stderr)
+    return {run.key: run for run in runs if not _is_stale(run)}

@@ -16,9 +16,10 @@ import pytest
 
 from benchmarks.environment import describe_environment
 from benchmarks.reproduce import TABLES
+from benchmarks.reproduce.commands import _alone
 from benchmarks.reproduce.page import markdown, told_ordering
 from benchmarks.reproduce.runs import NAME, Run, planned, read_runs, run_one, stored_runs, write_runs
-from benchmarks.reproduce.table import Goal, Ordering, Row, Table, table_named
+from benchmarks.reproduce.table import COUNT, Goal, Ordering, Row, Table, table_named
 from core_torch.contract.errors import ConfigError, DataFormatError, DivergenceError
 from core_torch.contract.recipe import Recipe
 
@@ -33,7 +34,7 @@ MADE_UP = Table(
     title="Made up",
     source="nowhere",
     protocol="None.",
-    metrics={"error": ".2f", "accuracy": ".3f"},
+    metrics={"error": ".2f", "accuracy": ".3f", "missed %": ".1f", "dead": COUNT},
     rows=(
         Row(name="deep", run=lambda data, seed: {"error": 1.0}, published={"error": 2.0}, goals={"error": Goal(1.5)}),
         Row(name="wide", run=lambda data, seed: {}, goals={"accuracy": Goal(0.9, at_least=True)}, quick=False, seeds=2),
@@ -75,18 +76,27 @@ def test_a_changed_setting_is_another_row():
 
     assert settings(recipe=Recipe(epochs=2), way=len) == settings(way=len, recipe=Recipe(epochs=2))
     assert settings(recipe=Recipe(epochs=3)) not in {settings(recipe=Recipe(epochs=2)), settings(), settings(way=len)}
+    for name in TABLES.keys() - {"made-up"}:
+        every = [row.settings for row in table_named(name).rows]
+        assert len({*every}) == len(every)
     stated = [row.settings for row in table_named("contractive").rows]
     told = subprocess.run([sys.executable, "-c", SETTINGS_OF], capture_output=True, text=True, cwd=ROOT)
     assert told.stdout.split() == stated  # no address of a function of this process is in them
-    assert len({*stated}) == len(stated)
 
 
 def test_a_broken_ordering_and_a_missed_goal_are_told():
     backwards = [run("deep", error=2.0), run("wide", error=1.0)]
     assert told_ordering(MADE_UP.orderings[0], backwards) == "error: wide > deep holds in 0 of 1 seed."
     assert told_ordering(MADE_UP.orderings[0], backwards[:1]) is None
+    three = Ordering("error %", ("wide", "huge", "deep"), why="so it is")
+    values = [run("wide", **{"error %": 3.0}), run("huge", **{"error %": 1.0}), run("deep", **{"error %": 2.0})]
+    assert told_ordering(three, values) == (
+        "error %: wide > huge > deep holds in 0 of 1 seed, but not huge > deep: so it is "
+        "(an error of 2.0 % of 10,000 images is known to 0.14)."
+    )
     equal = [run("deep", error=1.0), run("wide", error=1.0)]
     assert "0 of 1" in str(told_ordering(MADE_UP.orderings[0], equal))
+    assert Goal(1.0, within=0.1).met(1.09) and not any(map(Goal(1.0, within=0.1).met, (0.8, 1.2)))
     assert not Goal(1.0).met(1.01) and not Goal(1.0, at_least=True).met(0.99) and not Goal(1.0).met(math.nan)
 
 
@@ -95,6 +105,22 @@ def test_runs_come_back_as_they_were_written(tmp_path):
     write_runs(tmp_path, runs, environment=ENVIRONMENT)
     assert read_runs(tmp_path) == (runs[::-1], ENVIRONMENT)  # in the order of the table
     assert stored_runs(tmp_path, environment=ENVIRONMENT).keys() == {each.key for each in runs}
+
+
+def test_a_run_of_other_settings_is_run_again_and_in_no_table(tmp_path, capsys):
+    runs = [run("deep", error=1.0), run("wide", accuracy=0.5)]
+    write_runs(tmp_path, [replace(runs[0], settings="0123456789ab"), runs[1]], environment=ENVIRONMENT)
+    assert stored_runs(tmp_path, environment=ENVIRONMENT) == {runs[1].key: runs[1]}
+    assert "made-up, deep, seed 0: was run with other settings" in capsys.readouterr().err
+    with pytest.raises(DataFormatError, match="made-up, deep, seed 0 was run with other settings: reproduce it again"):
+        read_runs(tmp_path)
+
+
+def test_two_processes_do_not_write_into_one_folder(tmp_path):
+    with _alone(tmp_path), pytest.raises(ConfigError, match="written to by another process"), _alone(tmp_path):
+        pass
+    with _alone(tmp_path):
+        pass
 
 
 @pytest.mark.parametrize("name", ["cpu", "versions"])
@@ -109,7 +135,7 @@ def test_a_figure_that_is_not_finite_is_not_kept(monkeypatch):
     monkeypatch.setitem(sys.modules, "benchmarks.reproduce.made_up", SimpleNamespace(TABLE=diverged))
     monkeypatch.setattr("benchmarks.reproduce.runs._data", lambda root, device: None)
     with pytest.raises(DivergenceError, match="deep, seed 3"):
-        run_one("made-up", "deep", 3, root=None, device="cpu")
+        run_one("made-up", "deep", 3, root=None, device="cpu", code=None)
 
 
 def damage(content: dict, how: str) -> object:
@@ -141,6 +167,20 @@ def damage(content: dict, how: str) -> object:
             first["seed"] = math.inf
         case "other settings":
             first["settings"] = "0123456789ab"
+        case "a seed that was not planned":
+            first["seed"] = 77
+        case "a row for a GPU":
+            first |= {"row": "huge", "settings": MADE_UP.row("huge").settings, "metrics": {"error": 1.0}}
+        case "no metric of the goal":
+            first["metrics"] = {"accuracy": 0.5}
+        case "other metrics with another seed":
+            content["runs"].append(first | {"seed": 1, "metrics": {"error": 1.0, "accuracy": 0.5}})
+        case "more than all":
+            first["metrics"]["missed %"] = 101
+        case "neither dead nor alive":
+            first["metrics"]["dead"] = 0.5
+        case "a heading for a processor":
+            content["environment"]["cpu"] = "a cpu\n\n# heading"
         case "no commit":
             del first["commit"]
         case "no metric":
@@ -164,6 +204,8 @@ def damage(content: dict, how: str) -> object:
     "how",
     "no runs,twice,unknown row,unknown table,no number,no number that JSON has,no number that a float has,a truth,"
     "versions,half a character,negative,an endless seed,other settings,no commit,no metric,another table's metric,"
+    "a seed that was not planned,a row for a GPU,no metric of the goal,other metrics with another seed,more than all,"
+    "neither dead nor alive,a heading for a processor,"
     "a metric below 0,no run at all,more,version,a list".split(","),
 )
 def test_a_file_that_contradicts_itself_is_refused(tmp_path, how):
@@ -200,7 +242,9 @@ def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
         (["reproduce", "deeep"], "did you mean deep?"),
         (["reproduce", "deep", "--jobs", "0"], "jobs: found 0"),
         (["reproduce", "deep", "--output", ""], "output"),
-        (["tables", "nowhere"], "folder: found nowhere"),
+        (["tables", "nowhere"], "folder: found 'nowhere'"),
+        (["tables", ""], "folder: found ''"),
+        (["tables", "a" * 300], "folder: found 'aaa"),
         (["tables", "."], NAME),
         (["tables"], "the following arguments are required"),
     ],
@@ -236,9 +280,7 @@ def test_what_is_published_is_whole(path):
     text = markdown(runs, environment)
     assert (path.parent / "README.md").read_text() == text
     assert all(table_named(name).title in text for name in {each.table for each in runs})
-    wrong = [replace(runs[0], row="not a row")]
-    with pytest.raises(KeyError):
-        table_named(wrong[0].table).row(wrong[0].row)
+    assert all(re.fullmatch("[0-9a-f]{7,40}", str(run.commit)) for run in runs)
 
 
 # {table: (a row that takes seconds, another one that it is not)}
@@ -263,7 +305,7 @@ def test_a_stored_row_comes_out_again(path, name):
         pytest.skip("set MNIST_ROOT to a folder with the real MNIST files")
     stored = {run.key: run.metrics for run in read_runs(path.parent)[0]}
     row, other = CHEAP[name]
-    found = run_one(name, row, 0, root=None, device="cpu").metrics
+    found = run_one(name, row, 0, root=None, device="cpu", code=None).metrics
     assert is_near(found, stored[name, row, 0])
     assert not is_near(found, stored[name, other, 0])
 

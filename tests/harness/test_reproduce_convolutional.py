@@ -7,7 +7,7 @@ from benchmarks.reproduce import convolutional
 from benchmarks.reproduce.convolutional import ACCURACY, ERROR, INFORMATION, MSE, TABLE, clustered, clustering_accuracy
 from core_torch.contract.architecture import Convolutional
 from core_torch.contract.recipe import Recipe
-from tests.harness.digits import Digits, stored_and_again
+from tests.harness.digits import Digits
 
 SHORT = Recipe(validation_fraction=0, learning_rate=0.005, epochs=1, batch_size=32)
 LONGER = SHORT.with_changes(epochs=10)
@@ -79,16 +79,9 @@ def test_rows_of_a_pair_differ_in_their_start_alone():
     assert [ordering.rows for ordering in TABLE.orderings] == [
         (random.name, pretrained.name) for random, pretrained in zip(rows[::2], rows[1::2])
     ]
-    assert not TABLE.orderings[0].holds(dict.fromkeys(TABLE.orderings[0].rows, 1.0))
+    assert TABLE.orderings[0].broken(dict.fromkeys(TABLE.orderings[0].rows, 1.0))
 
 
 def test_the_papers_networks_wait_for_a_gpu():
     assert {row.gpu for row in TABLE.rows if "100-150-200" in row.name or "200 epochs" in row.name} == {True}
     assert not any(row.gpu for row in TABLE.rows if row.quick)
-
-
-@pytest.mark.mnist
-def test_a_stored_run_comes_out_again():
-    stored, again = stored_and_again("convolutional", "1,000 labels, 20-30-40 filters, random")
-    assert again == pytest.approx(stored, rel=0.1)
-    assert {name: 1.5 * value for name, value in again.items()} != pytest.approx(stored, rel=0.1)

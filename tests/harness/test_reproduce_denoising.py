@@ -8,7 +8,7 @@ from benchmarks.reproduce.denoising import CLEAN, CORRUPTIONS, ERROR, LOCAL, NOI
 from core_torch.contract.recipe import Recipe
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset
-from tests.harness.digits import Digits, stored_and_again
+from tests.harness.digits import Digits
 
 SHORT = Recipe(validation_fraction=0, learning_rate=0.01, epochs=1)
 
@@ -86,11 +86,4 @@ def test_an_ordering_can_fail():
     ordering = next(each for each in TABLE.orderings if each.metric == ERROR)
     better, worse = {ordering.rows[0]: 2.0, ordering.rows[1]: 1.5}, {ordering.rows[0]: 1.5, ordering.rows[1]: 1.5}
     assert ordering.rows[0].startswith("no noise")
-    assert ordering.holds(better) and not ordering.holds(worse)
-
-
-@pytest.mark.mnist
-def test_a_stored_run_comes_out_again():
-    stored, again = stored_and_again("denoising", "no noise, 200 units")
-    assert again == pytest.approx(stored, rel=0.1)
-    assert {name: 1.5 * value for name, value in again.items()} != pytest.approx(stored, rel=0.1)
+    assert not ordering.broken(better) and ordering.broken(worse)
