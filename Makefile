@@ -28,7 +28,7 @@ bench-full: $(READY)  ## every loader, batch size and model; one to two hours
 reproduce-quick: $(READY)  ## published tables on MNIST, the cheap rows with one seed; a quarter of an hour
 	$(BIN)/python -m benchmarks reproduce --output $(OUTPUT) $(ARGS)
 
-reproduce: $(READY)  ## every row with every seed; its cost stands in the tables
+reproduce: $(READY)  ## every row with every seed, about ten hours of one core; goes on where it was stopped
 	$(BIN)/python -m benchmarks reproduce --full --output $(OUTPUT) $(ARGS)
 
 test: $(READY)
