@@ -54,7 +54,7 @@ def _run(
     Data(options.data_root)  # raises here, not in a process, what is wrong with the files
     every, here = (planned(names, full=options.full, device=each) for each in ("cuda", device))
     if len(every) > len(here):
-        print(f"{len(every) - len(here)} runs are left to a GPU: they take hours on one", file=sys.stderr)
+        print(f"{len(every) - len(here)} runs are left to a GPU: without one they take hours", file=sys.stderr)
     keys = [key for key in here if key not in runs]
 
     def keep(run: Run) -> None:
