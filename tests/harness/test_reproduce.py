@@ -268,9 +268,9 @@ def test_a_row_is_run_kept_and_not_run_again(tmp_path):
     done = command("reproduce", "deep", "--jobs", "1", "--output", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("seed 0") == 1 and "PCA-30" in done.stderr
-    assert re.search(r"\| PCA-30 \| 13\.87 \[13\.87, \+0%\], goal 13\.88: met", done.stdout)
+    assert re.search(r"\| PCA-30 \| 13\.87 \[13\.87, \+0%\], goal 13\.87 ± 0\.02: met", done.stdout)
     again = command("tables", str(tmp_path))
-    assert "goal 13.88: met" in again.stdout and "8.00" in again.stdout
+    assert "goal 13.87 ± 0.02: met" in again.stdout and "8.00" in again.stdout
 
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.parent.name)
@@ -294,11 +294,11 @@ CHEAP = {
     "convolutional": ("k-means on codes, 1 epoch", "1,000 labels, 20-30-40 filters, random"),
     "ports": ("shallow, 2 epochs: Lightning", "deep, 2 epochs: Lightning"),
 }
+SLOWER = ("momentum", "extreme-learning", "convolutional", "ports")  # than half a minute
 
 
 @pytest.mark.mnist
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in TABLES if name != "made-up"])
+@pytest.mark.parametrize("name", [pytest.param(each, marks=[pytest.mark.slow] * (each in SLOWER)) for each in CHEAP])
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.parent.name)
 def test_a_stored_row_comes_out_again(path, name):
     if "MNIST_ROOT" not in os.environ:
@@ -311,9 +311,15 @@ def test_a_stored_row_comes_out_again(path, name):
 
 
 def is_near(found: Mapping[str, float], stored: Mapping[str, float]) -> bool:
-    """Up to what another processor's rounding makes of a training; an error in % is a count of few images."""
-    return (found.keys() == stored.keys()) and all(
-        found[name] == pytest.approx(value, rel=0.05 if name == "error %" else 0.005)
+    """Up to what another processor's rounding makes of a training, or of a count of a few hundred misread images."""
+    if found.keys() != stored.keys():
+        return False
+    return all(
+        _missed(name, found[name]) == pytest.approx(_missed(name, value), rel=0.1)
         for name, value in stored.items()
         if name != "seconds"
     )
+
+
+def _missed(name: str, value: float) -> float:
+    return 100 - value if name == "accuracy %" else value
