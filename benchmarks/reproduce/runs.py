@@ -178,7 +178,7 @@ def _faults(runs: list[dict[str, Any]], environment: dict[str, Any]) -> Iterator
         yield "has no run"
     if any(not str(environment.get(name) or "").isprintable() for name in ("cpu", "gpu")):
         yield "names a processor on more than one line"
-    seen = dict[Key, set[str]]()
+    seen, names = set[Key](), dict[tuple[str, str], set[str]]()
     for number, run in enumerate(runs):
         place, row = f"runs[{number}]", _row_of(run)
         if row is None:
@@ -197,9 +197,9 @@ def _faults(runs: list[dict[str, Any]], environment: dict[str, Any]) -> Iterator
         key = run["table"], run["row"], run["seed"]
         if key in seen:
             yield f"{place} is there twice"
-        if any(names != set(run["metrics"]) for other, names in seen.items() if other[:2] == key[:2]):
+        if names.setdefault(key[:2], set(run["metrics"])) != set(run["metrics"]):
             yield f"{place} has other metrics than the same row with another seed"
-        seen[key] = set(run["metrics"])
+        seen.add(key)
 
 
 def _row_of(run: dict[str, Any]) -> Row | None:

@@ -255,11 +255,15 @@ def test_a_mistake_is_answered_with_a_line(arguments, said, tmp_path):
     assert done.stderr.count("\n") == 1 and said in done.stderr
 
 
-@pytest.mark.mnist
-def test_a_row_is_run_kept_and_not_run_again(tmp_path):
+def need_mnist() -> None:
     root = os.environ.get("MNIST_ROOT")
     if not root or not (Path(root) / "MNIST" / "raw").is_dir():
         pytest.skip("MNIST_ROOT does not name a folder that holds MNIST/raw")
+
+
+@pytest.mark.mnist
+def test_a_row_is_run_kept_and_not_run_again(tmp_path):
+    need_mnist()
     ours = describe_environment(seed=0, device="cpu")
     others = {"deep autoencoder, 2,000 updates": 4.9, "logistic PCA-30": 8.0}
     rows = {name: table_named("deep").row(name).settings for name in others}
@@ -291,18 +295,17 @@ CHEAP = {
     "contractive": ("CAE, 200 units", "DAE-b, 200 units"),
     "denoising": ("masking 0.25, 200 units", "masking 0.4, 200 units"),
     "extreme-learning": ("2,000 features", "6,000 features"),
-    "convolutional": ("k-means on codes, 1 epoch", "1,000 labels, 20-30-40 filters, random"),
+    "convolutional": ("1,000 labels, 20-30-40 filters, random", "k-means on codes, 1 epoch"),
     "ports": ("shallow, 2 epochs: Lightning", "deep, 2 epochs: Lightning"),
 }
-SLOWER = ("momentum", "extreme-learning", "convolutional", "ports")  # than half a minute
+SLOWER = ("momentum", "extreme-learning", "ports")  # than half a minute
 
 
 @pytest.mark.mnist
 @pytest.mark.parametrize("name", [pytest.param(each, marks=[pytest.mark.slow] * (each in SLOWER)) for each in CHEAP])
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.parent.name)
 def test_a_stored_row_comes_out_again(path, name):
-    if "MNIST_ROOT" not in os.environ:
-        pytest.skip("set MNIST_ROOT to a folder with the real MNIST files")
+    need_mnist()
     stored = {run.key: run.metrics for run in read_runs(path.parent)[0]}
     row, other = CHEAP[name]
     found = run_one(name, row, 0, root=None, device="cpu", code=None).metrics
