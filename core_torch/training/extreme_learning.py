@@ -1,7 +1,7 @@
-"""The multilayer extreme learning machine: a classifier without a gradient.
+"""Extreme learning machines: classifiers without a gradient, ridge regression on one-hot labels from random features.
 
-Kasun et al. 2013: stacked randomized autoencoders give a code, one wide random layer features of it, and
-ridge regression on one-hot labels the scores. Theirs is 784-700-700-15000-10.
+Kasun et al. 2013 take the features from the code of stacked randomized autoencoders; theirs is
+784-700-700-15000-10. McDonnell et al. 2015 take them from patches of the images.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from core_torch.contract.architecture import IMAGE_SIDE
 from core_torch.contract.errors import check_integer
 from core_torch.contract.pixels import CLASSES
 from core_torch.contract.recipe import Recipe
@@ -17,6 +18,11 @@ from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.models.randomized import RandomizedAutoencoder
 from core_torch.training.closed_form import FEATURE_BATCH, RIDGE, normal_equations
 from core_torch.training.randomized import train_randomized
+
+PATCH_SIDES = (7, 20)  # pixels; the second is excluded
+SAMPLE = 5000  # images that tell the spread of a unit's input
+FAINTEST = 1e-3  # of that spread, of a patch that is black in nearly all images
+BIAS = 0.5
 
 
 @torch.no_grad()
@@ -32,7 +38,7 @@ def train_extreme_learning(
 
     Args:
         widths: of the autoencoders, input first.
-        features: ReLU units of the random layer. Memory is about 4 * 8 * features^2 bytes: 7 GB for 15,000.
+        features: GELU units of the random layer. Memory is about 4 * 8 * features^2 bytes: 7 GB for 15,000.
         ridges: one per autoencoder layer, and one for the scores; see `NormalEquations.solve`.
         seed: of all random weights.
 
@@ -46,9 +52,28 @@ def train_extreme_learning(
     encoder = nn.Sequential(nn.Flatten(), autoencoder.encoder)
     generator = torch.Generator().manual_seed(seed)
     random = _random_layer(_codes(encoder, dataset), features, generator)
-    hidden = nn.Sequential(encoder, random, nn.ReLU())
-    scores = nn.Linear(features, CLASSES, bias=False, device=dataset.device)
-    scores.weight.copy_(normal_equations(_labelled(hidden, dataset)).solve(ridge=ridges[-1]).weight.T)
+    return _with_scores(nn.Sequential(encoder, random, nn.GELU()), dataset, ridge=ridges[-1])
+
+
+@torch.no_grad()
+def train_receptive_fields(
+    dataset: ResidentDataset, *, features: int = 6000, ridge: float = RIDGE, seed: int = 0
+) -> nn.Sequential:
+    """Images (N, 1, 28, 28) -> scores (N, 10), from GELU units that each see a patch of the image.
+
+    McDonnell, Tissera, Vladusich, van Schaik, Tapson, PLoS ONE 10(8), 2015: weights are differences of two images
+    (theirs of unlike digits) within a random rectangle. The arguments are those of `train_extreme_learning`.
+    """
+    check_integer("features", features, minimum=1)
+    generator = torch.Generator().manual_seed(seed)
+    random = _patch_layer(_codes(nn.Flatten(), dataset), features, generator)
+    return _with_scores(nn.Sequential(nn.Flatten(), random, nn.GELU()), dataset, ridge=ridge)
+
+
+def _with_scores(hidden: nn.Sequential, dataset: ResidentDataset, *, ridge: float) -> nn.Sequential:
+    weight = normal_equations(_labelled(hidden, dataset)).solve(ridge=ridge).weight  # (features, 10)
+    scores = nn.Linear(len(weight), CLASSES, bias=False, device=dataset.device)
+    scores.weight.copy_(weight.T)
     return nn.Sequential(hidden, scores)
 
 
@@ -68,6 +93,27 @@ def _random_layer(codes: torch.Tensor, features: int, generator: torch.Generator
     layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) / length.cpu())
     layer.bias.copy_(torch.randn(features, generator=generator)).sub_(layer.weight @ centre)
     return layer
+
+
+def _patch_layer(pixels: torch.Tensor, features: int, generator: torch.Generator) -> nn.Linear:
+    """Differences of two images within a rectangle, scaled to centred sums of variance 1, and biases half as large."""
+    first, second = pixels[torch.randint(len(pixels), (2, features), generator=generator)]
+    weight = (first - second) * _rectangles(features, generator).to(pixels)
+    sums = pixels[:SAMPLE] @ weight.T
+    scale = sums.std(0).clamp_min(FAINTEST)
+    layer = nn.Linear(pixels.shape[1], features, device=pixels.device)
+    layer.weight.copy_(weight / scale[:, None])
+    layer.bias.copy_(BIAS * torch.randn(features, generator=generator)).sub_(sums.mean(0) / scale)
+    return layer
+
+
+def _rectangles(count: int, generator: torch.Generator) -> torch.Tensor:
+    """Masks (count, 784), 1 within a rectangle of random sides and place."""
+    size = torch.randint(*PATCH_SIDES, (2, count, 1), generator=generator)
+    start = (torch.rand(2, count, 1, generator=generator) * (IMAGE_SIDE + 1 - size)).long()
+    line = torch.arange(IMAGE_SIDE)
+    rows, columns = ((start <= line) & (line < start + size)).float()  # (count, 28) each
+    return torch.einsum("nr,nc->nrc", rows, columns).flatten(1)
 
 
 def _labelled(hidden: nn.Module, dataset: ResidentDataset) -> Iterator[Batch]:

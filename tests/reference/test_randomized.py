@@ -2,6 +2,7 @@
 
 import os
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from core_torch.training.closed_form import (
     normal_equations,
     presentations,
 )
-from core_torch.training.extreme_learning import accuracy, train_extreme_learning
+from core_torch.training.extreme_learning import accuracy, train_extreme_learning, train_receptive_fields
 from core_torch.training.randomized import refit_decoder, train_randomized
 
 SHALLOW, DEEP = (784, 100), (784, 100, 60)
@@ -322,13 +323,34 @@ def test_data_that_is_not_finite_is_refused(solver, digits):
 # The classifier.
 
 
-def test_the_extreme_learning_machine_reads_digits(digits, test_digits):
-    classifier = train_extreme_learning(digits, widths=(784, 200), features=400, ridges=(1e-8, 1e-6))
-    assert accuracy(classifier, test_digits) > 0.94
+CLASSIFIERS = {
+    "code": partial(train_extreme_learning, widths=(784, 200), features=400, ridges=(1e-8, 1e-6)),
+    "patches": partial(train_receptive_fields, features=400, ridge=1e-6),
+}
+
+
+@pytest.mark.parametrize("train", CLASSIFIERS.values(), ids=CLASSIFIERS)
+def test_an_extreme_learning_machine_reads_digits(train, digits, test_digits):
+    assert accuracy(train(digits), test_digits) > 0.94
     scrambled = digits.subset(np.arange(len(digits)))
     scrambled.labels = scrambled.labels.roll(1)
-    worse = train_extreme_learning(scrambled, widths=(784, 200), features=400, ridges=(1e-8, 1e-6))
-    assert accuracy(worse, test_digits) < 0.5
+    assert accuracy(train(scrambled), test_digits) < 0.5
+
+
+def test_a_receptive_field_is_a_rectangle_and_the_seed_decides_it(digits):
+    first, again, other = (train_receptive_fields(digits, features=50, seed=seed)[0][1].weight for seed in (0, 0, 1))
+    assert first.equal(again) and not first.equal(other)
+    for unit in first.unflatten(1, (28, 28)) != 0:
+        height, width = (int(unit.any(side).sum()) for side in (1, 0))
+        assert height < 20 and width < 20 and unit.sum() <= height * width
+    assert first.ne(0).float().mean() < 0.25
+
+
+@pytest.mark.parametrize("features", [0, -1, 1.5, True, None])
+def test_a_number_of_features_that_is_none_is_refused(features, digits):
+    for train in (train_extreme_learning, train_receptive_fields):
+        with pytest.raises(ConfigError, match="features"):
+            train(digits, features=features)
 
 
 # The figures.
