@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -78,12 +77,3 @@ def fill() -> Callable[[Path, dict[str, bytes]], Path]:
         return folder
 
     return write
-
-
-@pytest.fixture
-def mnist_root() -> Path:
-    """The folder that holds the real MNIST/raw."""
-    root = os.environ.get(sources.ROOT_VARIABLE)
-    if not root or not (Path(root) / "MNIST" / "raw").is_dir():
-        pytest.skip("MNIST_ROOT does not name a folder that holds MNIST/raw")
-    return Path(root)

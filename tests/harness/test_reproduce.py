@@ -255,15 +255,9 @@ def test_a_mistake_is_answered_with_a_line(arguments, said, tmp_path):
     assert done.stderr.count("\n") == 1 and said in done.stderr
 
 
-def need_mnist() -> None:
-    root = os.environ.get("MNIST_ROOT")
-    if not root or not (Path(root) / "MNIST" / "raw").is_dir():
-        pytest.skip("MNIST_ROOT does not name a folder that holds MNIST/raw")
-
-
 @pytest.mark.mnist
+@pytest.mark.usefixtures("mnist_root")
 def test_a_row_is_run_kept_and_not_run_again(tmp_path):
-    need_mnist()
     ours = describe_environment(seed=0, device="cpu")
     others = {"deep autoencoder, 2,000 updates": 4.9, "logistic PCA-30": 8.0}
     rows = {name: table_named("deep").row(name).settings for name in others}
@@ -304,8 +298,8 @@ SLOWER = ("momentum", "extreme-learning", "ports")  # than half a minute
 @pytest.mark.mnist
 @pytest.mark.parametrize("name", [pytest.param(each, marks=[pytest.mark.slow] * (each in SLOWER)) for each in CHEAP])
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.parent.name)
+@pytest.mark.usefixtures("mnist_root")
 def test_a_stored_row_comes_out_again(path, name):
-    need_mnist()
     stored = {run.key: run.metrics for run in read_runs(path.parent)[0]}
     row, other = CHEAP[name]
     found = run_one(name, row, 0, root=None, device="cpu", code=None).metrics

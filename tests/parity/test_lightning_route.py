@@ -3,8 +3,8 @@
 In float64 both are the oracle's to rounding: every layer, loss, gradient, step and state.
 """
 
-import os
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -221,11 +221,8 @@ def test_per_image_samples_are_the_resident_dataset_s() -> None:
 
 
 @pytest.mark.mnist
-def test_per_image_samples_are_torchvision_s() -> None:
-    root = os.environ.get("MNIST_ROOT")
-    if not root:
-        pytest.skip("MNIST_ROOT is not set")
-    ours, theirs = PerImageDataset(load_split("mnist", root=root)), MNIST(root, transform=ToTensor())
+def test_per_image_samples_are_torchvision_s(mnist_root: Path) -> None:
+    ours, theirs = PerImageDataset(load_split("mnist", root=mnist_root)), MNIST(mnist_root, transform=ToTensor())
     for index in range(0, len(theirs), 6001):
         assert torch.equal(ours[index][0], theirs[index][0])
         assert ours[index][1] == theirs[index][1]

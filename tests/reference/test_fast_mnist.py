@@ -431,14 +431,6 @@ def test_noisy_mnist_refuses_bytes_because_noise_is_not_a_code(root):
         NoisyMNIST(root, residency="uint8")
 
 
-@pytest.fixture
-def mnist_root() -> Path:
-    root = os.environ.get("MNIST_ROOT")
-    if not root or not (Path(root) / "MNIST" / "raw").is_dir():
-        pytest.skip("MNIST_ROOT does not name a folder that holds MNIST/raw")
-    return Path(root)
-
-
 @pytest.mark.mnist
 @pytest.mark.parametrize(("train", "count"), [(True, 60_000), (False, 10_000)])
 def test_every_pixel_of_the_real_mnist_is_to_tensors(mnist_root, train, count):

@@ -1,6 +1,5 @@
 """The closed form is least squares, and the randomized models are what the papers say."""
 
-import os
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -50,11 +49,8 @@ def test_digits() -> ResidentDataset:
 
 
 @pytest.fixture(scope="module")
-def mnist() -> tuple[ResidentDataset, ResidentDataset]:
-    root = os.environ.get("MNIST_ROOT")
-    if not root or not (Path(root) / "MNIST" / "raw").is_dir():
-        pytest.skip("MNIST_ROOT does not name a folder that holds MNIST/raw")
-    train, test = (ResidentDataset(load_split("mnist", train=part, root=root)) for part in (True, False))
+def mnist(mnist_root: Path) -> tuple[ResidentDataset, ResidentDataset]:
+    train, test = (ResidentDataset(load_split("mnist", train=part, root=mnist_root)) for part in (True, False))
     return train, test
 
 
