@@ -31,6 +31,7 @@ _HOME = {
     "train_randomized": "training.randomized",
     "refit_decoder": "training.randomized",
     "train_extreme_learning": "training.extreme_learning",
+    "train_receptive_fields": "training.extreme_learning",
     "marginalised_denoiser": "training.closed_form",
     "plot_reconstructions": "evaluation.figures",
     "plot_damages": "evaluation.figures",

@@ -46,9 +46,10 @@ class Equivalence:
         p = equivalence_p_value(differences, margin=self.margin)
         spread = stdev(reference for _, reference in values) / scale
         verdict = "equivalent" if p <= LEVEL and largest <= self.margin else "not proved equivalent"
+        least = ", the least that so few pairs allow" if p == 2.0 ** -len(differences) else ""
         return (
             f"{about}, where seeds differ by {spread:.2%} (sd); two one-sided tests within {self.margin:.0%}: "
-            f"p = {p:.2g}, {verdict}."
+            f"p = {p:.2g}{least}, {verdict}."
         )
 
 

@@ -13,11 +13,19 @@ from core_torch.contract.architecture import FullyConnected
 from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import ResidentDataset
 from core_torch.models.autoencoder import build_autoencoder
-from core_torch.training.extreme_learning import accuracy, train_extreme_learning, train_receptive_fields
+from core_torch.training.extreme_learning import (
+    BIAS,
+    FAINTEST,
+    PATCH_SIDES,
+    SAMPLE,
+    SCORES_RIDGE,
+    accuracy,
+    train_extreme_learning,
+    train_receptive_fields,
+)
 
 WIDTHS = (784, 700, 700)
 RIDGES = (0.1, 1.0, 1e-6)  # of the two autoencoders and of the scores; chosen on validation images
-PATCH_RIDGE = 1e-4
 UNITS = "GELU"
 DESCENT = Recipe(schedule="one-cycle", learning_rate=0.003, epochs=10, validation_fraction=0)
 ACCURACY, SECONDS = "accuracy %", "seconds"
@@ -31,7 +39,7 @@ def machine(data: Data, seed: int, *, features: int) -> Metrics:
 
 def patches(data: Data, seed: int, *, features: int) -> Metrics:
     """Random features of patches of the images, and ridge regression on them."""
-    return _timed(data, partial(train_receptive_fields, features=features, ridge=PATCH_RIDGE, seed=seed))
+    return _timed(data, partial(train_receptive_fields, features=features, seed=seed))
 
 
 def _timed(data: Data, train: Callable[[ResidentDataset], nn.Module]) -> Metrics:
@@ -55,8 +63,8 @@ def _machine_row(features: int, **options: Any) -> Row:
 
 
 def _patches_row(features: int, **options: Any) -> Row:
-    run = partial(patches, features=features)
-    return Row(name=f"{features:,} features of patches", run=run, constants=(PATCH_RIDGE, UNITS), **options)
+    run, constants = partial(patches, features=features), (SCORES_RIDGE, PATCH_SIDES, SAMPLE, FAINTEST, BIAS, UNITS)
+    return Row(name=f"{features:,} features of patches", run=run, constants=constants, **options)
 
 
 TABLE = Table(

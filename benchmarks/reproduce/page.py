@@ -1,6 +1,8 @@
 """Stored runs as tables: means over seeds beside what was published, and what the orderings say."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from statistics import fmean, stdev
 from typing import Any
 
@@ -48,12 +50,13 @@ def _told(table: Table, runs: list[Run]) -> Iterator[str]:
     notes = []
     for row in table.rows:
         own = [run for run in runs if run.row == row.name]
-        if own:
-            minutes = fmean(run.seconds for run in own) / 60
+        if own or row.published:
+            minutes = f"{fmean(run.seconds for run in own) / 60:.1f}" if own else ""
             cells = [_cell(table, row, metric, own) for metric in metrics]
-            yield f"| {row.name} | {' | '.join(cells)} | {len(own)} | {minutes:.1f} |"
-            notes += [f"- {row.name}: {row.why}"] if row.why else []
+            yield f"| {row.name} | {' | '.join(cells)} | {len(own)} | {minutes} |"
+        notes += [f"- {row.name}: {row.why}"] if own and row.why else []
     notes += [f"- {verdict}" for ordering in table.orderings if (verdict := told_ordering(ordering, runs))]
+    notes += _uncertainty([run.metrics[ERROR] for run in runs if ERROR in run.metrics])
     for equivalence in table.equivalences:
         pairs = _by_seed(runs, equivalence.metric, equivalence.rows)
         notes += [f"- {equivalence.told(pairs)}"] if pairs else []
@@ -68,23 +71,30 @@ def _cell(table: Table, row: Row, metric: str, runs: Iterable[Run]) -> str:
     """`0.00102 ± 0.00001 [0.00198, -48%], goal 0.00100: missed by 2 %`; empty if the row has no such metric."""
     shown = table.metrics[metric]
     values = [run.metrics[metric] for run in runs if metric in run.metrics]
+    judged = _judged(row.goals[metric], values, shown) if metric in row.goals else ""
     if not values:
-        return f"[{row.published[metric]:{shown}}]" if metric in row.published else ""
+        return f"[{row.published[metric]:{shown}}]{judged}" if metric in row.published else ""
     if shown == COUNT:
         return f"{sum(values):.0f} of {len(values)}"
     published = _beside(row.published[metric], fmean(values), shown) if metric in row.published else ""
-    spread = f" ± {stdev(values):{shown}}" if len(values) > 1 else ""
-    goal = row.goals.get(metric)
-    judged = f", goal {_aim(goal, shown)}: {_judged(goal, fmean(values))}" if goal else ""
-    return f"{fmean(values):{shown}}{spread}{published}{judged}"
+    return f"{fmean(values):{shown}}{_spread(values, shown)}{published}{judged}"
 
 
-def _aim(goal: Goal, shown: str) -> str:
-    return f"{goal.bound:{shown}}" + (f" ± {goal.within:{shown}}" if goal.within is not None else "")
+def _spread(values: list[float], shown: str) -> str:
+    """Their standard deviation, by one significant digit where theirs would show none; empty if there is none."""
+    spread = stdev(values) if len(values) > 1 else 0.0
+    if not spread:
+        return ""
+    return f" ± {spread:{shown if float(f'{spread:{shown}}') else '.0e'}}"
 
 
-def _judged(goal: Goal, found: float) -> str:
-    return "met" if goal.met(found) else f"missed by {100 * abs(found / goal.bound - 1):.2g} %"
+def _judged(goal: Goal, values: list[float], shown: str) -> str:
+    within = f" ± {goal.within:{shown}}" if goal.within is not None else ""
+    aim = f", goal {goal.bound:{shown}}{within}: "
+    if not values:
+        return f"{aim}not run"
+    found = fmean(values)
+    return f"{aim}met" if goal.met(found) else f"{aim}missed by {100 * abs(found / goal.bound - 1):.2g} %"
 
 
 def _beside(published: float, found: float, shown: str) -> str:
@@ -98,22 +108,29 @@ def told_ordering(ordering: Ordering, runs: Iterable[Run]) -> str | None:
     if not whole:
         return None
     broken = [ordering.broken(values) for values in whole]
-    held = broken.count([])
     times = f"{ordering.factor:g} x " if ordering.factor != 1 else ""
     seeds = "seed" if len(whole) == 1 else "seeds"
-    links = list(dict.fromkeys(f"{before} > {times}{after}" for pairs in broken for before, after in pairs))
-    but = f", but not {' nor '.join(links)}" if links and len(ordering.rows) > 2 else ""
-    why = f": {ordering.why}" if ordering.why and links else ""
-    every = [value for values in whole for value in values.values()]
-    unsure = _uncertainty(fmean(every)) if ordering.metric == ERROR else ""
-    told = f' > {times}'.join(ordering.rows)
-    return f"{ordering.metric}: {told} holds in {held} of {len(whole)} {seeds}{but}{why}{unsure}."
+    told = f" > {times}".join(ordering.rows)
+    but = ""
+    if len(ordering.rows) > 2 and any(broken):
+        links = Counter(chain.from_iterable(broken)).items()
+        but = ", but not " + ", ".join(f"{before} > {times}{after} in {count}" for (before, after), count in links)
+    elif ordering.metric == ERROR:
+        larger, smaller = ordering.rows
+        but = ", by " + ", ".join(f"{values[larger] - values[smaller]:+z.2f}" for values in whole)
+    why = f": {ordering.why}" if ordering.why and any(broken) else ""
+    return f"{ordering.metric}: {told} holds in {broken.count([])} of {len(whole)} {seeds}{but}{why}."
 
 
-def _uncertainty(error: float) -> str:
+def _uncertainty(errors: list[float]) -> Iterator[str]:
     """What chance makes of an error in %, by the binomial distribution."""
-    spread = 100 * (error / 100 * (1 - error / 100) / TEST_IMAGES) ** 0.5
-    return f" (an error of {error:.1f} % of {TEST_IMAGES:,} images is known to {spread:.2f})"
+    if errors:
+        mean = fmean(errors)
+        spread = 100 * (mean / 100 * (1 - mean / 100) / TEST_IMAGES) ** 0.5
+        yield (
+            f"- The standard deviation of {ERROR} that chance alone makes of {TEST_IMAGES:,} images is {spread:.2f} at "
+            f"the mean of the rows, {mean:.1f}; every row has the same images."
+        )
 
 
 def _by_seed(runs: Iterable[Run], metric: str, rows: tuple[str, ...]) -> list[dict[str, float]]:

@@ -102,9 +102,10 @@ TABLE = Table(
     source="the standard rows of the original's categories",
     protocol=(
         "Each port trains by its own command in a process of its own, on the CPU and on one thread (`python -m "
-        "core_torch train`, `python -m lightning_impl fit`, `python -m keras_impl train`), with the preset `best` and "
-        "equal seeds. core_torch reads all weights back and measures them. Rounding differs between frameworks, and "
-        "training amplifies it; whether figures still agree, two one-sided tests on the pairs of equal seeds decide. "
+        "core_torch train`, `python -m lightning_impl fit`, `python -m keras_impl train`), with the preset `best`, in "
+        "the epochs that a row names or else all of its own, and equal seeds. core_torch reads all weights back and "
+        "measures them. Rounding differs between frameworks, and training amplifies it; whether figures still agree, "
+        "two one-sided tests on the pairs of equal seeds decide. "
         "The standard models that every port trains, but conv-deep for its cost; Keras has no randomized ones."
     ),
     metrics={"test MSE": ".5f"},

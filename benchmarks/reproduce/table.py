@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from hashlib import sha256
 from importlib import import_module
+from itertools import combinations
 from pathlib import Path
 
 from benchmarks.reproduce import TABLES
@@ -97,7 +98,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Ordering:
-    """A claim about rows: that `metric` falls from each of them to the next, by a `factor` or more."""
+    """A claim about rows: that `metric` falls from each of them to those after it, by a `factor` or more."""
 
     metric: str
     rows: tuple[str, ...]
@@ -105,8 +106,8 @@ class Ordering:
     why: str = ""  # it may not hold here
 
     def broken(self, values: Mapping[str, float]) -> list[tuple[str, str]]:
-        """The neighbours between which {row: value of the metric} does not fall so."""
-        pairs = zip(self.rows, self.rows[1:])
+        """The pairs, neighbours or not, between which {row: value of the metric} does not fall so."""
+        pairs = combinations(self.rows, 2)
         return [(before, after) for before, after in pairs if not values[before] > self.factor * values[after]]
 
 

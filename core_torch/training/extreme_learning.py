@@ -11,18 +11,19 @@ from torch import nn
 from torch.nn import functional as F
 
 from core_torch.contract.architecture import IMAGE_SIDE
-from core_torch.contract.errors import check_integer
+from core_torch.contract.errors import ConfigError, check_integer
 from core_torch.contract.pixels import CLASSES
-from core_torch.contract.recipe import Recipe
+from core_torch.contract.recipe import LARGEST_SEED, Recipe
 from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.models.randomized import RandomizedAutoencoder
 from core_torch.training.closed_form import FEATURE_BATCH, RIDGE, normal_equations
 from core_torch.training.randomized import train_randomized
 
+SCORES_RIDGE = 1e-4  # features are multiplied in float32, whose rounding a much smaller one would not cover
 PATCH_SIDES = (7, 20)  # pixels; the second is excluded
-SAMPLE = 5000  # images that tell the spread of a unit's input
-FAINTEST = 1e-3  # of that spread, of a patch that is black in nearly all images
-BIAS = 0.5
+SAMPLE = 5000  # images that tell the spread of a unit's sums
+FAINTEST = 1e-3  # spread that is divided by; that of a patch which is black in nearly all images is less
+BIAS = 0.5  # standard deviation, of sums whose own is 1
 
 
 @torch.no_grad()
@@ -31,7 +32,7 @@ def train_extreme_learning(
     *,
     widths: Sequence[int] = (784, 700, 700),
     features: int = 6000,
-    ridges: Sequence[float] = (RIDGE, RIDGE, RIDGE),
+    ridges: Sequence[float] = (RIDGE, RIDGE, SCORES_RIDGE),
     seed: int = 0,
 ) -> nn.Sequential:
     """Images (N, 1, 28, 28) -> scores (N, 10), the largest of which names the class.
@@ -45,7 +46,9 @@ def train_extreme_learning(
     Raises:
         ConfigError: an argument is out of range.
     """
-    check_integer("features", features, minimum=1)
+    _check(features=features, seed=seed)
+    if not isinstance(ridges, Sequence) or len(ridges) != len(widths):
+        raise ConfigError(f"ridges: found {ridges!r}, allowed: {len(widths)}, one per layer and one for the scores")
     autoencoder = RandomizedAutoencoder(widths)
     recipe = Recipe(seed=seed)
     train_randomized(autoencoder, dataset, recipe=recipe, ridge=ridges[:-1], refit=False)
@@ -57,17 +60,22 @@ def train_extreme_learning(
 
 @torch.no_grad()
 def train_receptive_fields(
-    dataset: ResidentDataset, *, features: int = 6000, ridge: float = RIDGE, seed: int = 0
+    dataset: ResidentDataset, *, features: int = 6000, ridge: float = SCORES_RIDGE, seed: int = 0
 ) -> nn.Sequential:
     """Images (N, 1, 28, 28) -> scores (N, 10), from GELU units that each see a patch of the image.
 
     McDonnell, Tissera, Vladusich, van Schaik, Tapson, PLoS ONE 10(8), 2015: weights are differences of two images
-    (theirs of unlike digits) within a random rectangle. The arguments are those of `train_extreme_learning`.
+    (theirs of unlike digits) within a random rectangle. Arguments and errors are those of `train_extreme_learning`.
     """
-    check_integer("features", features, minimum=1)
+    _check(features=features, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     random = _patch_layer(_codes(nn.Flatten(), dataset), features, generator)
     return _with_scores(nn.Sequential(nn.Flatten(), random, nn.GELU()), dataset, ridge=ridge)
+
+
+def _check(*, features: int, seed: int) -> None:
+    check_integer("features", features, minimum=1)
+    check_integer("seed", seed, minimum=0, maximum=LARGEST_SEED)
 
 
 def _with_scores(hidden: nn.Sequential, dataset: ResidentDataset, *, ridge: float) -> nn.Sequential:
@@ -83,7 +91,7 @@ def _codes(encoder: nn.Module, dataset: ResidentDataset) -> torch.Tensor:
 
 
 def _random_layer(codes: torch.Tensor, features: int, generator: torch.Generator) -> nn.Linear:
-    """Gaussian weights of centred codes scaled to length 1 on average, and biases as large.
+    """Gaussian weights of centred codes scaled to a root mean square length of 1, and biases as large.
 
     Weights and inputs then matter as much as biases, whatever the scale of the codes.
     """
@@ -96,7 +104,10 @@ def _random_layer(codes: torch.Tensor, features: int, generator: torch.Generator
 
 
 def _patch_layer(pixels: torch.Tensor, features: int, generator: torch.Generator) -> nn.Linear:
-    """Differences of two images within a rectangle, scaled to centred sums of variance 1, and biases half as large."""
+    """Differences of two images within a rectangle, scaled to centred sums of variance 1, and smaller biases.
+
+    A unit whose images are equal there is constant.
+    """
     first, second = pixels[torch.randint(len(pixels), (2, features), generator=generator)]
     weight = (first - second) * _rectangles(features, generator).to(pixels)
     sums = pixels[:SAMPLE] @ weight.T

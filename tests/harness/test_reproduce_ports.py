@@ -96,7 +96,7 @@ def test_its_level_is_what_it_says_and_it_finds_what_is_there():
     ("factors", "said"),
     [
         ([1.0] * 10, "0, the same figures to the bit, over 10 seeds"),
-        ([1.0001] * 9 + [0.9999], "p = 0.00098, equivalent"),
+        ([1.0001] * 9 + [0.9999], "p = 0.00098, the least that so few pairs allow, equivalent"),
         ([1.02] * 10, "p = 1, not proved equivalent"),
         ([1.0001] * 9, "over 9 seeds: too few to test"),
         ([1.0001] * 9 + [1.02], "not proved equivalent"),  # one that went astray, which the tests alone let pass

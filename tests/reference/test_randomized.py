@@ -342,11 +342,23 @@ def test_a_receptive_field_is_a_rectangle_and_the_seed_decides_it(digits):
     assert first.ne(0).float().mean() < 0.25
 
 
-@pytest.mark.parametrize("features", [0, -1, 1.5, True, None])
-def test_a_number_of_features_that_is_none_is_refused(features, digits):
-    for train in (train_extreme_learning, train_receptive_fields):
-        with pytest.raises(ConfigError, match="features"):
-            train(digits, features=features)
+@pytest.mark.parametrize("train", [train_extreme_learning, train_receptive_fields])
+@pytest.mark.parametrize("option", ["features", "seed"])
+@pytest.mark.parametrize("value", [-1, 1.5, True, None, "1"])
+def test_a_classifier_of_what_is_no_number_is_refused(train, option, value, digits):
+    with pytest.raises(ConfigError, match=option):
+        train(digits, **{option: value})
+
+
+@pytest.mark.parametrize("ridges", [(1e-6,), (1e-6, 1e-6), 1e-6, (1e-6,) * 4])
+def test_ridges_are_one_a_layer_and_one_for_the_scores(ridges, digits):
+    with pytest.raises(ConfigError, match=r"ridges: found .*, allowed: 3"):
+        train_extreme_learning(digits, ridges=ridges)
+
+
+@pytest.mark.parametrize("train", [train_extreme_learning, train_receptive_fields])
+def test_more_features_than_images_are_held_by_the_ridge(train, digits, test_digits):
+    assert accuracy(train(digits, features=1600), test_digits) > 0.94
 
 
 # The figures.
