@@ -25,7 +25,7 @@ bench: $(READY)  ## the main job on the embedded digits: agreement, then timing
 bench-full: $(READY)  ## every loader, batch size and model; one to two hours
 	$(BIN)/python -m benchmarks run --suite full --output $(OUTPUT) $(ARGS)
 
-reproduce-quick: $(READY)  ## published tables on MNIST, the cheap rows with one seed; a quarter of an hour
+reproduce-quick: $(READY)  ## published tables on MNIST, the cheap rows with one seed; 12 minutes on 2 cores
 	$(BIN)/python -m benchmarks reproduce --output $(OUTPUT) $(ARGS)
 
 reproduce: $(READY)  ## every row with every seed, about ten hours of one core; goes on where it was stopped

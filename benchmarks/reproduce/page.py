@@ -42,29 +42,40 @@ def _seconds_of_every_seed(runs: list[Run]) -> Iterator[float]:
 
 
 def _told(table: Table, runs: list[Run]) -> Iterator[str]:
-    metrics = [name for name in table.metrics if any(name in run.metrics for run in runs)]
     yield f"**{table.title}** ({table.source})\n"
     yield f"{table.protocol}\n"
+    yield from _lines(table, runs)
+    notes = [f"- {note}" for note in _notes(table, runs)]
+    yield from ["", *notes] if notes else []
+
+
+def _lines(table: Table, runs: list[Run]) -> Iterator[str]:
+    """Of rows that were run, or of which there is a published figure."""
+    metrics = [name for name in table.metrics if any(name in run.metrics for run in runs)]
     yield f"| | {' | '.join(metrics)} | seeds | minutes |"
     yield f"| --- |{' ---: |' * (len(metrics) + 2)}"
-    notes = []
     for row in table.rows:
         own = [run for run in runs if run.row == row.name]
         if own or row.published:
             minutes = f"{fmean(run.seconds for run in own) / 60:.1f}" if own else ""
             cells = [_cell(table, row, metric, own) for metric in metrics]
             yield f"| {row.name} | {' | '.join(cells)} | {len(own)} | {minutes} |"
-        notes += [f"- {row.name}: {row.why}"] if own and row.why else []
-    notes += [f"- {verdict}" for ordering in table.orderings if (verdict := told_ordering(ordering, runs))]
-    notes += _uncertainty([run.metrics[ERROR] for run in runs if ERROR in run.metrics])
+
+
+def _notes(table: Table, runs: list[Run]) -> Iterator[str]:
+    """Reasons, verdicts, and what was not run."""
+    run_rows, reasons = {run.row for run in runs}, dict[str, list[str]]()
+    for row in table.rows:
+        if row.name in run_rows and row.why:
+            reasons.setdefault(row.why, []).append(row.name)
+    yield from (f"{'; '.join(names)}: {why}" for why, names in reasons.items())
+    yield from (verdict for ordering in table.orderings if (verdict := told_ordering(ordering, runs)))
+    yield from _uncertainty([run.metrics[ERROR] for run in runs if ERROR in run.metrics])
     for equivalence in table.equivalences:
         pairs = _by_seed(runs, equivalence.metric, equivalence.rows)
-        notes += [f"- {equivalence.told(pairs)}"] if pairs else []
-    missing = [row.name for row in table.rows if not any(run.row == row.name for run in runs)]
-    notes += [f"- Not run: {'; '.join(missing)}."] if missing else []
-    if notes:
-        yield ""
-        yield from notes
+        yield from [equivalence.told(pairs)] if pairs else []
+    missing = [row.name for row in table.rows if row.name not in run_rows]
+    yield from [f"Not run: {'; '.join(missing)}."] if missing else []
 
 
 def _cell(table: Table, row: Row, metric: str, runs: Iterable[Run]) -> str:
@@ -85,7 +96,7 @@ def _spread(values: list[float], shown: str) -> str:
     spread = stdev(values) if len(values) > 1 else 0.0
     if not spread:
         return ""
-    return f" ± {spread:{shown if float(f'{spread:{shown}}') else '.0e'}}"
+    return f" ± {spread:{shown if float(f'{spread:{shown}}') else '.1g'}}"
 
 
 def _judged(goal: Goal, values: list[float], shown: str) -> str:
@@ -128,7 +139,7 @@ def _uncertainty(errors: list[float]) -> Iterator[str]:
         mean = fmean(errors)
         spread = 100 * (mean / 100 * (1 - mean / 100) / TEST_IMAGES) ** 0.5
         yield (
-            f"- The standard deviation of {ERROR} that chance alone makes of {TEST_IMAGES:,} images is {spread:.2f} at "
+            f"The standard deviation of {ERROR} that chance alone makes of {TEST_IMAGES:,} images is {spread:.2f} at "
             f"the mean of the rows, {mean:.1f}; every row has the same images."
         )
 
