@@ -176,8 +176,10 @@ def _told(run: Run) -> str:
 def _faults(runs: list[dict[str, Any]], environment: dict[str, Any]) -> Iterator[str]:
     if not runs:
         yield "has no run"
-    if any(not str(environment.get(name) or "").isprintable() for name in ("cpu", "gpu")):
-        yield "names a processor on more than one line"
+    told = [environment["cpu"], environment.get("gpu"), *environment["versions"].values()]
+    told += [run["commit"] for run in runs]
+    if not all(isinstance(word, str) and word.isprintable() for word in told if word is not None):
+        yield "names a processor, a version or a commit that is not a line of text"
     seen, names = set[Key](), dict[tuple[str, str], set[str]]()
     for number, run in enumerate(runs):
         place, row = f"runs[{number}]", _row_of(run)

@@ -184,6 +184,10 @@ def damage(content: dict, how: str) -> object:
             first["metrics"]["dead"] = 0.5
         case "a heading for a processor":
             content["environment"]["cpu"] = "a cpu\n\n# heading"
+        case "a heading for a version":
+            content["environment"]["versions"] = {"torch": "2\n\n# heading"}
+        case "a heading for a commit":
+            first["commit"] = "e6ec8e8\n\n# heading"
         case "no commit":
             del first["commit"]
         case "no metric":
@@ -208,7 +212,7 @@ def damage(content: dict, how: str) -> object:
     "no runs,twice,unknown row,unknown table,no number,no number that JSON has,no number that a float has,a truth,"
     "versions,half a character,negative,an endless seed,other settings,no commit,no metric,another table's metric,"
     "a seed that was not planned,a row for a GPU,no metric of the goal,other metrics with another seed,more than all,"
-    "neither dead nor alive,a heading for a processor,"
+    "neither dead nor alive,a heading for a processor,a heading for a version,a heading for a commit,"
     "a metric below 0,no run at all,more,version,a list".split(","),
 )
 def test_a_file_that_contradicts_itself_is_refused(tmp_path, how):
