@@ -236,9 +236,11 @@ def components(data: Data, seed: int, *, width: int) -> Metrics:
 
 def rows() -> Iterator[Row]:
     """What needs no training, then the cells."""
-    yield Row(name="raw pixels", run=raw_pixels, seeds=1)
+    probing = MOST_ITERATIONS, NEIGHBOURS
+    yield Row(name="raw pixels", run=raw_pixels, seeds=1, constants=probing)
     for width in (10, 100, 200, 500, 700):
-        yield Row(name=f"PCA-{width}", run=partial(components, width=width), quick=False, seeds=1)
+        run = partial(components, width=width)
+        yield Row(name=f"PCA-{width}", run=run, quick=False, seeds=1, constants=probing)
     for name, cell in CELLS.items():
         yield Row(
             name=name,
@@ -247,6 +249,7 @@ def rows() -> Iterator[Row]:
             goals=GOALS.get(name, {}),
             quick=name in QUICK,
             why=WHY.get(name, ""),
+            constants=(*probing, JACOBIAN_IMAGES, ORIGINAL_CONTRACTION),
         )
 
 
