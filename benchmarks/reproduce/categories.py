@@ -254,12 +254,13 @@ def rows() -> Iterator[Row]:
 
 
 def _epochs() -> str:
-    """What presets train, where objectives differ in it."""
+    """Of presets, where the contractive objective has others than the standard one; randomized models have none."""
     told = []
-    for model in ("shallow", "deep", "conv-shallow", "conv-deep"):
+    for model in ARCHITECTURES:
         standard, contractive = (preset("best", model, each)[1].epochs for each in ("standard", "contractive"))
-        told.append(f"{model} has {standard} epochs by the standard objective and {contractive} by the contractive one")
-    return ", ".join(told)
+        if standard != contractive and not model.startswith("randomized"):
+            told.append(f"{model} has {standard} and {contractive}")
+    return f"of epochs by the standard and the contractive objective {', '.join(told)}"
 
 
 TABLE = Table(

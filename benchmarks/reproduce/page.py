@@ -96,7 +96,8 @@ def _spread(values: list[float], shown: str) -> str:
     spread = stdev(values) if len(values) > 1 else 0.0
     if not spread:
         return ""
-    return f" ± {spread:{shown if float(f'{spread:{shown}}') else '.1g'}}"
+    rounded = f"{spread:{shown}}"
+    return f" ± {rounded if float(rounded) else f'{spread:.1g}'}"
 
 
 def _judged(goal: Goal, values: list[float], shown: str) -> str:
@@ -126,7 +127,7 @@ def told_ordering(ordering: Ordering, runs: Iterable[Run]) -> str | None:
     if len(ordering.rows) > 2 and any(broken):
         links = Counter(chain.from_iterable(broken)).items()
         but = ", but not " + ", ".join(f"{before} > {times}{after} in {count}" for (before, after), count in links)
-    elif ordering.metric == ERROR:
+    elif len(ordering.rows) == 2 and ordering.metric == ERROR:
         larger, smaller = ordering.rows
         but = ", by " + ", ".join(f"{values[larger] - values[smaller]:+z.2f}" for values in whole)
     why = f": {ordering.why}" if ordering.why and any(broken) else ""

@@ -93,6 +93,9 @@ def test_a_broken_ordering_and_a_missed_goal_are_told():
     assert told_ordering(three, values) == (
         "error %: wide > huge > deep holds in 0 of 1 seed, but not huge > deep in 1: so it is."
     )
+    falling = {"wide": 3.0, "huge": 2.0, "deep": 1.0}
+    holds = [run(name, **{"error %": value}) for name, value in falling.items()]
+    assert told_ordering(three, holds) == "error %: wide > huge > deep holds in 1 of 1 seed."
     every_pair = [run("wide", **{"error %": 1.0}), run("huge", **{"error %": 2.0}), run("deep", **{"error %": 3.0})]
     assert "not wide > huge in 1, wide > deep in 1, huge > deep in 1" in str(told_ordering(three, every_pair))
     two, again = Ordering("error %", ("wide", "deep")), [replace(each, seed=1) for each in every_pair]

@@ -10,7 +10,6 @@ from core_torch.contract.architecture import ARCHITECTURES, PIXELS, FullyConnect
 from core_torch.contract.errors import ConfigError
 from core_torch.contract.pixels import Split, load_split
 from core_torch.contract.recipe import CORRUPTIONS, Recipe
-from core_torch.contract.sources import ROOT_VARIABLE, SOURCES, raw_folder
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset
 from core_torch.evaluation import jacobian
@@ -66,10 +65,9 @@ def test_pca_refuses_a_count_it_cannot_have(rows, count):
 
 
 @pytest.mark.mnist
-def test_pca_30_has_the_error_that_hinton_and_salakhutdinov_print():
-    if not (raw_folder(SOURCES["mnist"], None) / "t10k-images-idx3-ubyte").exists():
-        pytest.skip(f"{ROOT_VARIABLE} does not name a folder that holds MNIST/raw")
-    train, test = (pixel_rows(load_split("mnist", train=part, download=False)) for part in (True, False))
+def test_pca_30_has_the_error_that_hinton_and_salakhutdinov_print(mnist_root):
+    splits = (load_split("mnist", train=part, root=mnist_root, download=False) for part in (True, False))
+    train, test = map(pixel_rows, splits)
     errors = pca_errors(train, test, 30)
     assert errors["raw"] * PIXELS == pytest.approx(HINTON_PCA_30, abs=0.02)
     assert errors["clipped"] == pytest.approx(0.01606, abs=1e-5)
