@@ -54,6 +54,8 @@ def sweep(options: argparse.Namespace) -> None:
         row: Row = dict(combination)
         try:
             trained = together[len(rows)] if together else fit(run, architecture, recipe, splits)
+            if isinstance(trained, DivergenceError):
+                raise trained
             row |= {name: trained.metrics[name] for name in RESULTS if name in trained.metrics}
             if held_out := trained.history.get("validation_mse"):
                 row["validation_mse"] = min(held_out) if recipe.patience else held_out[-1]  # of the weights kept
@@ -79,7 +81,7 @@ def check_together(runs: list[argparse.Namespace], chosen: list[tuple[Architectu
 
 def fit_together(
     runs: list[argparse.Namespace], chosen: list[tuple[Architecture, Recipe]], splits: tuple[Split, Split]
-) -> list[Run]:
+) -> list[Run | DivergenceError]:
     """Train all of them at once, see `train_together`, and measure each; `seconds` are an equal share of the whole."""
     from core_torch.data.resident import ResidentDataset
     from core_torch.device import choose_device
@@ -93,7 +95,9 @@ def fit_together(
     histories = train_together(models, dataset, recipes=recipes)
     share = (time.perf_counter() - started) / len(runs)
     return [
-        measured(run, model, recipe, splits, history, device=device, seconds=share)
+        history
+        if isinstance(history, DivergenceError)
+        else measured(run, model, recipe, splits, history, device=device, seconds=share)
         for run, model, recipe, history in zip(runs, models, recipes, histories)
     ]
 

@@ -14,7 +14,7 @@ from torch.func import functional_call, grad_and_value, vmap
 
 from core_torch.contract.batch_order import epoch_order
 from core_torch.contract.ensembles import check_alike
-from core_torch.contract.errors import ConfigError
+from core_torch.contract.errors import ConfigError, DivergenceError
 from core_torch.contract.pixels import hold_out
 from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import ResidentDataset
@@ -26,16 +26,15 @@ Stack = dict[str, torch.Tensor]  # {parameter: (models, *shape)}
 
 def train_together(
     models: Sequence[Autoencoder], dataset: ResidentDataset, *, recipes: Sequence[Recipe]
-) -> list[History]:
+) -> list[History | DivergenceError]:
     """Train every model in place by its own recipe, on its own held-out choice, order and noise, as `train` would.
 
     Returns:
-        A history for each, without times.
+        A history for each, without times; of one that diverges the error, and the others go on.
 
     Raises:
         ConfigError: architectures differ, recipes differ in more than `ensembles.OWN`, the objective is contractive,
             they would stop early, a model is there twice, or a weight is frozen or not float32.
-        DivergenceError: the loss of one is not finite.
     """
     models = list(models)
     check_models(models, recipes)
@@ -43,16 +42,33 @@ def train_together(
     kept, held = zip(*(hold_out(len(dataset), fraction=shared.validation_fraction, seed=each.seed) for each in recipes))
     ensemble = Ensemble(models, dataset, recipes, steps=shared.epochs * math.ceil(len(kept[0]) / shared.batch_size))
     judges = [dataset.subset(images) if len(images) else None for images in held]
-    histories = [History() for _ in models]
+    histories: list[History | DivergenceError] = [History() for _ in models]
     for epoch in range(shared.epochs):
         orders = [
             images[epoch_order(len(images), seed=each.seed, epoch=epoch)] for images, each in zip(kept, recipes)
         ]
         losses = ensemble.epoch(torch.from_numpy(np.stack(orders)).to(dataset.device), shared.batch_size)
-        for model, history, judge, loss in zip(models, histories, judges, losses.tolist()):
-            history.record(epoch, loss=loss, validation_mse=error_on(judge, model))
+        judged = zip(histories, losses.tolist(), ensemble.are_finite().tolist(), judges, models)
+        histories = [
+            history
+            if isinstance(history, DivergenceError)
+            else _recorded(history, epoch, loss=loss, is_finite=is_finite, validation_mse=error_on(judge, model))
+            for history, loss, is_finite, judge, model in judged
+        ]
     ensemble.release(models)
     return histories
+
+
+def _recorded(
+    history: History, epoch: int, *, loss: float, is_finite: bool, validation_mse: float | None
+) -> History | DivergenceError:
+    try:
+        history.record(epoch, loss=loss, validation_mse=validation_mse)
+        if not is_finite:
+            raise DivergenceError(f"epoch {epoch}: a weight is not finite; lower the learning_rate")
+    except DivergenceError as error:
+        return error
+    return history
 
 
 def check_models(models: Sequence[Autoencoder], recipes: Sequence[Recipe]) -> None:
@@ -102,6 +118,10 @@ class Ensemble:
             inputs, targets = (batch.reshape(*index.shape, *batch.shape[1:]) for batch in (inputs, targets))
             total += index.shape[1] * self.step(self._corrupted(inputs), targets)
         return total / orders.shape[1]
+
+    def are_finite(self) -> torch.Tensor:
+        """Whether every weight is, (models,)."""
+        return torch.stack([weights.isfinite().flatten(1).all(1) for weights in self.weights.values()]).all(0)
 
     def step(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """One step of every model on its own batch (models, B, ...); the losses before it, (models,)."""

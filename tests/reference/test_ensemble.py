@@ -11,7 +11,7 @@ from core_torch.contract.pixels import load_split
 from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import ResidentDataset
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
-from core_torch.training.ensemble import train_together
+from core_torch.training.ensemble import Ensemble, train_together
 from core_torch.training.loop import History, train
 
 RATES = (1e-3, 3e-3, 1e-2)
@@ -125,10 +125,23 @@ def test_weights_that_would_not_be_trained_alike_are_refused(digits):
             train_together(models, digits, recipes=[RECIPE] * 2)
 
 
-def test_one_that_diverges_is_named(digits):
-    recipes = [RECIPE, replace(RECIPE, optimizer="adam", learning_rate=1e30)]
-    with pytest.raises(DivergenceError):
-        train_together(fresh("shallow", recipes), digits, recipes=recipes)
+@pytest.mark.parametrize("rate", [1e25, 1e30])  # the loss; weights as well
+def test_one_that_diverges_does_not_stop_the_others(digits, rate):
+    recipes = [RECIPE, replace(RECIPE, optimizer="adam", learning_rate=rate), replace(RECIPE, seed=1)]
+    alone, together = fresh("shallow", recipes), fresh("shallow", recipes)
+    first, diverged, last = train_together(together, digits, recipes=recipes)
+    assert isinstance(diverged, DivergenceError)
+    assert isinstance(first, History) and isinstance(last, History)
+    train(alone[2], digits, recipe=recipes[2], progress=False)
+    assert apart(alone[2], together[2]) < 1e-4
+
+
+def test_a_weight_that_is_not_finite_diverges(digits, monkeypatch):
+    monkeypatch.setattr(Ensemble, "are_finite", lambda self: torch.tensor([True, False]))
+    recipes = variants(RECIPE)[:2]
+    first, second = train_together(fresh("shallow", recipes), digits, recipes=recipes)
+    assert isinstance(first, History)
+    assert "a weight is not finite" in str(second)
 
 
 def test_every_model_has_memory_of_its_own_again(digits):
