@@ -1,4 +1,4 @@
-"""Floors: what the hardware needs at least. The same matrix products alone, a copy of the same bytes, an empty loop.
+"""Floors: what the hardware needs at least. The same matrix products alone, a copy of the batches, an empty loop.
 
 They run in turns with the contenders, each in a process of its own; nothing is proved of them, since they compute
 nothing that a model would. A product's rate differs between libraries, so every framework is also held to its own.
@@ -108,13 +108,22 @@ def gemm_epoch(case: Case) -> Callable[[int], int]:
     ]
     multiply = _multiplication(case.route.removeprefix("gemm "), pairs, case.device)
     steps = -(-GEMM_IMAGES // case.batch_size)
+    wait = _synchronize if case.route == "gemm torch" and case.device.startswith("cuda") else None
 
     def run(epoch: int) -> int:
         for _ in range(steps):
             multiply()
+        if wait:
+            wait()  # once, as an epoch does
         return steps * case.batch_size
 
     return run
+
+
+def _synchronize() -> None:
+    import torch
+
+    torch.cuda.synchronize()
 
 
 def recorded(run: Callable[[], object]) -> Callable[[], None]:
@@ -140,7 +149,7 @@ def recorded(run: Callable[[], object]) -> Callable[[], None]:
 
 
 def _multiplication(library: str, pairs: list[tuple[np.ndarray, np.ndarray]], device: str) -> Callable[[], object]:
-    """All the products, done when it returns."""
+    """All the products, done when it returns; by PyTorch on a GPU enqueued."""
     if library == "torch":
         import torch
 
@@ -154,15 +163,7 @@ def _multiplication(library: str, pairs: list[tuple[np.ndarray, np.ndarray]], de
             for (left, right), output in zip(tensors, outputs):
                 torch.mm(left, right, out=output)
 
-        if not device.startswith("cuda"):
-            return by_torch
-        replay = recorded(by_torch)
-
-        def by_graph() -> None:
-            replay()
-            torch.cuda.synchronize()
-
-        return by_graph
+        return recorded(by_torch) if device.startswith("cuda") else by_torch
     if library == "tensorflow":
         import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""tf.data as its guide writes it: shuffled float32 batches, prefetched."""
+"""tf.data: shuffled float32 batches, prefetched; image by image as its guide writes it, or by a gather a batch."""
 
 import tensorflow as tf
 
@@ -10,19 +10,23 @@ from core_torch.contract.recipe import Recipe
 
 def prepare(case: Case, split: Split, recipe: Recipe) -> LoadingTrial:
     """From memory, shuffled over the whole set, batched, prefetched; pixels are converted once, before or cached."""
-    if case.route == "tf.data-cache":
-        pipeline = tf.data.Dataset.from_tensor_slices(split.images).map(_to_unit_range, tf.data.AUTOTUNE).cache()
-    else:
-        pipeline = tf.data.Dataset.from_tensor_slices(to_unit_range(split.images))
-    pipeline = pipeline.shuffle(len(split), seed=recipe.seed)
-    pipeline = pipeline.batch(case.batch_size).prefetch(tf.data.AUTOTUNE)
+    match case.route:
+        case "tf.data-cache":
+            items = tf.data.Dataset.from_tensor_slices(split.images).map(_to_unit_range, tf.data.AUTOTUNE).cache()
+        case "tf.data-gather":
+            items = tf.data.Dataset.range(len(split))
+        case _:
+            items = tf.data.Dataset.from_tensor_slices(to_unit_range(split.images))
+    pipeline = items.shuffle(len(split), seed=recipe.seed).batch(case.batch_size)
+    if case.route == "tf.data-gather":
+        images = tf.constant(to_unit_range(split.images))
+        pipeline = pipeline.map(lambda indices: tf.gather(images, indices))
+    pipeline = pipeline.prefetch(tf.data.AUTOTUNE)
 
     def epoch_images(epoch: int) -> int:
         return sum(len(batch) for batch in pipeline)
 
-    return LoadingTrial(
-        lambda epoch: (batch.numpy().reshape(len(batch), -1) for batch in pipeline), epoch_images
-    )
+    return LoadingTrial(lambda epoch: (batch.numpy().reshape(len(batch), -1) for batch in pipeline), epoch_images)
 
 
 def _to_unit_range(image: tf.Tensor) -> tf.Tensor:

@@ -1,10 +1,11 @@
 """Ways to deliver shuffled float32 batches in PyTorch, from the tutorial's to the resident dataset's."""
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler, TensorDataset
 
 from benchmarks.loading import LoadingTrial
 from benchmarks.per_image import PerImageDataset
@@ -21,7 +22,10 @@ Loader = Callable[[int], Iterable[torch.Tensor]]  # epoch -> batches (B, 1, 28, 
 
 
 class BatchedDataset(Dataset):
-    """Answers a whole batch at once: by `__getitems__` to a DataLoader, by a list of indices to a sampler."""
+    """Answers a whole batch at once: by `__getitems__` to a DataLoader, by all its indices to a sampler of batches.
+
+    By `index_select`, which takes a third of the time that `images[indices]` does.
+    """
 
     def __init__(self, images: torch.Tensor) -> None:
         self.images = images
@@ -29,18 +33,27 @@ class BatchedDataset(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: list[int]) -> torch.Tensor:
-        return self.images[index]
+    def __getitem__(self, index: list[int] | torch.Tensor) -> torch.Tensor:
+        return self.images.index_select(0, torch.as_tensor(index))
 
     def __getitems__(self, indices: list[int]) -> torch.Tensor:
         """The batch, already collated."""
-        return self.images[indices]
+        return self[indices]
 
 
-def per_image(split: Split, batch_size: int, *, workers: int = 0) -> Loader:
-    """The tutorial: one PIL image at a time through `ToTensor`."""
-    dataset = PerImageDataset(split)
-    loader: DataLoader = DataLoader(dataset, batch_size=batch_size, shuffle=True, num_workers=workers)
+class PermutationSampler(Sampler[torch.Tensor]):
+    """Batches of indices as tensors: no Python number an image."""
+
+    def __init__(self, count: int, batch_size: int) -> None:
+        self.count, self.batch_size = count, batch_size
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return iter(torch.randperm(self.count).split(self.batch_size))
+
+
+def per_image(split: Split, batch_size: int, **options: Any) -> Loader:
+    """The tutorial: one PIL image at a time through `ToTensor`; options are the DataLoader's."""
+    loader: DataLoader = DataLoader(PerImageDataset(split), batch_size=batch_size, shuffle=True, **options)
     return lambda epoch: (images for images, _ in loader)
 
 
@@ -62,6 +75,13 @@ def batch_sampler(split: Split, batch_size: int) -> Loader:
     dataset = BatchedDataset(_floats(split))
     sampler = BatchSampler(RandomSampler(dataset), batch_size, drop_last=False)
     loader: DataLoader = DataLoader(dataset, sampler=sampler, batch_size=None)
+    return lambda epoch: loader
+
+
+def permutation_sampler(split: Split, batch_size: int) -> Loader:
+    """A DataLoader that is handed tensors of indices: of stock parts, the least work."""
+    dataset = BatchedDataset(_floats(split))
+    loader: DataLoader = DataLoader(dataset, sampler=PermutationSampler(len(dataset), batch_size), batch_size=None)
     return lambda epoch: loader
 
 
@@ -113,13 +133,17 @@ def build_loader(case: Case, split: Split, recipe: Recipe) -> Loader:
         case "dataloader":
             return per_image(split, size)
         case "dataloader-2-workers":
-            return per_image(split, size, workers=2)
+            return per_image(split, size, num_workers=2)
+        case "dataloader-8-workers":
+            return per_image(split, size, num_workers=8, persistent_workers=True, pin_memory=torch.cuda.is_available())
         case "tensor-dataset":
             return tensor_dataset(split, size)
         case "getitems":
             return getitems(split, size)
         case "batch-sampler":
             return batch_sampler(split, size)
+        case "permutation-sampler":
+            return permutation_sampler(split, size)
         case "fast-mnist-dataloader":
             return resident_one_by_one(split, size)
         case "permuted":

@@ -15,9 +15,11 @@ _TORCH = Framework(
     {
         "dataloader": "DataLoader(MNIST, ToTensor), 0 workers: the tutorial",
         "dataloader-2-workers": "the same with 2 worker processes",
+        "dataloader-8-workers": "with 8 that last, and pinned memory",
         "tensor-dataset": "DataLoader(TensorDataset)",
         "getitems": "DataLoader over a dataset with __getitems__",
         "batch-sampler": "DataLoader(sampler=BatchSampler, batch_size=None)",
+        "permutation-sampler": "the same, its sampler yields tensors of indices",
         "fast-mnist-dataloader": "FastMNIST inside a DataLoader, one image at a time",
         "fast-mnist-float32": "FastMNIST, float32 residency",
         "fast-mnist-uint8": "FastMNIST, uint8 residency, converted per batch",
@@ -28,19 +30,24 @@ _TORCH = Framework(
 )
 _TENSORFLOW = Framework(
     "benchmarks.loaders_tensorflow",
-    {"tf.data": "shuffle, batch, prefetch", "tf.data-cache": "uint8 converted by map, cached, then as tf.data"},
+    {
+        "tf.data": "images shuffled, batched and prefetched, one by one",
+        "tf.data-cache": "uint8 converted by map, cached, then as tf.data",
+        "tf.data-gather": "indices shuffled and batched, a batch is one gather",
+    },
 )
 LOADERS = dict.fromkeys(_TORCH.routes, _TORCH) | dict.fromkeys(_TENSORFLOW.routes, _TENSORFLOW)
 BASELINE = "dataloader"
 # Only a case with extras times these.
 EXTRA = frozenset({"dataloader-2-workers", "fast-mnist-dataloader", "fast-mnist-streamed", "permuted", "tf.data-cache"})
-UNPINNED = frozenset({"dataloader-2-workers"})  # needs the other core for its workers
-CPU_ONLY = frozenset({"fast-mnist-compiled"})
+WORKERS = ("dataloader-2-workers", "dataloader-8-workers")
+UNPINNED = frozenset(WORKERS)  # need other cores for their workers
+CPU_ONLY, GPU_ONLY = frozenset({"fast-mnist-compiled"}), frozenset({"dataloader-8-workers"})
 
 
 def routes_of(frameworks: Collection[str], *, device: str, extras: bool) -> list[str]:
     """The loaders to time beside these frameworks; tf.data only where TensorFlow is asked for."""
-    absent = (frozenset() if extras else EXTRA) | (frozenset() if device == "cpu" else CPU_ONLY)
+    absent = (frozenset() if extras else EXTRA) | (GPU_ONLY if device == "cpu" else CPU_ONLY)
     named = [route for route in LOADERS if route not in absent]
     return [route for route in named if route not in _TENSORFLOW.routes or "keras-tensorflow" in frameworks]
 

@@ -174,7 +174,7 @@ def _answer(case: str, rows: list[dict[str, Any]]) -> str:
 
 def _floor_name(floor: str) -> str:
     library = floor.removeprefix("gemm ")
-    return "a copy of the same bytes" if floor == "copy" else f"the same matrix products alone in {library}"
+    return "a copy of the float32 batches" if floor == "copy" else f"the same matrix products alone in {library}"
 
 
 def _case(results: Results, case: str, rows: list[dict[str, Any]]) -> str:

@@ -102,8 +102,8 @@ class TorchTrial:
     def epoch(self, epoch: int) -> int:
         """One pass by the case's route."""
         if self.case.route == AT_ONCE:
-            orders = self._order(epoch).to(self.case.device).expand(TOGETHER, -1)
-            self.together.epoch(orders, self.case.batch_size).tolist()
+            orders = torch.stack([self._order(epoch, shift=number) for number in range(TOGETHER)])
+            self.together.epoch(orders.to(self.case.device), self.case.batch_size).tolist()
         elif self.case.route in GRAPHED:
             order = self._order(epoch)
             steps = len(order) if self.case.route == "graphed-epoch" else 1  # at the most
@@ -112,15 +112,15 @@ class TorchTrial:
             self._run(self.batches(epoch))
         return self.count
 
-    def _order(self, epoch: int) -> torch.Tensor:
-        return torch.from_numpy(epoch_order(self.count, seed=self.recipe.seed, epoch=epoch))
+    def _order(self, epoch: int, *, shift: int = 0) -> torch.Tensor:
+        return torch.from_numpy(epoch_order(self.count, seed=self.recipe.seed + shift, epoch=epoch))
 
     def batches(self, epoch: int) -> Iterable[Batch]:
         """What it trains on, on the device."""
         if self.loader is None:
             return self.dataset.batches(self.case.batch_size, seed=self.recipe.seed, epoch=epoch)
-        device = self.case.device
-        return ((images.to(device), images.to(device).flatten(1)) for images, _ in self.loader)
+        moved = (images.to(self.case.device) for images, _ in self.loader)
+        return ((images, images.flatten(1)) for images in moved)
 
     def _run(self, batches: Iterable[Batch]) -> float:
         if self.case.route == "by-hand":
