@@ -1,5 +1,6 @@
 """Where images come from: IDX files, the embedded digits, or a generator. The same bytes everywhere."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,11 +33,24 @@ SYNTHETIC_INK = 0.19  # share of non-zero pixels, MNIST's
 
 @dataclass(frozen=True)
 class Split:
-    """Images (N, 28, 28) uint8, labels (N,) int64, and the name that tables print."""
+    """Images (N, 28, 28) uint8, labels (N,) int64, and the name that tables print.
+
+    Raises:
+        ConfigError: as many labels as images are not there.
+    """
 
     images: np.ndarray
     labels: np.ndarray
     name: str
+
+    def __post_init__(self) -> None:
+        if len(self.labels) != len(self.images):
+            raise ConfigError(f"labels: found {len(self.labels):,}, allowed: {len(self.images):,}, one per image")
+
+    @property
+    def image_bytes(self) -> int:
+        """Of one, as uint8."""
+        return math.prod(self.images.shape[1:])
 
     def __len__(self) -> int:
         return len(self.images)

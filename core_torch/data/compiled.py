@@ -60,7 +60,8 @@ class CompiledDataset(ResidentDataset):
 
     def gather(self, index: torch.Tensor) -> Batch:
         """See `ResidentDataset`. `IndexError` for an index out of range."""
-        if not (self.is_compiled and self._is_clean and self.data.is_contiguous()):
+        is_plain = index.dtype in (torch.int32, torch.int64) and index.dim() == 1
+        if not (self.is_compiled and is_plain and self._is_clean and self.data.is_contiguous()):
             return super().gather(index)
         inputs = torch.empty(len(index), *self.data.shape[1:], dtype=torch.float32)
         targets = inputs.flatten(1)

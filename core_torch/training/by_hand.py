@@ -85,6 +85,9 @@ class StepsByHand:
     def step(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """One update from a batch (B, ...), B at most the recipe's; the sum of its squared errors before it."""
         count = len(inputs)
+        check_integer("images", count, minimum=1)
+        if targets.shape != (expected := (count, self.layers[-1].output.shape[1])):
+            raise ConfigError(f"targets: found {tuple(targets.shape)}, allowed: {expected}")
         outputs = [inputs.flatten(1)]
         for layer in self.layers:
             product = first(count, layer.output)
@@ -144,6 +147,8 @@ def first(count: int, memory: torch.Tensor) -> torch.Tensor:
 
 def check_plain(model: Autoencoder, recipe: Recipe) -> None:
     """`ConfigError` unless the step is one that is written out here."""
+    if 0 < recipe.momentum < SMALLEST_UNIT:
+        raise ConfigError(f"momentum: found {recipe.momentum}, allowed by hand: 0, or {SMALLEST_UNIT} and more")
     allowed = {"optimizer": "sgd", "objective": "standard", "schedule": "constant", "nesterov": False}
     for name, value in allowed.items():
         if (found := getattr(recipe, name)) != value:

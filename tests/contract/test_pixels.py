@@ -181,6 +181,11 @@ def test_a_fraction_outside_its_range_is_refused(fraction):
         hold_out(10, fraction=fraction, seed=0)
 
 
+def test_a_label_too_few_is_refused():
+    with pytest.raises(ConfigError, match="labels: found 2, allowed: 3, one per image"):
+        Split(np.zeros((3, 28, 28), np.uint8), np.zeros(2, np.int64), "three")
+
+
 def test_a_split_repeats_and_picks_its_images_with_their_labels():
     split = Split(np.arange(3, dtype=np.uint8).reshape(3, 1, 1), np.array([10, 11, 12]), "three")
     repeated = split.at_least(8)

@@ -94,6 +94,7 @@ def test_a_learning_rate_holds_from_the_next_step_on(digits):
         (architecture_named("shallow"), RECIPE.with_changes(objective="denoising"), "objective: found denoising"),
         (architecture_named("shallow"), RECIPE.with_changes(schedule="one-cycle"), "schedule: found one-cycle"),
         (architecture_named("shallow"), RECIPE.with_changes(nesterov=True), "nesterov: found True"),
+        (architecture_named("shallow"), RECIPE.with_changes(momentum=1e-44), "momentum: found 1e-44"),
     ],
 )
 def test_what_is_not_written_out_is_refused(model, recipe, told):
@@ -104,6 +105,15 @@ def test_what_is_not_written_out_is_refused(model, recipe, told):
 def test_a_batch_beyond_the_recipes_is_refused(digits):
     with pytest.raises(ConfigError, match="batch: found 400 images, allowed by the recipe's batch_size: 300"):
         StepsByHand(build_autoencoder(MODELS["shallow"]), RECIPE).run(digits.batches(400))
+
+
+@pytest.mark.parametrize(("images", "targets"), [(16, (1, 784)), (16, (16, 1)), (16, (784,)), (0, (0, 784))])
+def test_targets_that_would_be_broadcast_and_no_images_are_refused(images, targets):
+    model = build_autoencoder(MODELS["shallow"])
+    before = [weight.clone() for weight in model.parameters()]
+    with pytest.raises(ConfigError, match="targets: found|images: found 0"):
+        StepsByHand(model, RECIPE).step(torch.zeros(images, 784), torch.zeros(targets))
+    assert all(torch.equal(*pair) for pair in zip(before, model.parameters()))
 
 
 def test_a_frozen_weight_is_refused():

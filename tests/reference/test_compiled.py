@@ -53,6 +53,17 @@ def test_an_index_out_of_range_is_refused(split, wrong, place):
         CompiledDataset(split).gather(index)
 
 
+@pytest.mark.parametrize(
+    "index",
+    [torch.tensor([0.9, 5.7]), torch.ones(COUNT, dtype=torch.bool), torch.ones(3, dtype=torch.uint8), torch.ones(2, 2)],
+    ids=["fractions", "mask", "bytes", "matrix"],
+)
+def test_what_the_plain_gather_refuses_is_refused(split, index):
+    for dataset in (ResidentDataset(split), CompiledDataset(split)):
+        with pytest.raises((RuntimeError, IndexError)):
+            dataset.gather(index)
+
+
 def test_no_index_is_an_empty_batch(split):
     inputs, targets = CompiledDataset(split).gather(torch.arange(0))
     assert (inputs.shape, targets.shape) == ((0, 1, 28, 28), (0, 784))
