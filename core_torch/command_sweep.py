@@ -83,7 +83,7 @@ def fit_together(
     runs: list[argparse.Namespace], chosen: list[tuple[Architecture, Recipe]], splits: tuple[Split, Split]
 ) -> list[Run | DivergenceError]:
     """Train all of them at once, see `train_together`, and measure each; `seconds` are an equal share of the whole."""
-    from core_torch.data.resident import ResidentDataset
+    from core_torch.data.residency import resident_or_streamed
     from core_torch.device import choose_device
     from core_torch.models.autoencoder import build_autoencoder
     from core_torch.training.ensemble import train_together
@@ -91,7 +91,7 @@ def fit_together(
     recipes = [recipe for _, recipe in chosen]
     models = [build_autoencoder(architecture, seed=recipe.seed) for architecture, recipe in chosen]
     started, device = time.perf_counter(), choose_device(runs[0].device)
-    dataset = ResidentDataset(splits[0], device=device)
+    dataset = resident_or_streamed(splits[0], device=device)
     histories = train_together(models, dataset, recipes=recipes)
     share = (time.perf_counter() - started) / len(runs)
     return [

@@ -110,7 +110,7 @@ def fit(
     on_epoch: Callable[[History], None] | None = None,
 ) -> Run:
     """Train from the contract's starting weights, or go on from checkpoints, and measure."""
-    from core_torch.data.resident import ResidentDataset
+    from core_torch.data.residency import resident_or_streamed
     from core_torch.device import choose_device
     from core_torch.models.autoencoder import build_autoencoder
     from core_torch.objectives.reconstruction import mean_squared_error
@@ -121,7 +121,7 @@ def fit(
     progress = sys.stderr.isatty()  # elsewhere an error's one line should stand alone
     device = choose_device(options.device)
     model = build_autoencoder(architecture, seed=recipe.seed)
-    dataset, test_set = (ResidentDataset(split, device=device) for split in splits)
+    dataset, test_set = (resident_or_streamed(split, device=device) for split in splits)
     started, history = time.perf_counter(), History()
     before: dict[str, float | None] = {}
     if is_randomized(options):

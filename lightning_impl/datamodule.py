@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
@@ -12,6 +13,7 @@ from core_torch.contract.batch_order import epoch_order
 from core_torch.contract.errors import CheckpointError, ConfigError, check_boolean, check_choice, check_integer
 from core_torch.contract.pixels import DATASETS, load_split
 from core_torch.contract.recipe import LARGEST_COUNT, Recipe
+from core_torch.data.residency import resident_or_streamed
 from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.objectives.reconstruction import EVALUATION_BATCH
 from lightning_impl.checkpoint_io import VerifiedLoading
@@ -45,15 +47,20 @@ class EpochOrder(Sampler[int]):
     def __len__(self) -> int:
         return self.count
 
-    def __iter__(self) -> Iterator[int]:
+    def indices(self) -> np.ndarray:
+        """(count,) int64, of that epoch."""
         if self.seed is None:
-            return iter(range(self.count))
-        return iter(epoch_order(self.count, seed=self.seed, epoch=self.number).tolist())
+            return np.arange(self.count)
+        return epoch_order(self.count, seed=self.seed, epoch=self.number)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices().tolist())
 
 
 class ResidentBatches:
     """What a Trainer asks of a DataLoader, without one: batches gathered where the dataset lives.
 
+    Each of several processes holds all images, since an epoch's order is of all, and gathers its share of each batch.
     The Trainer puts its `state_dict` into checkpoints, so that a resumed epoch goes on where it was left.
 
     Args:
@@ -96,12 +103,12 @@ class ResidentBatches:
 
     def batches_from(self, first: int) -> Iterator[Batch]:
         """This process's share of the epoch's batches, from number `first` on."""
+        if self.share.step > 1:
+            order = torch.from_numpy(self.sampler.indices()).to(self.dataset.device).split(self.batch_size)
+            return (self.dataset.gather(batch[self.share].contiguous()) for batch in islice(order, first, None))
         seed = self.sampler.seed
-        order: dict[str, Any] = {"shuffle": False} if seed is None else {"seed": seed, "epoch": self.sampler.number}
-        batches = islice(self.dataset.batches(self.batch_size, **order), first, None)
-        if self.share.step == 1:
-            return batches
-        return (tuple(whole[self.share].contiguous() for whole in batch) for batch in batches)  # type: ignore[misc]
+        how: dict[str, Any] = {"shuffle": False} if seed is None else {"seed": seed, "epoch": self.sampler.number}
+        return islice(self.dataset.batches(self.batch_size, **how), first, None)
 
     def state_dict(self) -> dict[str, Any]:
         """The place in the epoch."""
@@ -174,7 +181,8 @@ class MNISTDataModule(VerifiedLoading, L.LightningDataModule):
         data_root: folder that holds MNIST/raw; default $MNIST_ROOT, then ./data.
         batch_size: images per training step, of all processes together.
         shuffle: the training images, anew every epoch; False: in their stored order.
-        route: `resident`, on the device, a batch one gather; `dataloader`, PyTorch's, image by image.
+        route: `resident`, on the device, a batch one gather, or streamed there if it does not fit (see
+            `resident_or_streamed`); `dataloader`, PyTorch's, image by image.
         num_workers: processes of the DataLoader; 0: the Trainer's own.
         validation_fraction: of the training split; in [0, 0.5].
         seed: of the held-out choice and of the order.
@@ -223,8 +231,9 @@ class MNISTDataModule(VerifiedLoading, L.LightningDataModule):
 
     def _read(self, *, train: bool) -> ResidentDataset:
         split = load_split(self.dataset, train=train, root=self.data_root, download=False)
-        device = self.trainer.strategy.root_device if self.trainer and self.route == "resident" else "cpu"
-        return ResidentDataset(split, device=device)
+        if self.route == "dataloader":
+            return ResidentDataset(split)
+        return resident_or_streamed(split, device=self.trainer.strategy.root_device if self.trainer else "cpu")
 
     def train_dataloader(self) -> ResidentBatches:
         """In the contract's order for seed and epoch; the last batch may be shorter."""
@@ -247,15 +256,21 @@ class MNISTDataModule(VerifiedLoading, L.LightningDataModule):
 
     def val_dataloader(self) -> ResidentBatches | list:
         """The held-out images, or nothing where the fraction is 0."""
-        return self._batches(self.validation, EVALUATION_BATCH) if len(self.validation) else []
+        return self._judging(self.validation) if len(self.validation) else []
 
     def test_dataloader(self) -> ResidentBatches:
         """The test split."""
-        return self._batches(self.testing, EVALUATION_BATCH)
+        return self._judging(self.testing)
 
     def predict_dataloader(self) -> ResidentBatches:
         """The test split, of which each of several processes has its share."""
-        return self._batches(self.testing, EVALUATION_BATCH)
+        return self._judging(self.testing)
+
+    def _judging(self, dataset: ResidentDataset) -> ResidentBatches:
+        """In batches of `EVALUATION_BATCH` images, or of so few less that the last has one for each process."""
+        least = self.trainer.world_size if self.trainer else 1
+        sizes = (size for size in range(EVALUATION_BATCH, 0, -1) if (len(dataset) % size or size) >= least)
+        return self._batches(dataset, next(sizes, EVALUATION_BATCH))
 
     def _batches(
         self, dataset: ResidentDataset, batch_size: int, order: EpochOrder | None = None

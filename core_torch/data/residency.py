@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from core_torch.contract.errors import check_integer
 from core_torch.contract.pixels import Split
 from core_torch.data.resident import ResidentDataset
 from core_torch.data.streaming import CHUNK_BYTES, StreamedDataset
@@ -20,10 +21,11 @@ def resident_or_streamed(
     """The split as float32, else as uint8, else streamed: the first that takes no more than `limit_bytes`.
 
     By default that is half of the memory free there. If memory runs out nevertheless, the next is taken, once. What is
-    not float32 is warned of; `residency` tells.
+    not float32 is warned of; `residency` tells. `ConfigError`: not even two images fit, as much as streaming takes.
     """
     device = torch.device(device)
     limit = int(SHARE * free_bytes(device)) if limit_bytes is None else limit_bytes
+    check_integer("limit_bytes", limit, minimum=2 * split.image_bytes)
     needed = {"float32": 5 * split.images.size, "uint8": split.images.size, "streamed": 0}  # float32 is made of uint8
     first, *others = [residency for residency, size in needed.items() if size <= limit]
     try:

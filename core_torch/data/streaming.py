@@ -66,11 +66,13 @@ class StreamedDataset(ResidentDataset):
         chunk_bytes: int = CHUNK_BYTES,
         window: int | None = None,
     ) -> None:
-        image_bytes, default = split.images[0].size, WINDOW if isinstance(split.images, np.memmap) else len(split)
-        check_integer("chunk_bytes", chunk_bytes, minimum=image_bytes)
-        check_integer("window", default if window is None else window, minimum=1)
-        self.chunk = chunk_bytes // image_bytes  # images
-        self.window = window or default
+        if split.images.dtype != np.uint8:
+            raise ConfigError(f"images: found {split.images.dtype}, allowed when streamed: uint8")
+        default = WINDOW if isinstance(split.images, np.memmap) else max(len(split), 1)
+        self.window = default if window is None else window
+        check_integer("window", self.window, minimum=1)
+        check_integer("chunk_bytes", chunk_bytes, minimum=split.image_bytes)
+        self.chunk = chunk_bytes // split.image_bytes  # images
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a read-only array: nothing writes to it
             images = torch.from_numpy(split.images)

@@ -13,7 +13,7 @@ from types import FrameType
 from core_torch.contract.command_line import prepare_output
 from core_torch.contract.errors import CheckpointError, check_integer
 from core_torch.contract.weights_file import MANIFEST_NAME, WEIGHTS_NAME, load_arrays, save_arrays
-from core_torch.data.resident import ResidentDataset
+from core_torch.data.resident import GATHERED, ResidentDataset, to_unit_range
 from core_torch.training.state import TrainingState
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -131,11 +131,12 @@ def _deferred(received: list[int]) -> Iterator[None]:
 
 
 def fingerprint(dataset: ResidentDataset | None) -> str | None:
-    """The sha256 of a dataset's inputs and targets, wherever they live; None without one."""
+    """The sha256 of a dataset's inputs and targets, wherever they live, as floats or bytes; None without one."""
     if dataset is None:
         return None
     sha256 = hashlib.sha256()
     for tensor in (dataset.data, dataset.targets):
-        sha256.update(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
-        sha256.update(tensor.cpu().contiguous().numpy())  # type: ignore[arg-type]
+        sha256.update(f"{to_unit_range(tensor[:0]).dtype} {tuple(tensor.shape)} ".encode())
+        for images in tensor.split(GATHERED):
+            sha256.update(to_unit_range(images).cpu().contiguous().numpy())  # type: ignore[arg-type]
     return sha256.hexdigest()

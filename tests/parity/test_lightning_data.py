@@ -10,6 +10,7 @@ from core_torch.contract.batch_order import batch_order
 from core_torch.contract.errors import ConfigError, DataFormatError
 from core_torch.contract.pixels import hold_out, load_split, to_unit_range
 from core_torch.contract.recipe import Recipe
+from core_torch.data import residency
 from lightning_impl.datamodule import MNISTDataModule
 
 BATCH, SEED = 100, 3
@@ -46,6 +47,14 @@ def test_batches_follow_the_contract_in_every_epoch(options: dict[str, Any]) -> 
         assert len(loader) == len(batches)
         assert same(batches, expected_batches(epoch))
         assert not same(batches, expected_batches(epoch + 1))
+
+
+def test_a_split_that_does_not_fit_is_streamed_in_the_same_batches(monkeypatch) -> None:
+    monkeypatch.setattr(residency, "free_bytes", lambda device: IMAGES.size)
+    with pytest.warns(UserWarning, match="does not fit on cpu as float32, it is streamed"):
+        data = prepared()
+    assert data.training.residency == "streamed"
+    assert same(list(data.train_dataloader()), expected_batches(0))
 
 
 def test_worker_processes_change_nothing() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from core_torch.__main__ import main
 from core_torch.contract.pixels import load_split
+from core_torch.data import residency
 from core_torch.evaluation.run_page import CAPTIONS
 from core_torch.run_folder import Run
 
@@ -291,6 +292,18 @@ def test_a_sweep_tries_every_combination(call, tmp_path, how):
     again = call("train", "--device", "cpu", "--epochs", "1", "--seed", "1", "--no-figures", "--output", single)
     assert again.code == 0
     assert metrics_of(single)["test_mse"] == pytest.approx(float(rows[1]["test_mse"]), rel=1e-4 if how else 0.0)
+
+
+@pytest.mark.filterwarnings("ignore:digits. does not fit")
+@pytest.mark.parametrize("share", [1.0, 2.5])  # of the bytes of the split: streamed, and resident as bytes
+def test_a_split_that_does_not_fit_trains_the_same_model(call, tmp_path, monkeypatch, share):
+    train = ("train", "--device", "cpu", "--epochs", "1", "--no-figures", "--output")
+    assert call(*train, tmp_path / "whole").code == 0
+    free = int(share * load_split("digits").images.size)
+    monkeypatch.setattr(residency, "free_bytes", lambda device: free)
+    assert call(*train, tmp_path / "short").code == 0
+    whole, short = (metrics_of(tmp_path / name) for name in ("whole", "short"))
+    assert short["test_mse"] == whole["test_mse"]
 
 
 def test_a_sweep_of_all_at_once_is_that_of_one_by_one(call, tmp_path):

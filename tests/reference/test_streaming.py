@@ -204,31 +204,6 @@ def test_a_split_that_is_resident_is_seen_to_be_held():
     assert peak_of(lambda: ResidentDataset(split, residency="uint8")) > len(split) * IMAGE_BYTES
 
 
-def calls_during(iterable) -> int:
-    """Number of Python and C calls made here while iterating to the end."""
-    made = 0
-
-    def count(frame, event, argument):
-        nonlocal made
-        made += event in ("call", "c_call")
-
-    sys.setprofile(count)
-    try:
-        for _ in iterable:
-            pass
-    finally:
-        sys.setprofile(None)
-    return made
-
-
-def test_no_image_costs_a_call():
-    """Ten times as many images in as many chunks and batches."""
-    few, many = (streamed(random(10 * chunk), chunk=chunk, in_background=False) for chunk in (1000, 10_000))
-    list(few.batches(500)), list(many.batches(5000))
-    assert calls_during(few.batches(500)) == calls_during(many.batches(5000))
-    assert calls_during(map(many.__getitem__, range(10_000))) > 10 * calls_during(many.batches(5000))
-
-
 @pytest.mark.parametrize("objective", ["standard", "denoising"])
 def test_training_ends_with_the_weights_of_a_resident_split(objective):
     recipe = Recipe(objective=objective, epochs=2)
@@ -260,7 +235,7 @@ def test_parts_are_those_of_a_resident_split_and_share_its_memory():
         assert same(part.batches(8), expected.batches(8))
         assert torch.equal(part.data, expected.data) and torch.equal(part.targets, expected.targets)
         assert torch.equal(part.labels, expected.labels)
-        assert fingerprint(part) == fingerprint(expected)
+        assert fingerprint(part) == fingerprint(expected) != fingerprint(resident)
     turned = whole.subset(np.arange(90)[::-1].copy())
     assert torch.equal(turned.data, resident.data.flip(0))
     assert same([turned.gather(torch.arange(5))], [resident.gather(torch.arange(85, 90).flip(0))])
@@ -279,6 +254,23 @@ def test_a_batch_beyond_a_chunk_and_arguments_out_of_range_are_refused_at_once()
         StreamedDataset(random(90), chunk_bytes=783)
     with pytest.raises(ConfigError, match=r"^window: found 0"):
         StreamedDataset(random(90), window=0)
+    rows = random(90)
+    with pytest.raises(ConfigError, match=r"^images: found float32, allowed when streamed: uint8$"):
+        StreamedDataset(Split(rows.images.astype(np.float32), rows.labels, "floats"))
+
+
+@pytest.mark.parametrize("limit", [-1, 0, 2 * IMAGE_BYTES - 1])
+def test_a_limit_below_two_images_is_refused(limit):
+    with pytest.raises(ConfigError, match=rf"^limit_bytes: found {limit}, allowed: an integer >= {2 * IMAGE_BYTES}$"):
+        resident_or_streamed(random(90), limit_bytes=limit)
+    with pytest.warns(UserWarning, match="it is streamed"):
+        least = resident_or_streamed(random(90), limit_bytes=2 * IMAGE_BYTES)
+    assert same(least.batches(1), ResidentDataset(random(90)).batches(1))
+
+
+def test_a_split_without_images_is_streamed_too():
+    empty = StreamedDataset(random(90).take(np.arange(0)))
+    assert (len(empty), list(empty.batches(8))) == (0, [])
 
 
 def test_a_memory_map_is_streamed_from_its_file(tmp_path: Path):
@@ -303,6 +295,11 @@ def test_the_residency_follows_from_the_memory_there_is(limit, expected, recwarn
         f"synthetic: does not fit on cpu as float32, it is {name}" for name in [expected] if name != "float32"
     ]
     assert same(dataset.batches(8), ResidentDataset(random(90)).batches(8))
+
+
+def test_a_run_that_goes_on_where_less_memory_is_free_is_of_the_same_images():
+    held = [ResidentDataset(random(90)), ResidentDataset(random(90), residency="uint8"), streamed(random(90), chunk=20)]
+    assert len({fingerprint(dataset) for dataset in held}) == 1
 
 
 def test_by_default_a_small_split_is_resident():
