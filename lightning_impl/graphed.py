@@ -18,7 +18,7 @@ class IndexChunks(ResidentBatches):
 
     def batches_from(self, first: int) -> Iterator[Any]:
         """From number `first` on."""
-        order = torch.tensor(list(self.sampler), device=self.dataset.device)
+        order = torch.from_numpy(self.sampler.indices()).to(self.dataset.device)
         return ((indices,) for indices in islice(order.split(self.batch_size), first, None))
 
 
@@ -45,6 +45,9 @@ class GraphedAutoencoder(LitAutoencoder):
         loader: Any = self.trainer.train_dataloader
         if not isinstance(loader, IndexChunks):
             raise ConfigError(f"train_dataloaders: found {type(loader).__name__}, allowed with graphs: IndexChunks")
+        if loader.batch_size % self.recipe.batch_size:
+            allowed = f"a multiple of the recipe's {self.recipe.batch_size}"
+            raise ConfigError(f"batch_size: found chunks of {loader.batch_size}, allowed with graphs: {allowed}")
         (optimizer,) = self.trainer.optimizers
         for group in optimizer.param_groups:
             group["lr"] = group["lr"].to(self.device)

@@ -93,6 +93,16 @@ def test_what_is_not_recorded_is_refused(changes: dict[str, Any], options: dict[
         fit(GraphedAutoencoder, RECIPES["adam"].with_changes(**changes), "cpu", **options)
 
 
+def test_chunks_that_part_a_batch_are_refused(monkeypatch) -> None:
+    class OddChunks(IndexChunks):
+        def __init__(self, dataset: ResidentDataset, batch_size: int, **options: Any) -> None:
+            super().__init__(dataset, batch_size + 50, **options)
+
+    monkeypatch.setattr(f"{__name__}.IndexChunks", OddChunks)
+    with pytest.raises(ConfigError, match="batch_size: found chunks of 450, .* multiple of the recipe's 100"):
+        fit(GraphedAutoencoder, RECIPES["adam"], "cpu")
+
+
 def test_batches_of_images_are_refused(monkeypatch) -> None:
     monkeypatch.setattr(f"{__name__}.IndexChunks", ResidentBatches)
     with pytest.raises(ConfigError, match="found ResidentBatches, allowed with graphs: IndexChunks"):

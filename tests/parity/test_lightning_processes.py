@@ -4,15 +4,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from core_torch.contract.errors import ConfigError
 from core_torch.contract.pixels import load_split
-from core_torch.data.resident import ResidentDataset
+from core_torch.data.resident import Batch, ResidentDataset
 from lightning_impl.checkpoint_io import read_checkpoint
-from lightning_impl.datamodule import LoadedBatches, ResidentBatches
+from lightning_impl.datamodule import LoadedBatches, MNISTDataModule, ResidentBatches
 from tests.parity.lightning_processes import fit
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +55,32 @@ def test_shares_make_up_the_batch(kind: type[ResidentBatches]) -> None:
         for rank in range(3):
             assert torch.equal(shares[rank][number][0], inputs[rank::3])
             assert torch.equal(shares[rank][number][1], targets[rank::3])
+
+
+def test_each_process_gathers_no_more_than_its_share(monkeypatch) -> None:
+    dataset, gather, gathered = ResidentDataset(load_split("digits")), ResidentDataset.gather, list[int]()
+
+    def counting(self: ResidentDataset, index: torch.Tensor) -> Batch:
+        gathered[-1] += len(index)
+        return gather(self, index)
+
+    monkeypatch.setattr(ResidentDataset, "gather", counting)
+    for rank in range(3):
+        gathered.append(0)
+        list(ResidentBatches(dataset, 101, rank=rank, world_size=3))
+    assert sum(gathered) == len(dataset)
+    assert max(gathered) - min(gathered) <= -(-len(dataset) // 101)
+
+
+@pytest.mark.parametrize("count", [999, 1000, 1001, 2003, 3])
+def test_images_that_are_judged_can_always_be_shared(count: int) -> None:
+    dataset = ResidentDataset(load_split("digits").at_least(count).take(np.arange(count)))
+    data = MNISTDataModule()
+    for world_size in (1, 2, 3):
+        data.trainer = SimpleNamespace(world_size=world_size, global_rank=0)
+        sizes = [len(inputs) for inputs, _ in data._judging(dataset)]
+        assert min(sizes) >= 1
+        assert sum(sizes) == -(-count // world_size) or world_size > 1
 
 
 def test_a_batch_too_small_to_share_is_refused() -> None:
