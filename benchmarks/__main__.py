@@ -57,8 +57,9 @@ def build_parser() -> Parser:
         threshold = f"share of a ratio to lose (default {THRESHOLD})"
         command.add_argument("--threshold", type=float, default=THRESHOLD, help=threshold)
     table = commands.add_parser("markdown", help="the tables of a results file, for a README")
-    table.add_argument("results", metavar="RESULTS.json")
-    table.add_argument("--goals", action="store_true", help="only what the run is held to")
+    table.add_argument("results", metavar="RESULTS.json", nargs="+")
+    goals = "only what the runs are held to, each case as the first that has it found"
+    table.add_argument("--goals", action="store_true", help=goals)
     examination = commands.add_parser("doctor", help="what would make measurements on this machine unreliable")
     for command in (runner, comparison, repetition, examination):
         command.add_argument("--json", metavar="FILE", help="also write the printed values there")
@@ -218,12 +219,16 @@ def run_doctor(options: argparse.Namespace) -> int:
 
 
 def print_markdown(options: argparse.Namespace) -> None:
-    """Print a stored run as Markdown."""
-    from benchmarks.report import goal_lines, markdown
+    """Print stored runs as Markdown."""
+    from benchmarks.report import goal_lines, markdown, run_line
     from benchmarks.results_file import Results, read_results
 
-    content = read_results(Path(options.results))
-    print("\n".join(goal_lines(Results.from_content(content))) if options.goals else markdown(content).rstrip("\n"))
+    contents = [read_results(Path(path)) for path in options.results]
+    if options.goals:
+        told = [f"- {run_line(content)}" for content in contents]
+        print("\n".join([*told, "", *goal_lines(*map(Results.from_content, contents))]))
+    else:
+        print("\n".join(map(markdown, contents)).rstrip("\n"))
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {

@@ -315,15 +315,8 @@ def _cell(value: str) -> str:
 
 def markdown(content: dict[str, Any]) -> str:
     """The tables of a results file (as `read_results` returns it) for a README."""
-    machine = content["environment"]
-    passed = sum(row["passed"] for row in content["agreement"])
-    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     results = Results.from_content(content)
-    timed_on = f"{machine['cpu']}, one thread" if results.clock == "cpu" else f"{machine.get('gpu')}, wall time"
-    lines = [
-        f"{content['created'][:10]}, {content['dataset']}, {timed_on}; {versions}. "
-        f"{passed} of {len(content['agreement'])} agreement checks passed."
-    ]
+    lines = [run_line(content)]
     for case, rows in ratio_rows(results, clock=results.clock).items():
         floor = " times its floor |" if any("floor" in row for row in rows) else ""
         lines += ["", f"**{case}**", ""]
@@ -339,8 +332,22 @@ def markdown(content: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def goal_lines(results: Results) -> list[str]:
-    """What the run is held to, as a table in Markdown."""
-    rows = goal_rows(results)
+def run_line(content: dict[str, Any]) -> str:
+    """When, of what, on what machine and by which versions; whether it was busy, and what was proved."""
+    machine, proofs = content["environment"], content["agreement"]
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    on_cpu = Results.from_content(content).clock == "cpu"
+    timed_on = f"{machine['cpu']}, one thread" if on_cpu else f"{machine.get('gpu')}, wall time"
+    busy = f", busy (load {machine['load']:.1f})" if machine.get("busy") else ""
+    passed = f"{sum(row['passed'] for row in proofs)} of {len(proofs)} agreement checks passed."
+    return f"{content['created'][:10]}, {content['dataset']}, {timed_on}{busy}; {versions}. {passed}"
+
+
+def goal_lines(*runs: Results) -> list[str]:
+    """What runs are held to, as a table in Markdown; a case of several is taken from the first."""
+    rows: list[list[str]] = []
+    for results in runs:
+        known = {row[0] for row in rows}
+        rows += [row for row in goal_rows(results) if row[0] not in known]
     header = [f"| {' | '.join(GOAL_COLUMNS)} |", "| --- | --- | ---: | --- | --- |"]
     return header + [f"| {' | '.join(row)} |" for row in rows]

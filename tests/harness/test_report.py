@@ -60,7 +60,7 @@ def test_the_page_answers_before_it_explains(results, tmp_path):
     answer = page[page.index("class=answer") : page.index("<h2>")]
     assert "<b>fast</b>" in answer
     assert "4.00 times as fast as slow (3.80 to 4.20)" in answer
-    assert "4.00 times its floor, a copy of the same bytes" in answer
+    assert "4.00 times its floor, a copy of the float32 batches" in answer
     assert "busy" not in answer
     results.environment["busy"] = True
     write_report(results, tmp_path / "report.html")
@@ -86,6 +86,8 @@ def test_the_markdown_says_on_what_was_timed(results):
     assert markdown(content).startswith("2026-01-01, digits, a cpu, one thread; ")
     content["environment"] |= {"device": "cuda", "gpu": "a gpu"}
     assert markdown(content).startswith("2026-01-01, digits, a gpu, wall time; ")
+    content["environment"] = content["environment"] | {"busy": True, "load": 3.29}
+    assert markdown(content).startswith("2026-01-01, digits, a gpu, wall time, busy (load 3.3); ")
 
 
 def test_the_markdown_has_a_column_for_floors_only_where_there_are_any(results):
