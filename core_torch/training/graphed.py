@@ -42,6 +42,11 @@ def fused_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     return kind(groups, fused=True)
 
 
+def can_record(device: torch.device) -> bool:
+    """Whether its kernels can be a CUDA graph."""
+    return device.type == "cuda"
+
+
 class GraphedSteps:
     """Runs epochs over a resident dataset; one graph for each number of images, so a short last batch has its own.
 
@@ -52,7 +57,8 @@ class GraphedSteps:
         generators: that `corrupt` draws from, or a criterion which has none as its attribute `generator`.
 
     Raises:
-        ConfigError: the dataset is streamed, which no graph can do.
+        ConfigError: the dataset is streamed, which no graph can do; or SGD has dampening, which is not applied to a
+            first step, while one that is replayed finds the momentum that the warm-up has left at zero.
     """
 
     def __init__(
@@ -67,6 +73,9 @@ class GraphedSteps:
     ) -> None:
         if dataset.residency == "streamed":
             raise ConfigError("residency: found streamed, allowed with graphs: float32, uint8")
+        for dampening in (group.get("dampening", 0) for group in optimizer.param_groups):
+            if dampening:
+                raise ConfigError(f"dampening: found {dampening}, allowed with graphs: 0")
         self.model, self.dataset, self.criterion, self.optimizer = model, dataset, criterion, optimizer
         self.corrupt, self.generators = corrupt, generators
         self.total = torch.zeros((), device=dataset.device)
@@ -98,7 +107,7 @@ class GraphedSteps:
     def step(self, index: torch.Tensor, *, batch_size: int | None = None) -> None:
         """A step on the images of `index` (B,) int64, or one for each `batch_size` of them; `total` adds up losses."""
         size = min(batch_size or len(index), len(index))
-        if index.device.type != "cuda":
+        if not can_record(index.device):
             self._steps(index, size)
             return
         lengths = len(index), size

@@ -1,11 +1,15 @@
 """Recorded steps do what the readable loop does; on a processor the same steps run unrecorded."""
 
 import shutil
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from core_torch.contract.architecture import architecture_named
 from core_torch.contract.batch_order import epoch_order
@@ -17,6 +21,7 @@ from core_torch.data.resident import ResidentDataset
 from core_torch.data.streaming import StreamedDataset
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
 from core_torch.objectives.contractive import ContractiveLoss
+from core_torch.training import graphed as graphed_module
 from core_torch.training.graphed import GraphedSteps, fused_optimizer
 from core_torch.training.loop import Corrupt, build_criterion, build_optimizer, train_epoch
 
@@ -61,7 +66,12 @@ def by_the_loop(digits: ResidentDataset, recipe: Recipe) -> tuple[Autoencoder, l
 
 
 def by_graphs(
-    digits: ResidentDataset, recipe: Recipe, *, steps: int = 1, compiled: bool = False
+    digits: ResidentDataset,
+    recipe: Recipe,
+    *,
+    steps: int = 1,
+    compiled: bool = False,
+    damage: Callable[[GraphedSteps], None] | None = None,
 ) -> tuple[Autoencoder, list[float]]:
     model = build_autoencoder(architecture_named("shallow"), seed=0).to(digits.device)
     optimizer, criterion = fused_optimizer(build_optimizer(model, recipe)), build_criterion(model, recipe)
@@ -70,6 +80,8 @@ def by_graphs(
     graphs = GraphedSteps(
         trained, digits, criterion=criterion, optimizer=optimizer, corrupt=corrupt, generators=generators
     )
+    if damage:
+        damage(graphs)
     losses = []
     for epoch in range(EPOCHS):
         drop_rate(optimizer, epoch)
@@ -81,7 +93,11 @@ def by_graphs(
 def drop_rate(optimizer: torch.optim.Optimizer, epoch: int) -> None:
     """Half-way: a rate that was recorded as a number would not change."""
     if epoch == EPOCHS // 2:
-        optimizer.param_groups[0]["lr"].mul_(0.1)
+        optimizer.param_groups[0]["lr"] *= 0.1  # of a tensor in place
+
+
+def equal(one: Autoencoder, other: Autoencoder) -> bool:
+    return all(torch.equal(*pair) for pair in zip(one.parameters(), other.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -128,7 +144,131 @@ def test_a_graph_is_kept_for_each_number_of_images(digits):
 def test_the_comparison_can_fail(digits):
     looped, _ = by_the_loop(digits, RECIPES["nesterov"])
     graphed, _ = by_graphs(digits, RECIPES["nesterov"].with_changes(learning_rate=0.5000001))
-    assert any(not torch.equal(*pair) for pair in zip(looped.parameters(), graphed.parameters()))
+    assert not equal(looped, graphed)
+
+
+class Tape(TorchDispatchMode):
+    """Stands for a CUDA graph on a processor: operators with their arguments, which a replay computes anew in place.
+
+    What recording changes is put back at its end, since a capture computes nothing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[tuple[Callable[..., Any], tuple, dict[str, Any], Any]] = []
+        self.known: set[int] = set()  # generators, by their addresses: PyTorch hands out a new object each time
+        self.before: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
+        self.drawn: dict[int, tuple[torch.Generator, torch.Generator]] = {}
+
+    def register_generator_state(self, generator: torch.Generator) -> None:
+        self.known.add(generator._cdata)
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        options = options or {}
+        for storage in storages((arguments, options)):
+            self.before.setdefault(storage.data_ptr(), (storage, storage.clone()))
+        if generator := options.get("generator"):
+            self.drawn.setdefault(generator._cdata, (generator, generator.clone_state()))
+        found = function(*arguments, **options)
+        self.lines.append((function, arguments, options, found))
+        return found
+
+    def __exit__(self, *exception: object) -> None:
+        super().__exit__(*exception)
+        for storage, old in self.before.values():
+            storage.copy_(old)
+        for generator, old in self.drawn.values():
+            generator.set_state(old.get_state())
+
+    @torch.no_grad()
+    def replay(self) -> None:
+        """A generator that was not registered draws what it drew."""
+        sources = {
+            key: generator if key in self.known else old.clone_state()
+            for key, (generator, old) in self.drawn.items()
+        }
+        for function, arguments, options, found in self.lines:
+            if generator := options.get("generator"):
+                options = options | {"generator": sources[generator._cdata]}
+            again = function(*arguments, **options)
+            for old, new in zip(tree_leaves(found), tree_leaves(again), strict=True):
+                if torch.is_tensor(old) and old.untyped_storage().data_ptr() != new.untyped_storage().data_ptr():
+                    old.copy_(new)
+
+
+def storages(arguments: object) -> Iterator[torch.UntypedStorage]:
+    """Of all tensors in there."""
+    return (leaf.untyped_storage() for leaf in tree_leaves(arguments) if torch.is_tensor(leaf))
+
+
+@pytest.fixture
+def recorded(digits, monkeypatch) -> ResidentDataset:
+    """Digits on which steps are recorded: by CUDA, or on tape."""
+    if digits.device.type == "cpu":
+        monkeypatch.setattr(graphed_module, "can_record", lambda device: True)
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", Tape)
+        monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream("side", []))
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream("current", []))
+        monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+        monkeypatch.setattr(torch.cuda, "graph", lambda tape, *, stream: tape)
+    return digits
+
+
+@pytest.mark.parametrize("digits", ["cpu"], indirect=True)
+@pytest.mark.parametrize(("name", "steps"), [*((name, 1) for name in RECIPES), ("denoising", 2)])
+def test_steps_on_tape_end_at_the_weights_of_the_loop(recorded, name, steps):
+    looped, loop_losses = by_the_loop(recorded, RECIPES[name])
+    replayed, losses = by_graphs(recorded, RECIPES[name], steps=steps)
+    assert equal(replayed, looped)
+    assert losses == pytest.approx(loop_losses, rel=1e-6)
+
+
+def rate_as_a_number(graphs: GraphedSteps) -> None:
+    for group in graphs.optimizer.param_groups:
+        group["lr"] = float(group["lr"])
+
+
+def generator_unknown(graphs: GraphedSteps) -> None:
+    graphs._sources = list
+
+
+def warm_up_kept(graphs: GraphedSteps) -> None:
+    graphs._restored = nullcontext
+
+
+def short_batch_at_full_length(graphs: GraphedSteps) -> None:
+    sound = graphs.step
+
+    def step(index: torch.Tensor, *, batch_size: int) -> None:
+        if not graphs.graphs:
+            sound(index, batch_size=batch_size)
+            return
+        (full, graph), *_ = graphs.graphs.items()
+        graphs.indices[full][: len(index)].copy_(index)
+        graph.replay()
+
+    graphs.step = step
+
+
+@pytest.mark.parametrize(
+    ("damage", "name"),
+    [
+        (rate_as_a_number, "sgd"),
+        (rate_as_a_number, "adam"),
+        (generator_unknown, "denoising"),
+        (warm_up_kept, "sgd"),
+        (warm_up_kept, "adam"),
+        (short_batch_at_full_length, "sgd"),
+    ],
+)
+def test_what_a_recording_can_get_wrong_is_seen(recorded, damage, name):
+    _, losses = by_the_loop(recorded, RECIPES[name])
+    try:
+        _, damaged = by_graphs(recorded, RECIPES[name], damage=damage)
+    except RuntimeError as error:  # where PyTorch does not register what draws by itself
+        assert damage is generator_unknown and "generator" in str(error)
+    else:
+        assert damaged != pytest.approx(losses, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ("sgd", "nesterov", "adam", "adamw"))
@@ -153,6 +293,17 @@ def test_the_fused_optimizer_keeps_what_it_was_told():
     for name in ("momentum", "dampening", "maximize"):
         assert [group[name] for group in fused.param_groups] == [group[name] for group in plain.param_groups]
     assert all(group["fused"] for group in fused.param_groups)
+
+
+def test_dampening_is_refused(digits):
+    """Of the first step's gradient it takes nothing off, unless that step finds momentum, be it zero."""
+    model = build_autoencoder(architecture_named("shallow"), seed=0).to(digits.device)
+    for dampening in (0.0, 0.1):
+        plain = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, dampening=dampening)
+        options = {"criterion": torch.nn.MSELoss(), "optimizer": fused_optimizer(plain)}
+        said = pytest.raises(ConfigError, match="^dampening: found 0.1, allowed with graphs: 0$")
+        with said if dampening else nullcontext():
+            GraphedSteps(model, digits, **options)
 
 
 def test_what_cannot_be_carried_over_is_refused(digits):
