@@ -173,13 +173,9 @@ def _only(part: str) -> Callable[[str, np.ndarray], np.ndarray]:
     return lambda name, gradient: gradient * (part not in name)
 
 
-def _without_last(weights: Arrays) -> Arrays:
-    return dict(list(weights.items())[:-1])
-
-
 BUGS: dict[str, Bug] = {
     # Shapes
-    "a parameter is missing": Bug("the last parameter is not handed out", hands_out=_without_last),
+    "a parameter is missing": Bug("the last parameter is not handed out", hands_out=lambda w: dict([*w.items()][:-1])),
     "an extra tensor": Bug("a counter is handed out as a parameter", hands_out=lambda w: w | {"step": np.zeros(1)}),
     "weights handed out transposed": Bug(
         "weights are handed out as (inputs, outputs)", hands_out=lambda w: {k: v.T for k, v in w.items()}

@@ -8,7 +8,7 @@ from contextlib import suppress
 import numpy as np
 
 from benchmarks.parity.bugs import BUGS
-from benchmarks.parity.distance import INPUT, distances, relative_difference, relative_distance
+from benchmarks.parity.distance import INPUT, distances, entries, relative_difference, relative_distance, steps
 from benchmarks.parity.judge import Check, Judge
 from benchmarks.parity.oracle_candidate import OracleCandidate
 from benchmarks.parity.tolerances import LEVEL_NAMES, tolerances
@@ -56,7 +56,7 @@ def _first_step(judge: Judge, found: Trace, check: Check, dtype: str) -> Iterato
         if not relative_difference(found.get(f"loss@{step}"), judge.truth[f"loss@{step}"]) <= limit:
             yield f"the first loss that differs is that before step {step}"
             break
-    last = max(int(key.rpartition("@")[2]) for key in judge.truth if key.startswith("update/"))
+    last = max(steps("update", judge.truth))
     apart = {
         name: relative_distance({name: found[key]}, {name: judge.truth[key]})
         for name in judge.problem.weights
@@ -109,11 +109,14 @@ def _belongs(key: str, check: Check) -> bool:
 
 def _layouts(judge: Judge, found: Trace) -> Iterator[str]:
     """Parameters that come back in another order of axes."""
-    architecture, mine = judge.problem.architecture, _weights(found)
+    architecture, weights = judge.problem.architecture, judge.problem.weights
+    handed_back = entries("weight/", 0, found)
+    mine = {key.removeprefix("weight/").removesuffix("@0"): value for key, value in handed_back.items()}
     with suppress(CheckpointError):
-        if all(np.array_equal(*pair) for pair in _pairs(from_channels_last(mine, architecture), judge.problem.weights)):
+        turned = from_channels_last(mine, architecture)
+        if all(np.array_equal(turned[name], right) for name, right in weights.items()):
             yield "the parameters are in the layout of frameworks that keep channels last; see to_canonical"
-    for name, right in judge.problem.weights.items():
+    for name, right in weights.items():
         if name not in mine or np.array_equal(mine[name], right):
             continue
         if right.ndim == 2 and np.array_equal(mine[name], right.T):
@@ -123,16 +126,6 @@ def _layouts(judge: Judge, found: Trace) -> Iterator[str]:
                 yield f"{name} is the reference's after transpose{axes}"
         if right.ndim == 4 and np.array_equal(mine[name], right[..., ::-1, ::-1]):
             yield f"{name} is equal after flipping the kernel"
-
-
-def _weights(found: Trace) -> Trace:
-    """As handed back after loading."""
-    kept = {key: value for key, value in found.items() if key.startswith("weight/")}
-    return {key.removeprefix("weight/").removesuffix("@0"): value for key, value in kept.items()}
-
-
-def _pairs(mine: Trace, right: Trace) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    return ((mine[name], right[name]) for name in right)
 
 
 def _rounding(judge: Judge, check: Check, dtype: str) -> Iterator[str]:

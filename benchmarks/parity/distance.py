@@ -26,8 +26,8 @@ def distances(found: Trace, truth: Trace) -> dict[str, Distance]:
 
     Inputs, and optimizer state at the last step for which both have it, count where `found` shows them.
     """
-    last = max(_steps("update", truth), default=1)
-    gradients = _entries("gradient/", 1, truth)
+    last = max(steps("update", truth), default=1)
+    gradients = entries("gradient/", 1, truth)
     least = SMALLEST_SHARE * _norm(gradients)
     levels = {
         "shapes": {"weight": float(len(altered_weights(found, truth)))},
@@ -47,10 +47,10 @@ def distances(found: Trace, truth: Trace) -> dict[str, Distance]:
         | _state_distances(found, truth),
         "losses": {
             f"loss@{step}": relative_difference(found.get(f"loss@{step}"), truth[f"loss@{step}"])
-            for step in sorted(_steps("loss", truth))
+            for step in sorted(steps("loss", truth))
         },
     }
-    if _entries("gradient/", 1, found).keys() != gradients.keys():
+    if entries("gradient/", 1, found).keys() != gradients.keys():
         levels["gradients"]["gradient"] = np.inf
     nothing = {"": 0.0}  # shown; of anything else, having nothing to compare is no agreement
     return {level: _largest(values or (nothing if level == "inputs" else {})) for level, values in levels.items()}
@@ -58,14 +58,14 @@ def distances(found: Trace, truth: Trace) -> dict[str, Distance]:
 
 def _state_distances(found: Trace, truth: Trace) -> dict[str, float]:
     """Of each kind of optimizer state that both have."""
-    common = _steps("state", found) & _steps("state", truth)
+    common = steps("state", found) & steps("state", truth)
     if not common:
         return {}
     step = max(common)
-    mine, theirs = ({key.split("/")[1] for key in _entries("state/", step, trace)} for trace in (found, truth))
+    mine, theirs = ({key.split("/")[1] for key in entries("state/", step, trace)} for trace in (found, truth))
     return {
         f"state/{kind}@{step}": relative_distance(
-            _entries(f"state/{kind}/", step, found), _entries(f"state/{kind}/", step, truth)
+            entries(f"state/{kind}/", step, found), entries(f"state/{kind}/", step, truth)
         )
         for kind in sorted(mine & theirs)
     }
@@ -73,7 +73,7 @@ def _state_distances(found: Trace, truth: Trace) -> dict[str, float]:
 
 def altered_weights(found: Trace, truth: Trace) -> list[str]:
     """Parameters missing, extra, misshapen, or handed back otherwise than they were loaded."""
-    mine, theirs = _entries("weight/", 0, found), _entries("weight/", 0, truth)
+    mine, theirs = entries("weight/", 0, found), entries("weight/", 0, truth)
     return sorted(
         key
         for key in mine.keys() | theirs.keys()
@@ -119,16 +119,18 @@ def _norm(arrays: Mapping[str, np.ndarray]) -> float:
 
 
 def _update_distance(found: Trace, truth: Trace, *, step: int) -> float:
-    if not _entries("update/", step, truth):
+    if not entries("update/", step, truth):
         return np.inf
-    return relative_distance(_entries("update/", step, found), _entries("update/", step, truth))
+    return relative_distance(entries("update/", step, found), entries("update/", step, truth))
 
 
-def _entries(prefix: str, step: int, trace: Trace) -> Trace:
+def entries(prefix: str, step: int, trace: Trace) -> Trace:
+    """Those whose names begin so, of that step."""
     return {key: value for key, value in trace.items() if key.startswith(prefix) and key.endswith(f"@{step}")}
 
 
-def _steps(kind: str, trace: Trace) -> set[int]:
+def steps(kind: str, trace: Trace) -> set[int]:
+    """Of which a trace has entries of that kind."""
     return {int(key.rpartition("@")[2]) for key in trace if key.startswith((f"{kind}/", f"{kind}@"))}
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.parity.distance import entries, steps
 from benchmarks.parity.judge import Judge
 from benchmarks.parity.matrix import EIGHTEEN, Cell, Judges, rates_of, recipe_of
 from benchmarks.parity.problem import Problem
@@ -114,21 +115,9 @@ def _packed(judge: Judge) -> Trace:
     }
     if problem.recipe.objective == "denoising":
         packed["inputs"] = np.rint(problem.inputs * 255).astype(np.uint8)
-    packed |= {f"state@{STATE_STEP}": _flat(_momentum(truth)), "cell": np.array(str(judge.problem.name))}
-    return packed | {key: _flat(values) for key, values in _updates(truth).items()}
-
-
-def _momentum(truth: Trace) -> Trace:
-    return {key: truth[key] for key in truth if key.startswith("state/") and key.endswith(f"@{STATE_STEP}")}
-
-
-def _updates(truth: Trace) -> dict[str, Trace]:
-    """{"update@10": {entry: update}} for every step whose update is kept."""
-    steps = {key.rpartition("@")[2] for key in truth if key.startswith("update/")}
-    return {
-        f"update@{step}": {key: truth[key] for key in truth if key.startswith("update/") and key.endswith(f"@{step}")}
-        for step in sorted(steps, key=int)
-    }
+    packed |= {f"state@{STATE_STEP}": _flat(entries("state/", STATE_STEP, truth)), "cell": np.array(str(problem.name))}
+    updates = sorted(steps("update", truth))
+    return packed | {f"update@{step}": _flat(entries("update/", step, truth)) for step in updates}
 
 
 def _unpacked(name: str, cell: Cell, stored: Trace, size: str) -> Judge:

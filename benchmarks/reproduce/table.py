@@ -23,7 +23,7 @@ Metrics = Mapping[str, float]
 
 
 class Data:
-    """MNIST as the tables use it, read once: `whole` is `train` and `validation` together."""
+    """MNIST as the tables use it, read once: `train` is a part of `whole`."""
 
     def __init__(self, root: str | Path | None = None, *, device: str = "cpu") -> None:
         self.root, self.device = root, device
@@ -31,19 +31,10 @@ class Data:
         self.test = load_split("mnist", train=False, root=root)
 
     @cached_property
-    def _parts(self) -> tuple[Split, Split]:
-        kept, held = hold_out(len(self.whole), fraction=VALIDATION, seed=0)
-        return self.whole.take(kept), self.whole.take(held)
-
-    @property
     def train(self) -> Split:
-        """What is trained on."""
-        return self._parts[0]
-
-    @property
-    def validation(self) -> Split:
-        """What choices are made on."""
-        return self._parts[1]
+        """What is trained on; choices were made on the images left out."""
+        kept, _ = hold_out(len(self.whole), fraction=VALIDATION, seed=0)
+        return self.whole.take(kept)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from core_torch.contract.regular_files import read_regular
 RECIPE_NAME = "recipe.toml"
 LARGEST_RECIPE = 1 << 20  # bytes
 RECIPE_FIELDS = tuple(field.name for field in fields(Recipe))
-RECIPE_OPTIONS = ("epochs", "batch_size", "learning_rate", "seed", "corruption", "corruption_level", "contraction")
 OBJECTIVE_OF = {"corruption": "denoising", "corruption_level": "denoising", "contraction": "contractive"}
 RIDGE_FIELDS = ("objective", "corruption", "corruption_level", "contraction", "seed")  # what it depends on
 DEFAULTS = {"model": "shallow", "preset": "default", "dataset": "digits", "objective": "standard"}

@@ -58,15 +58,9 @@ def linear_probe(features: Representation, train_labels: np.ndarray, test_labels
     return float(classifier.fit(features[0], train_labels).score(features[1], test_labels))
 
 
-def nearest_neighbours(
-    features: Representation,
-    train_labels: np.ndarray,
-    test_labels: np.ndarray,
-    *,
-    neighbours: int = NEIGHBOURS,
-) -> float:
+def nearest_neighbours(features: Representation, train_labels: np.ndarray, test_labels: np.ndarray) -> float:
     """Majority of the nearest training images, in the features' own Euclidean distance."""
     from sklearn.neighbors import KNeighborsClassifier
 
-    classifier = KNeighborsClassifier(neighbours, algorithm="brute")
+    classifier = KNeighborsClassifier(NEIGHBOURS, algorithm="brute")
     return float(classifier.fit(features[0], train_labels).score(features[1], test_labels))

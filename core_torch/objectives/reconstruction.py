@@ -9,15 +9,13 @@ EVALUATION_BATCH = 1000  # images; bounds the memory of a convolutional model's 
 
 
 @torch.no_grad()
-def squared_error(
-    model: Autoencoder, dataset: ResidentDataset, *, batch_size: int = EVALUATION_BATCH
-) -> tuple[float, int]:
+def squared_error(model: Autoencoder, dataset: ResidentDataset) -> tuple[float, int]:
     """(sum of squared errors over images and pixels, number of pixels); the model's mode is restored."""
     was_training = model.training
     model.eval()
     total = torch.zeros((), dtype=torch.float64, device=dataset.device)
     count = 0
-    for inputs, targets in dataset.batches(batch_size, shuffle=False):
+    for inputs, targets in dataset.batches(EVALUATION_BATCH, shuffle=False):
         total += (model(inputs) - targets).square().sum(dtype=torch.float64)
         count += targets.numel()
     model.train(was_training)

@@ -85,7 +85,8 @@ def train_randomized(
         if solver == "ridge":
             quality = _solve_pair(pair, inputs, recipe=own_recipe, ridge=ridge_of_layer, passes=passes)
         else:
-            _descend_pair(pair, inputs, recipe=own_recipe, progress=progress)
+            pair.encoder.requires_grad_(False)
+            train(pair, inputs, recipe=own_recipe, criterion=pair_criterion(pair, own_recipe), progress=progress)
         reports.append(LayerReport(pair, mean_squared_error(pair, inputs), **quality))
         place, found = layer_pair(model, index), pair.decoder[0].get_parameter("weight")
         fill(place.encoder[0], found.T)
@@ -141,12 +142,6 @@ def _solve_pair(
     solution = normal_equations(batches).solve(ridge=ridge, contraction=contraction)
     fill(pair.decoder[0], solution.weight.T)
     return {"condition": solution.condition, "residual": solution.residual}
-
-
-def _descend_pair(pair: Autoencoder, inputs: ResidentDataset, *, recipe: Recipe, progress: bool) -> None:
-    """Train the pair's decoder by gradient descent."""
-    pair.encoder.requires_grad_(False)
-    train(pair, inputs, recipe=recipe, criterion=pair_criterion(pair, recipe), progress=progress)
 
 
 def pair_criterion(pair: Autoencoder, recipe: Recipe) -> Criterion:
