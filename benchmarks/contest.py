@@ -58,7 +58,7 @@ class Contest:
         stolen = is_stolen(sample for floor in self.floors for sample in samples[floor])
         if by_processor_time and (crowded or stolen or is_crowded()):
             results.environment["busy"] = True
-        replace(self, contenders=self._honest(results))._record(results, samples, blocks=blocks)
+        replace(self, contenders=self._honest(results))._record(results, samples)
 
     def _honest(self, results: Results) -> dict[str, Contender]:
         kept = {}
@@ -75,14 +75,11 @@ class Contest:
                 results.refuse(f"{self.name}, {label}", str(error))
         return kept
 
-    def _record(self, results: Results, samples: dict[str, list[Sample]], *, blocks: int) -> None:
+    def _record(self, results: Results, samples: dict[str, list[Sample]]) -> None:
         rows = [self._profile(label, samples, clock=results.clock) for label in self.contenders]
+        works = {label: contender.work for label, contender in self.contenders.items()}
+        results.add_times(self.name, samples, works, baseline=self.baseline)
         for clock in CLOCKS:
-            for label, contender in self.contenders.items():
-                taken = samples[label]
-                results.add_measurement(self.name, label, taken, clock=clock, work=contender.work)
-                ratio = speed_ratio(samples[self.baseline], taken, clock=clock)
-                results.add_ratio(self.name, label, baseline=self.baseline, ratio=ratio, pairs=blocks, clock=clock)
             for floor in self.floors:
                 held = [label for label, contender in self.contenders.items() if floor in contender.floors]
                 times = {label: speed_ratio(samples[label], samples[floor], clock=clock) for label in held}

@@ -9,8 +9,7 @@ import numpy as np
 from benchmarks.cases import Framework
 from benchmarks.parity.judge import Check
 from benchmarks.process import Worker
-from benchmarks.results_file import CLOCKS, QUALITY, Results, Work, digest_of
-from benchmarks.timing import Sample, speed_ratio
+from benchmarks.results_file import QUALITY, Results, Work, digest_of
 from benchmarks.trial import Case
 from core_torch.contract.pixels import Split, to_unit_range
 from core_torch.contract.presets import preset
@@ -131,17 +130,6 @@ def race(
     proofs = results.add_checks(checks)
     if own <= other < mean:
         timed = {CLOSED_FORM: samples, GRADIENT_DESCENT: [long] * len(samples)}
-        _record(results, name, timed, dict(zip(timed, proofs)), errors)
+        works = {label: Work([proof], digest_of([np.array(errors[label])])) for label, proof in zip(timed, proofs)}
+        results.add_times(name, timed, works, baseline=GRADIENT_DESCENT)
     return checks[0]
-
-
-def _record(
-    results: Results, name: str, timed: dict[str, list[Sample]], proofs: dict[str, str], errors: dict[str, float]
-) -> None:
-    for clock in CLOCKS:
-        for label, samples in timed.items():
-            work = Work([proofs[label]], digest_of([np.array(errors[label])]))
-            results.add_measurement(name, label, samples, clock=clock, work=work)
-            ratio = speed_ratio(timed[GRADIENT_DESCENT], samples, clock=clock)
-            pairs = len(samples)
-            results.add_ratio(name, label, baseline=GRADIENT_DESCENT, ratio=ratio, pairs=pairs, clock=clock)

@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.parity.judge import Check
 from benchmarks.schema import read_json
-from benchmarks.timing import Interval, Sample, interval
+from benchmarks.timing import Interval, Sample, interval, speed_ratio
 from core_torch.contract.errors import DataFormatError
 from core_torch.contract.weights_file import write_atomically
 
@@ -86,6 +86,16 @@ class Results:
         """How many times faster than the baseline."""
         row = {"case": case, "contender": contender, "baseline": baseline, "clock": clock, "pairs": pairs}
         self.ratios.append(row | asdict(ratio))
+
+    def add_times(
+        self, case: str, samples: Mapping[str, list[Sample]], works: Mapping[str, Work], *, baseline: str
+    ) -> None:
+        """Measurements and ratios, by both clocks, of the contenders whose work is given."""
+        for clock in CLOCKS:
+            for name, work in works.items():
+                own, ratio = samples[name], speed_ratio(samples[baseline], samples[name], clock=clock)
+                self.add_measurement(case, name, own, clock=clock, work=work)
+                self.add_ratio(case, name, baseline=baseline, ratio=ratio, pairs=len(own), clock=clock)
 
     def add_floor(
         self,

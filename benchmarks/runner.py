@@ -1,7 +1,7 @@
 """Runs a suite: prove, then time. A refusal is recorded and never ends the run."""
 
-from collections.abc import Callable, Collection
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -89,15 +89,12 @@ class Runner:
 
     def calibrate(self) -> None:
         """Keep what the device takes for single operations, in microseconds, beside what the machine is."""
-        with ExitStack() as stack:
-            try:
-                worker = self._start("calibration", cases.Framework("benchmarks.calibration", {}), stack)
-                case = Case(framework="calibration", device=self.device)
-                worker.prepare(case, self.split, cases.RECIPE)
-                figures = {name: float(value) for name, value in worker.figures().items()}
-                self.results.environment["calibration"] = figures
-            except WorkerError as error:
-                self._refuse("calibration", str(error))
+        with self._refusing("calibration"), ExitStack() as stack:
+            worker = self._start("calibration", cases.Framework("benchmarks.calibration", {}), stack)
+            case = Case(framework="calibration", device=self.device)
+            worker.prepare(case, self.split, cases.RECIPE)
+            figures = {name: float(value) for name, value in worker.figures().items()}
+            self.results.environment["calibration"] = figures
 
     def prove(self, cell: Cell) -> None:
         """Ask every framework's lean route that has not failed at this model before."""
@@ -142,7 +139,7 @@ class Runner:
             programs = {label: cases.FRAMEWORKS[case.framework] for label, case in entered.items()}
             for label, worker in self._start_all(programs, stack).items():
                 case = entered[label]
-                try:
+                with self._refusing(f"{name}, {label}"):
                     proofs = self.proofs.get((case.framework, cell), []) if case.route == "lean" else []
                     if not proofs:  # a program of its own, which has to pass the levels too
                         proofs = self._check_steps(worker, case, cell, label)
@@ -152,8 +149,6 @@ class Runner:
                     own = (floors.OWN_GEMM[case.framework], "gemm numpy")
                     again = partial(judge.check, worker, case)
                     contenders[label] = Contender(worker, Work(proofs, digest), own, again)
-                except WorkerError as error:
-                    self._refuse(f"{name}, {label}", str(error))
             operations = floors.operations_per_image(architecture_named(model), size)
             target = judge.images_to_target
             case = Case(framework="floor", model=model, batch_size=size, device=self.device)
@@ -171,12 +166,10 @@ class Runner:
             programs = {route: loading.LOADERS[route] for route in routes}
             for route, worker in self._start_all(programs, stack, unpinned=loading.UNPINNED).items():
                 case = Case(framework="loading", route=route, batch_size=size, device=self.device)
-                try:
+                with self._refusing(f"{name}, {route}"):
                     work = self._delivers(worker, name, route, case, split, recipe)
                     again = partial(self._same_images, worker, name, route, split)
                     contenders[route] = Contender(worker, work, tuple(floors.DATA), again)
-                except WorkerError as error:
-                    self._refuse(f"{name}, {route}", str(error))
             self._time(name, contenders, loading.BASELINE, Case(framework="floor", batch_size=size), split, suite)
 
     def time_growth(self, growth: Growth, suite: Suite) -> None:
@@ -188,13 +181,11 @@ class Runner:
         with ExitStack() as stack:
             images = dict(zip(growth.labels, growth.images))
             for label, worker in self._start_all(dict.fromkeys(images, GROWN), stack).items():
-                try:
+                with self._refusing(f"{name}, {label}"):
                     grown = of_size(self.split, images[label])
                     work = self._delivers(worker, name, label, case, grown, recipe)
                     again = partial(self._same_images, worker, name, label, grown)
                     contenders[label] = Contender(worker, work, (), again)
-                except WorkerError as error:
-                    self._refuse(f"{name}, {label}", str(error))
             self._time(name, contenders, growth.labels[0], case, self.split, suite)
 
     def _grown(self, suite: Suite) -> list[Growth]:
@@ -220,26 +211,20 @@ class Runner:
         if self.split.name != "mnist":
             self.say(f"{original}: left out, the original's error is of mnist")
             return
-        with ExitStack() as stack:
-            try:
-                worker = self._start("best", quality.FRAMEWORK, stack, timeout=quality.TIMEOUT_SECONDS)
-                found = quality.reach(original, worker, self.split, device=self.device, seed=self.seed)
-                self.results.add_checks([found])
-                self.say(f"{original}: {found.value:.5f} in {original.allowed} epochs, to reach {found.tolerance}")
-            except WorkerError as error:
-                self._refuse(str(original), str(error))
+        with self._refusing(str(original)), ExitStack() as stack:
+            worker = self._start("best", quality.FRAMEWORK, stack, timeout=quality.TIMEOUT_SECONDS)
+            found = quality.reach(original, worker, self.split, device=self.device, seed=self.seed)
+            self.results.add_checks([found])
+            self.say(f"{original}: {found.value:.5f} in {original.allowed} epochs, to reach {found.tolerance}")
 
     def race(self) -> None:
         """The closed form against gradient descent."""
-        with ExitStack() as stack:
-            try:
-                workers = {
-                    route: self._start(route, quality.FRAMEWORK, stack, timeout=quality.TIMEOUT_SECONDS)
-                    for route in (quality.CLOSED_FORM, quality.GRADIENT_DESCENT)
-                }
-                quality.race(self.results, workers, self.split, device=self.device, seed=self.seed, say=self.say)
-            except WorkerError as error:
-                self._refuse(quality.CLOSED_FORM, str(error))
+        with self._refusing(quality.CLOSED_FORM), ExitStack() as stack:
+            workers = {
+                route: self._start(route, quality.FRAMEWORK, stack, timeout=quality.TIMEOUT_SECONDS)
+                for route in (quality.CLOSED_FORM, quality.GRADIENT_DESCENT)
+            }
+            quality.race(self.results, workers, self.split, device=self.device, seed=self.seed, say=self.say)
 
     def _time(
         self,
@@ -255,24 +240,21 @@ class Runner:
         if baseline not in contenders:
             self._refuse(name, f"its baseline {baseline} is not there")
             return
-        with ExitStack() as stack:
-            try:
-                named = dict.fromkeys(floor for each in contenders.values() for floor in each.floors)
-                workers = self._start_all({floor: floors.FLOORS[floor] for floor in named}, stack)
-                for floor, worker in workers.items():
-                    worker.prepare(replace(floor_case, route=floor), split, cases.RECIPE)
-                contest = Contest(
-                    name=name,
-                    contenders=contenders,
-                    floors=workers,
-                    baseline=baseline,
-                    images=len(split),
-                    batch_size=floor_case.batch_size,
-                    **facts,
-                )
-                contest.run(self.results, blocks=suite.blocks, seed=self.seed, say=self.say)
-            except WorkerError as error:
-                self._refuse(name, str(error))
+        with self._refusing(name), ExitStack() as stack:
+            named = dict.fromkeys(floor for each in contenders.values() for floor in each.floors)
+            workers = self._start_all({floor: floors.FLOORS[floor] for floor in named}, stack)
+            for floor, worker in workers.items():
+                worker.prepare(replace(floor_case, route=floor), split, cases.RECIPE)
+            contest = Contest(
+                name=name,
+                contenders=contenders,
+                floors=workers,
+                baseline=baseline,
+                images=len(split),
+                batch_size=floor_case.batch_size,
+                **facts,
+            )
+            contest.run(self.results, blocks=suite.blocks, seed=self.seed, say=self.say)
 
     def _check_steps(self, worker: Worker, case: Case, cell: Cell, label: str) -> list[str]:
         """The levels of a cell, on the very route."""
@@ -300,10 +282,8 @@ class Runner:
         """Together, so that what they import is imported on all cores; one that cannot be started is refused."""
         workers = {}
         for label, program in programs.items():
-            try:
+            with self._refusing(label):
                 workers[label] = self._start(label, program, stack, pinned=label not in unpinned)
-            except WorkerError as error:
-                self._refuse(label, str(error))
         return workers
 
     def _start(self, label: str, framework: cases.Framework, stack: ExitStack, **options: Any) -> Worker:
@@ -316,6 +296,14 @@ class Runner:
         outcome = "agrees" if agree(checks) else f"DISAGREES at {checks[-1].check}: {checks[-1].value:.1e}"
         self.say(f"{checks[-1].case}: {checks[-1].framework} {outcome}")
         return self.results.add_checks(checks)
+
+    @contextmanager
+    def _refusing(self, case: str) -> Iterator[None]:
+        """What a worker fails at inside refuses the case, and does not end the run."""
+        try:
+            yield
+        except WorkerError as error:
+            self._refuse(case, str(error))
 
     def _refuse(self, case: str, reason: str) -> None:
         self.results.refuse(case, reason)

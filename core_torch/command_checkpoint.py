@@ -91,8 +91,7 @@ def figures(options: argparse.Namespace) -> None:
         curves=curves, method=options.map, name=f"{about['model']}, {about['objective']}: {own}", against=contender,
     )  # fmt: skip
     print(*written, sep="\n")
-    if options.json is not None:
-        write_json(Path(options.json), list(map(str, written)))
+    write_json(options.json, list(map(str, written)))
 
 
 def told_apart(paths: list[str]) -> list[str]:

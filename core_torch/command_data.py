@@ -1,7 +1,6 @@
 """`python -m core_torch data prepare|verify`: the files of a published dataset. Needs no framework."""
 
 import argparse
-from pathlib import Path
 
 from core_torch.contract.command_line import check_file, write_json
 from core_torch.contract.errors import check_choice
@@ -24,6 +23,5 @@ def data(options: argparse.Namespace) -> int:
     states = {name: reason or states.get(name, "intact") for name, reason in found.items()}
     for name, state in states.items():
         print(f"{name:36} {state}")
-    if options.json is not None:
-        write_json(Path(options.json), states)
+    write_json(options.json, states)
     return int(any(found.values()))

@@ -4,7 +4,6 @@ import argparse
 import sys
 import time
 from itertools import product
-from pathlib import Path
 
 from core_torch.command_train import fit, judged, load_splits, measured
 from core_torch.contract.architecture import Architecture
@@ -66,8 +65,7 @@ def sweep(options: argparse.Namespace) -> None:
         columns = {name: [each[name] for each in rows] for name in rows[0]}
         if output is not None:  # after each run, so that an interrupted sweep leaves what it found
             write_atomically(output / TABLE_NAME, csv_of(columns, first="run").encode())
-    if options.json is not None:
-        write_json(Path(options.json), rows)
+    write_json(options.json, rows)
 
 
 def check_together(runs: list[argparse.Namespace], chosen: list[tuple[Architecture, Recipe]]) -> None:

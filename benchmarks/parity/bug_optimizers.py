@@ -46,20 +46,14 @@ class PenaltyNotSquared(OracleOptimizer):
         }
 
 
-class RateDoubled(OracleOptimizer):
-    """Steps twice as far."""
+def rate_off(factor: float = 1.0, *, decay: float = 1.0) -> type[OracleOptimizer]:
+    """Steps `factor` times as far, and with every step `decay` times that."""
 
-    factor = 2.0
+    class RateOff(OracleOptimizer):
+        def direction(self, name: str, gradient: np.ndarray) -> np.ndarray:
+            return self.oracle.dtype(factor * decay ** (self.steps - 1)) * super().direction(name, gradient)
 
-    def direction(self, name: str, gradient: np.ndarray) -> np.ndarray:
-        """Longer."""
-        return self.oracle.dtype(self.factor) * super().direction(name, gradient)
-
-
-class RateOff(RateDoubled):
-    """Half a percent too far."""
-
-    factor = 1.005
+    return RateOff
 
 
 class DecayInGradient(OracleOptimizer):
@@ -82,27 +76,15 @@ class DecayCoupled(OracleOptimizer):
         weights[name] = weights[name] - self.oracle.dtype(self.learning_rate) * direction
 
 
-class Leaving(OracleOptimizer):
-    """Leaves some parameters alone."""
+def leaving(part: str) -> type[OracleOptimizer]:
+    """Leaves parameters alone that have this in their names."""
 
-    left = ""
+    class Leaving(OracleOptimizer):
+        def descend(self, name: str, gradient: np.ndarray) -> None:
+            if part not in name:
+                super().descend(name, gradient)
 
-    def descend(self, name: str, gradient: np.ndarray) -> None:
-        """Unless it is left alone."""
-        if self.left not in name:
-            super().descend(name, gradient)
-
-
-class BiasesNotOptimized(Leaving):
-    """Leaves biases."""
-
-    left = "bias"
-
-
-class DecoderNotOptimized(Leaving):
-    """Leaves the decoder."""
-
-    left = "decoder"
+    return Leaving
 
 
 class Stale(OracleOptimizer):
@@ -181,14 +163,6 @@ class RateNeverChanges(Remembering):
         """At the first rate."""
         self.learning_rate = self.first_rate
         super().apply(gradients)
-
-
-class RateDecays(OracleOptimizer):
-    """By 1 % a step."""
-
-    def direction(self, name: str, gradient: np.ndarray) -> np.ndarray:
-        """Shorter with every step."""
-        return self.oracle.dtype(0.99 ** (self.steps - 1)) * super().direction(name, gradient)
 
 
 class ShortBatchDropped(Remembering):

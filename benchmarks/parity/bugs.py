@@ -270,8 +270,8 @@ BUGS: dict[str, Bug] = {
         needs=has_biases,
     ),
     # One update
-    "rate doubled": Bug("the learning rate is twice the recipe's", optimizer=optimizers.RateDoubled),
-    "rate off by half a percent": Bug("the learning rate is half a percent off", optimizer=optimizers.RateOff),
+    "rate doubled": Bug("the learning rate is twice the recipe's", optimizer=optimizers.rate_off(2.0)),
+    "rate off by half a percent": Bug("the learning rate is half a percent off", optimizer=optimizers.rate_off(1.005)),
     "decay in the gradient": Bug(
         "weights decay by way of the gradient", optimizer=optimizers.DecayInGradient, needs=trains_by("sgd", "adam")
     ),
@@ -285,9 +285,9 @@ BUGS: dict[str, Bug] = {
         needs=trains_by("sgd"),
     ),
     "biases not optimized": Bug(
-        "the optimizer does not know the biases", optimizer=optimizers.BiasesNotOptimized, needs=has_biases
+        "the optimizer does not know the biases", optimizer=optimizers.leaving("bias"), needs=has_biases
     ),
-    "decoder not optimized": Bug("the optimizer does not know the decoder", optimizer=optimizers.DecoderNotOptimized),
+    "decoder not optimized": Bug("the optimizer does not know the decoder", optimizer=optimizers.leaving("decoder")),
     "weights stale": Bug("weights are handed out as before the step", optimizer=optimizers.Stale),
     "momentum dampened": Bug(
         "gradients enter the velocity by 1 - momentum", optimizer=optimizers.Dampened, needs=has_momentum
@@ -315,7 +315,7 @@ BUGS: dict[str, Bug] = {
     ),
     "gradients accumulate": Bug("gradients are never set back to zero", optimizer=optimizers.Accumulating),
     "rate never changes": Bug("the change of the learning rate is missed", optimizer=optimizers.RateNeverChanges),
-    "rate decays": Bug("the learning rate decays by 1 % a step", optimizer=optimizers.RateDecays),
+    "rate decays": Bug("the learning rate decays by 1 % a step", optimizer=optimizers.rate_off(decay=0.99)),
     "short batch dropped": Bug("the last, short batch is dropped", optimizer=optimizers.ShortBatchDropped),
     "short batch weighed as full": Bug(
         "the error is divided by the full batch size", optimizer=optimizers.ShortBatchWeighedAsFull

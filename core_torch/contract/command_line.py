@@ -155,13 +155,13 @@ def report(values: Mapping[str, object], *, json_file: str | None) -> None:
     """Print a line a value, and write them as JSON where asked."""
     for name, value in values.items():
         print(f"{name:26} {value:.6g}" if isinstance(value, float) else f"{name:26} {value}")
-    if json_file is not None:
-        write_json(Path(json_file), values)
+    write_json(json_file, values)
 
 
-def write_json(path: Path, values: object) -> None:
-    """Atomically, with a newline at the end."""
-    write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
+def write_json(path: str | Path | None, values: object) -> None:
+    """Atomically, with a newline at the end; nothing without a path."""
+    if path is not None:
+        write_atomically(Path(path), (json.dumps(values, indent=2) + "\n").encode())
 
 
 def run(command: Callable[[], int | None], *, program: str) -> NoReturn:
