@@ -4,7 +4,6 @@ Exit 0: all agree. 1: a disagreement, a refused case, a ratio lost or not confir
 """
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Callable
@@ -25,11 +24,11 @@ from core_torch.contract.command_line import (
     check_results,
     prepare_output,
     run,
+    write_json,
 )
 from core_torch.contract.errors import ConfigError, check_choice, check_integer, check_number
 from core_torch.contract.pixels import load_split
 from core_torch.contract.recipe import LARGEST_SEED
-from core_torch.contract.weights_file import write_atomically
 
 
 def build_parser() -> Parser:
@@ -58,7 +57,7 @@ def build_parser() -> Parser:
         command.add_argument("--threshold", type=float, default=THRESHOLD, help=threshold)
     table = commands.add_parser("markdown", help="the tables of a results file, for a README")
     table.add_argument("results", metavar="RESULTS.json", nargs="+")
-    goals = "only what the runs are held to, each case as the first that has it found"
+    goals = "only what the runs are held to; a case that several have as the first of them found it"
     table.add_argument("--goals", action="store_true", help=goals)
     examination = commands.add_parser("doctor", help="what would make measurements on this machine unreliable")
     for command in (runner, comparison, repetition, examination):
@@ -156,8 +155,7 @@ def _print_rows(rows: list[dict[str, Any]], json_file: str | None) -> None:
             for name in ("old", "new")
         )
         print(f"{row['case']}: {row['contender']} ({row['clock']})  {old} -> {new}  {said}")
-    if json_file:
-        write_atomically(Path(json_file), (json.dumps(rows, indent=1) + "\n").encode())
+    write_json(json_file, rows)
 
 
 def run_verification(options: argparse.Namespace) -> int:
@@ -212,9 +210,7 @@ def run_doctor(options: argparse.Namespace) -> int:
         print(f"{'ADVICE' if finding.advice else 'ok':6} {finding.name:14} {finding.found}")
         if finding.advice:
             print(f"{'':22}{finding.advice}")
-    if options.json:
-        rows = [asdict(finding) for finding in found]
-        write_atomically(Path(options.json), (json.dumps(rows, indent=1) + "\n").encode())
+    write_json(options.json, [asdict(finding) for finding in found])
     return 1 if any(finding.advice for finding in found) else 0
 
 

@@ -18,13 +18,13 @@ from core_torch.contract.recipe import Recipe
 TIMEOUT_SECONDS = 7200  # of one training
 FEWER = 20  # times the original's epochs may be
 ADVANTAGE = 100  # times as long as the closed form does gradient descent get
-MARGIN = 2  # of that: an epoch of many is shorter than one alone
+MARGIN = 2  # of that: epochs of a long training are shorter, by up to a third, than the one they are reckoned from
 CLOSED_FORM, GRADIENT_DESCENT = "closed form", "gradient descent"
 RACED = "randomized-shallow"  # the model of both
 REPETITIONS = 10  # of the closed form, half of them after gradient descent
 
 ROUTES = {
-    "best": "the preset of that name, from scratch",
+    "best": "the preset of that name, or with the changes of `ORIGINALS`, from scratch",
     CLOSED_FORM: "the randomized model's decoder by ridge regression",
     GRADIENT_DESCENT: "the same decoder by the preset's optimizer",
 }

@@ -338,7 +338,7 @@ def run_line(content: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     on_cpu = Results.from_content(content).clock == "cpu"
     timed_on = f"{machine['cpu']}, one thread" if on_cpu else f"{machine.get('gpu')}, wall time"
-    busy = f", busy (load {machine['load']:.1f})" if machine.get("busy") else ""
+    busy = ", not idle" if machine.get("busy") else ""
     passed = f"{sum(row['passed'] for row in proofs)} of {len(proofs)} agreement checks passed."
     return f"{content['created'][:10]}, {content['dataset']}, {timed_on}{busy}; {versions}. {passed}"
 
@@ -346,8 +346,10 @@ def run_line(content: dict[str, Any]) -> str:
 def goal_lines(*runs: Results) -> list[str]:
     """What runs are held to, as a table in Markdown; a case of several is taken from the first."""
     rows: list[list[str]] = []
+    known: set[tuple[object, str]] = set()
     for results in runs:
-        known = {row[0] for row in rows}
-        rows += [row for row in goal_rows(results) if row[0] not in known]
+        device, found = results.environment.get("device"), goal_rows(results)
+        rows += [row for row in found if (device, row[0]) not in known]
+        known |= {(device, row[0]) for row in found}
     header = [f"| {' | '.join(GOAL_COLUMNS)} |", "| --- | --- | ---: | --- | --- |"]
     return header + [f"| {' | '.join(row)} |" for row in rows]

@@ -207,7 +207,7 @@ class Runner:
         return [Check(name, label, SAME_IMAGES.name, float(wrong), 0.0, wrong == 0)]
 
     def reach(self, original: quality.Original) -> None:
-        """Whether the preset has the original's error, in a twentieth of its epochs. Known of MNIST only."""
+        """Whether a training has the original's error, in a twentieth of its epochs. Known of MNIST only."""
         if self.split.name != "mnist":
             self.say(f"{original}: left out, the original's error is of mnist")
             return

@@ -130,6 +130,5 @@ def encode(options: argparse.Namespace) -> None:
     write_atomically(path, content.getvalue())
     for name, array in arrays.items():
         print(f"{name:14} {array.dtype} {array.shape}")
-    if options.json is not None:
-        shapes = {name: {"dtype": str(array.dtype), "shape": array.shape} for name, array in arrays.items()}
-        write_json(Path(options.json), shapes)
+    shapes = {name: {"dtype": str(array.dtype), "shape": array.shape} for name, array in arrays.items()}
+    write_json(options.json, shapes)

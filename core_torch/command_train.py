@@ -111,6 +111,7 @@ def fit(
 ) -> Run:
     """Train from the contract's starting weights, or go on from checkpoints, and measure."""
     from core_torch.data.residency import resident_or_streamed
+    from core_torch.data.resident import ResidentDataset
     from core_torch.device import choose_device
     from core_torch.models.autoencoder import build_autoencoder
     from core_torch.objectives.reconstruction import mean_squared_error
@@ -121,7 +122,7 @@ def fit(
     progress = sys.stderr.isatty()  # elsewhere an error's one line should stand alone
     device = choose_device(options.device)
     model = build_autoencoder(architecture, seed=recipe.seed)
-    dataset, test_set = (resident_or_streamed(split, device=device) for split in splits)
+    dataset = resident_or_streamed(splits[0], device=device)
     started, history = time.perf_counter(), History()
     before: dict[str, float | None] = {}
     if is_randomized(options):
@@ -129,6 +130,7 @@ def fit(
         first, *_ = train_randomized(
             model, dataset, recipe=recipe, solver=solver, refit=False, progress=progress
         )
+        test_set = ResidentDataset(splits[1], device=device)
         before = {
             "test_mse_before_transpose": mean_squared_error(first.pair, test_set),
             "test_mse_plain_transpose": mean_squared_error(model, test_set),
@@ -142,6 +144,7 @@ def fit(
             model, dataset, recipe=recipe, progress=progress, checkpoints=checkpoints, on_epoch=on_epoch
         )
     seconds = time.perf_counter() - started + (checkpoints.seconds if checkpoints else 0.0)
+    del dataset  # its memory is for the test images
     return measured(options, model, recipe, splits, history, device=device, seconds=seconds, before=before)
 
 

@@ -60,8 +60,9 @@ class EpochOrder(Sampler[int]):
 class ResidentBatches:
     """What a Trainer asks of a DataLoader, without one: batches gathered where the dataset lives.
 
-    Each of several processes holds all images, since an epoch's order is of all, and gathers its share of each batch.
-    The Trainer puts its `state_dict` into checkpoints, so that a resumed epoch goes on where it was left.
+    Each of several processes holds all images, since an epoch's order is of all, and gathers its share of each batch,
+    from the host where the split is streamed. The Trainer puts its `state_dict` into checkpoints, so that a resumed
+    epoch goes on where it was left.
 
     Args:
         batch_size: images per batch, of all processes together.
@@ -267,7 +268,7 @@ class MNISTDataModule(VerifiedLoading, L.LightningDataModule):
         return self._judging(self.testing)
 
     def _judging(self, dataset: ResidentDataset) -> ResidentBatches:
-        """In batches of `EVALUATION_BATCH` images, or of so few less that the last has one for each process."""
+        """In batches of `EVALUATION_BATCH` images, or as many fewer as leave each process one of the last batch."""
         least = self.trainer.world_size if self.trainer else 1
         sizes = (size for size in range(EVALUATION_BATCH, 0, -1) if (len(dataset) % size or size) >= least)
         return self._batches(dataset, next(sizes, EVALUATION_BATCH))

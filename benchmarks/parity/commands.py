@@ -1,15 +1,12 @@
 """The commands about agreement: python -m benchmarks mutants | golden | parity."""
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from core_torch.contract.command_line import check_results, prepare_output
+from core_torch.contract.command_line import check_results, prepare_output, write_json
 from core_torch.contract.errors import ConfigError, ParityError, check_choice
-from core_torch.contract.weights_file import write_atomically
 
 
 def add_commands(commands: Any) -> None:
@@ -34,7 +31,7 @@ def mutants(options: argparse.Namespace) -> int:
     check_results(options)
     rows = dict(mutation_table())
     print(markdown(rows), end="")
-    _write(rows, options.json)
+    write_json(options.json, rows)
     return int(any(SURVIVES in row.values() for row in rows.values()))
 
 
@@ -65,17 +62,12 @@ def parity(options: argparse.Namespace) -> int:
         checks = assert_parity(options.golden, candidate, steps=options.steps, dtype=options.dtype)
     except ParityError as error:
         print(error)
-        _write({"passed": False, "error": str(error)}, options.json)
+        write_json(options.json, {"passed": False, "error": str(error)})
         return 1
     for check in checks:
         print(f"{check.check:12} {check.value:9.1e}  allowed {check.tolerance:.1e}")
-    _write({"passed": True, "checks": [asdict(check) for check in checks]}, options.json)
+    write_json(options.json, {"passed": True, "checks": [asdict(check) for check in checks]})
     return 0
-
-
-def _write(values: object, path: str | None) -> None:
-    if path is not None:
-        write_atomically(Path(path), (json.dumps(values, indent=1) + "\n").encode())
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {

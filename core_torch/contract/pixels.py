@@ -36,7 +36,7 @@ class Split:
     """Images (N, 28, 28) uint8, labels (N,) int64, and the name that tables print.
 
     Raises:
-        ConfigError: as many labels as images are not there.
+        ConfigError: there is not one label for each image.
     """
 
     images: np.ndarray

@@ -18,7 +18,7 @@ from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import Batch
 from core_torch.models.autoencoder import Autoencoder
 
-SMALLEST_UNIT = 1e-6  # of velocities; they are then scaled, long before float32 overflows
+SMALLEST_UNIT = 1e-6  # of velocities; they are then scaled, long before float32 overflows, which a momentum below could
 aten = torch.ops.aten
 InPlace = Callable[..., torch.Tensor]
 # {activation: (itself, the output's gradient -> the input's)}, in place, and both from the output alone.

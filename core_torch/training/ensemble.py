@@ -64,11 +64,9 @@ def _recorded(
 ) -> History | DivergenceError:
     try:
         history.record(epoch, loss=loss, validation_mse=validation_mse)
-        if not is_finite:
-            raise DivergenceError(f"epoch {epoch}: a weight is not finite; lower the learning_rate")
     except DivergenceError as error:
         return error
-    return history
+    return history if is_finite else DivergenceError(f"epoch {epoch}: a weight is not finite; lower the learning_rate")
 
 
 def check_models(models: Sequence[Autoencoder], recipes: Sequence[Recipe]) -> None:

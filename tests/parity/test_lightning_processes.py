@@ -77,10 +77,13 @@ def test_images_that_are_judged_can_always_be_shared(count: int) -> None:
     dataset = ResidentDataset(load_split("digits").at_least(count).take(np.arange(count)))
     data = MNISTDataModule()
     for world_size in (1, 2, 3):
-        data.trainer = SimpleNamespace(world_size=world_size, global_rank=0)
-        sizes = [len(inputs) for inputs, _ in data._judging(dataset)]
-        assert min(sizes) >= 1
-        assert sum(sizes) == -(-count // world_size) or world_size > 1
+        shares = []
+        for rank in range(world_size):
+            data.trainer = SimpleNamespace(world_size=world_size, global_rank=rank)
+            shares.append([len(inputs) for inputs, _ in data._judging(dataset)])
+        assert min(map(min, shares)) >= 1
+        assert len({*map(len, shares)}) == 1
+        assert sum(map(sum, shares)) == count
 
 
 def test_a_batch_too_small_to_share_is_refused() -> None:

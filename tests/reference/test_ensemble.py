@@ -136,6 +136,15 @@ def test_one_that_diverges_does_not_stop_the_others(digits, rate):
     assert apart(alone[2], together[2]) < 1e-4
 
 
+def test_of_which_models_all_weights_are_finite_is_known(digits):
+    recipes = variants(RECIPE)
+    ensemble = Ensemble(fresh("shallow", recipes), digits, recipes, steps=1)
+    assert ensemble.are_finite().tolist() == [True, True, True]
+    ensemble.weights["decoder.0.weight"][1, 7, 3] = torch.inf
+    ensemble.weights["encoder.0.bias"][2, 0] = torch.nan
+    assert ensemble.are_finite().tolist() == [True, False, False]
+
+
 def test_a_weight_that_is_not_finite_diverges(digits, monkeypatch):
     monkeypatch.setattr(Ensemble, "are_finite", lambda self: torch.tensor([True, False]))
     recipes = variants(RECIPE)[:2]
