@@ -22,7 +22,7 @@ $(READY): pyproject.toml constraints.txt
 bench: $(READY)  ## the main job on the embedded digits: agreement, then timing
 	$(BIN)/python -m benchmarks run --suite quick --output $(OUTPUT) $(ARGS)
 
-bench-full: $(READY)  ## every loader, batch size and model; one to two hours
+bench-full: $(READY)  ## every loader, batch size and model; an hour and a half on 2 cores
 	$(BIN)/python -m benchmarks run --suite full --output $(OUTPUT) $(ARGS)
 
 reproduce-quick: $(READY)  ## published tables on MNIST, the cheap rows with one seed; 12 minutes on 2 cores
