@@ -105,11 +105,15 @@ class ResidentBatches:
     def batches_from(self, first: int) -> Iterator[Batch]:
         """This process's share of the epoch's batches, from number `first` on."""
         if self.share.step > 1:
-            order = torch.from_numpy(self.sampler.indices()).to(self.dataset.device).split(self.batch_size)
-            return (self.dataset.gather(batch[self.share].contiguous()) for batch in islice(order, first, None))
+            return (self.dataset.gather(index[self.share].contiguous()) for index in self.indices_from(first))
         seed = self.sampler.seed
         how: dict[str, Any] = {"shuffle": False} if seed is None else {"seed": seed, "epoch": self.sampler.number}
         return islice(self.dataset.batches(self.batch_size, **how), first, None)
+
+    def indices_from(self, first: int) -> Iterator[torch.Tensor]:
+        """Of all processes' images: (B,) int64 on the device for each batch, from number `first` on."""
+        order = torch.from_numpy(self.sampler.indices()).to(self.dataset.device)
+        return islice(order.split(self.batch_size), first, None)
 
     def state_dict(self) -> dict[str, Any]:
         """The place in the epoch."""

@@ -1,7 +1,6 @@
 """GraphedAutoencoder: a step recorded once as a CUDA graph, replayed many times for each one that Lightning takes."""
 
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 import torch
@@ -18,8 +17,7 @@ class IndexChunks(ResidentBatches):
 
     def batches_from(self, first: int) -> Iterator[Any]:
         """From number `first` on."""
-        order = torch.from_numpy(self.sampler.indices()).to(self.dataset.device)
-        return ((indices,) for indices in islice(order.split(self.batch_size), first, None))
+        return ((index,) for index in self.indices_from(first))
 
 
 class GraphedAutoencoder(LitAutoencoder):
