@@ -11,13 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import FRAMEWORKS
-from benchmarks.compare import THRESHOLD
-from benchmarks.doctor import NVIDIA_DRIVER, findings
-from benchmarks.parity import commands as parity_commands
-from benchmarks.reproduce import commands as reproduce_commands
+from benchmarks.papers import commands as reproduce_commands
+from benchmarks.ports.frameworks import FRAMEWORKS
+from benchmarks.report.compare import THRESHOLD
 from benchmarks.suites import SUITES
-from core_torch.contract.command_line import (
+from benchmarks.timing.doctor import NVIDIA_DRIVER, findings
+from core_torch.commands.command_line import (
     Parser,
     add_data_options,
     add_device_option,
@@ -26,9 +25,10 @@ from core_torch.contract.command_line import (
     run,
     write_json,
 )
-from core_torch.contract.errors import ConfigError, check_choice, check_integer, check_number
-from core_torch.contract.pixels import load_split
-from core_torch.contract.recipe import LARGEST_SEED
+from core_torch.files.splits import load_split
+from core_torch.parity import commands as parity_commands
+from core_torch.spec.errors import ConfigError, check_choice, check_integer, check_number
+from core_torch.spec.recipe import LARGEST_SEED
 
 
 def build_parser() -> Parser:
@@ -75,10 +75,10 @@ def run_suite(options: argparse.Namespace) -> int:
     check_results(options)
     output = prepare_output(options.output)
 
-    from benchmarks.environment import describe_environment
-    from benchmarks.report import plot_ratios, print_table, write_report
-    from benchmarks.results_file import Results
+    from benchmarks.report.page import plot_ratios, print_table, write_report
+    from benchmarks.report.results_file import Results
     from benchmarks.runner import Runner
+    from benchmarks.timing.environment import describe_environment
 
     environment = describe_environment(seed=options.seed, device=device)
     results = Results(["python", "-m", "benchmarks", *without_folders(sys.argv[1:])], environment, options.dataset)
@@ -116,7 +116,7 @@ def without_folders(arguments: list[str]) -> list[str]:
 
 def chosen_frameworks(listed: str | None) -> list[str]:
     """The frameworks asked for; all of them by default. `ConfigError` for one unknown or not installed."""
-    from benchmarks.environment import installed
+    from benchmarks.timing.environment import installed
 
     names = list(FRAMEWORKS) if listed is None else list(dict.fromkeys(listed.split(",")))
     for name in names:
@@ -138,7 +138,7 @@ def chosen_device(name: str) -> str:
 
 def run_comparison(options: argparse.Namespace) -> int:
     """Print the ratios of two files; 1 if one was lost."""
-    from benchmarks.compare import compare
+    from benchmarks.report.compare import compare
 
     check_number("threshold", options.threshold, minimum=0)
     check_results(options)
@@ -160,8 +160,8 @@ def _print_rows(rows: list[dict[str, Any]], json_file: str | None) -> None:
 
 def run_verification(options: argparse.Namespace) -> int:
     """Run the command of a results file again; 1 if a ratio is not confirmed, or the run itself fails."""
-    from benchmarks.compare import compare, rejected
-    from benchmarks.results_file import Results, read_results
+    from benchmarks.report.compare import compare, rejected
+    from benchmarks.report.results_file import Results, read_results
 
     check_number("threshold", options.threshold, minimum=0)
     check_results(options)
@@ -216,8 +216,8 @@ def run_doctor(options: argparse.Namespace) -> int:
 
 def print_markdown(options: argparse.Namespace) -> None:
     """Print stored runs as Markdown."""
-    from benchmarks.report import goal_lines, markdown, run_line
-    from benchmarks.results_file import Results, read_results
+    from benchmarks.report.page import goal_lines, markdown, run_line
+    from benchmarks.report.results_file import Results, read_results
 
     contents = [read_results(Path(path)) for path in options.results]
     if options.goals:

@@ -9,20 +9,22 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks import cases, floors, loading, quality
-from benchmarks.contest import Contender, Contest
-from benchmarks.epoch_agreement import EpochJudge, rows
-from benchmarks.parity.judge import Check, agree
-from benchmarks.parity.matrix import Cell, Judges
-from benchmarks.parity.tolerances import SAME_IMAGES
-from benchmarks.process import Worker, WorkerError
-from benchmarks.progress import Progress
-from benchmarks.results_file import Results, Work, digest_of
+from benchmarks.loaders import loading
+from benchmarks.ports import frameworks as cases
+from benchmarks.ports.epoch_agreement import EpochJudge, rows
+from benchmarks.ports.process import Worker, WorkerError
+from benchmarks.ports.timed_port import Case
+from benchmarks.report.results_file import Results, Work, digest_of
 from benchmarks.suites import GROWN, GROWN_ON_CPU, Growth, Loading, Suite, Training
-from benchmarks.trial import Case
-from core_torch.contract.architecture import architecture_named
-from core_torch.contract.pixels import Split
-from core_torch.contract.recipe import Recipe
+from benchmarks.timing import floors, quality
+from benchmarks.timing.progress import Progress
+from benchmarks.timing.session import Contender, Contest
+from core_torch.files.splits import Split
+from core_torch.parity.judge import Check, agree
+from core_torch.parity.matrix import Cell, Judges
+from core_torch.parity.tolerances import SAME_IMAGES
+from core_torch.spec.architecture import architecture_named
+from core_torch.spec.recipe import Recipe
 
 JUDGED_IMAGES = 2000  # from which agreement's batches are taken
 
@@ -90,7 +92,7 @@ class Runner:
     def calibrate(self) -> None:
         """Keep what the device takes for single operations, in microseconds, beside what the machine is."""
         with self._refusing("calibration"), ExitStack() as stack:
-            worker = self._start("calibration", cases.Framework("benchmarks.calibration", {}), stack)
+            worker = self._start("calibration", cases.Framework("benchmarks.timing.calibration", {}), stack)
             case = Case(framework="calibration", device=self.device)
             worker.prepare(case, self.split, cases.RECIPE)
             figures = {name: float(value) for name, value in worker.figures().items()}

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from benchmarks.cases import Framework
-from benchmarks.parity.matrix import DOUBLE, EIGHTEEN, EVERY_OPTIMIZER, FRESH, LONG, STANDARD, Cell
-from benchmarks.quality import ORIGINALS, Original
+from benchmarks.ports.frameworks import Framework
+from benchmarks.timing.quality import ORIGINALS, Original
+from core_torch.parity.matrix import DOUBLE, EIGHTEEN, EVERY_OPTIMIZER, FRESH, LONG, STANDARD, Cell
 
 # Images; a smaller dataset is repeated up to these sizes, and the table says so. A step costs the same whatever
 # the image, so training needs no more of them than make an epoch long beside its start.
@@ -52,7 +52,7 @@ class Growth:
 
 
 GROWN = Framework(
-    "benchmarks.route_growth",
+    "benchmarks.ports.scaling",
     {
         "resident": "FastMNIST, uint8 residency",
         "compiled": "the same, by a compiled loop",

@@ -1,4 +1,4 @@
-"""The PyTorch reference. Public names load on first use: `import core_torch.contract` never loads torch."""
+"""The PyTorch reference. Public names load on first use: `import core_torch.spec` never loads torch."""
 
 from importlib import import_module
 from typing import Any
@@ -26,7 +26,7 @@ _HOME = {
     "EmphasizedError": "objectives.emphasis",
     "train": "training.loop",
     "StepsByHand": "training.by_hand",
-    "choose_products": "device",
+    "choose_products": "data.device",
     "pretrain": "training.layerwise",
     "train_randomized": "training.randomized",
     "refit_decoder": "training.randomized",
@@ -39,11 +39,11 @@ _HOME = {
     "plot_latent_map": "evaluation.charts",
     "plot_filters": "evaluation.figures",
     "plot_walk": "evaluation.figures",
-    "AutoencoderTransformer": "transformer",
-    "Recipe": "contract.recipe",
-    "load_split": "contract.pixels",
-    "save_checkpoint": "checkpoint",
-    "load_checkpoint": "checkpoint",
+    "AutoencoderTransformer": "evaluation.transformer",
+    "Recipe": "spec.recipe",
+    "load_split": "files.splits",
+    "save_checkpoint": "models.checkpoint",
+    "load_checkpoint": "models.checkpoint",
 }
 __all__ = sorted(_HOME)
 

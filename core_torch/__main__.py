@@ -6,22 +6,22 @@ No framework is imported before the arguments have been judged, so that help and
 import argparse
 from importlib import import_module
 
-from core_torch.command_sweep import GRID
-from core_torch.contract.architecture import ARCHITECTURES
-from core_torch.contract.command_line import Parser, add_data_options, add_device_option, run
-from core_torch.contract.recipe import SOLVERS
-from core_torch.contract.sources import SOURCES
-from core_torch.contract.train_options import add_train_options
+from core_torch.commands.command_line import Parser, add_data_options, add_device_option, run
+from core_torch.commands.sweep import GRID
+from core_torch.commands.train_options import add_train_options
 from core_torch.evaluation.projection import PROJECTIONS
+from core_torch.files.downloads import SOURCES
+from core_torch.spec.architecture import ARCHITECTURES
+from core_torch.spec.recipe import SOLVERS
 
 PROGRAM = "python -m core_torch"
 HOMES = {  # of each command's function
-    "train": "command_train",
-    "sweep": "command_sweep",
-    "evaluate": "command_checkpoint",
-    "figures": "command_checkpoint",
-    "encode": "command_checkpoint",
-    "data": "command_data",
+    "train": "train",
+    "sweep": "sweep",
+    "evaluate": "checkpoint",
+    "figures": "checkpoint",
+    "encode": "checkpoint",
+    "data": "data",
 }
 
 
@@ -88,7 +88,7 @@ def add_looking(commands, name: str, *, help: str) -> Parser:  # type: ignore[no
 def dispatch() -> int | None:
     """Parse, and do what the command says."""
     options = build_parser().parse_args()
-    return getattr(import_module(f"core_torch.{HOMES[options.command]}"), options.command)(options)
+    return getattr(import_module(f"core_torch.commands.{HOMES[options.command]}"), options.command)(options)
 
 
 def main() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from core_torch.contract.batch_order import batch_order, epoch_order
-from core_torch.contract.pixels import Split, to_unit_range
-from core_torch.contract.recipe import Recipe
+from core_torch.files.splits import Split, to_unit_range
+from core_torch.spec.batch_order import batch_order, epoch_order
+from core_torch.spec.recipe import Recipe
 from keras_impl.resident import resident_loop
 
 RunEpoch = Callable[[int], float]  # epoch, from 0 -> its mean training loss

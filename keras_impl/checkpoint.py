@@ -8,11 +8,11 @@ from tempfile import TemporaryDirectory
 
 import keras
 
-from core_torch.contract.architecture import Architecture
-from core_torch.contract.errors import CheckpointError
-from core_torch.contract.model_folder import load_model_folder, save_model_folder
-from core_torch.contract.recipe import Recipe
-from core_torch.contract.weights_file import write_atomically
+from core_torch.files.model_folder import load_model_folder, save_model_folder
+from core_torch.files.weights import write_atomically
+from core_torch.spec.architecture import Architecture
+from core_torch.spec.errors import CheckpointError
+from core_torch.spec.recipe import Recipe
 from keras_impl.model import build_autoencoder
 from keras_impl.weight_layout import load_reference_weights, to_reference_weights
 

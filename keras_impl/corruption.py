@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from core_torch.contract.architecture import IMAGE_SIDE
+from core_torch.spec.architecture import IMAGE_SIDE
 
 
 @keras.saving.register_keras_serializable("keras_impl")

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from core_torch.contract.pixels import Split
+from core_torch.files.splits import Split
 from keras_impl.batches import unit_pixels
 from keras_impl.contractive import jacobian_norm_squared
 from keras_impl.training import predict, squared_error

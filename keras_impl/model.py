@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from core_torch.contract.architecture import Architecture, Convolutional, FullyConnected
-from core_torch.contract.initial_weights import initial_weights
-from core_torch.contract.layers import (
+from core_torch.spec.architecture import Architecture, Convolutional, FullyConnected
+from core_torch.spec.initial_weights import initial_weights
+from core_torch.spec.layers import (
     Activation,
     Convolution,
     Dense,

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from core_torch.contract.recipe import ADAM_BETAS, Recipe
+from core_torch.spec.recipe import ADAM_BETAS, Recipe
 from keras_impl.schedule import OneCycle
 
 

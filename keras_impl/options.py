@@ -6,9 +6,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from core_torch.contract.command_line import DEVICES, check_file, check_folder
-from core_torch.contract.errors import ConfigError, check_choice, check_integer
-from core_torch.contract.recipe import Recipe
+from core_torch.commands.command_line import DEVICES, check_file, check_folder
+from core_torch.spec.errors import ConfigError, check_choice, check_integer
+from core_torch.spec.recipe import Recipe
 
 BACKENDS = ("tensorflow", "jax", "torch")  # values of KERAS_BACKEND
 ROUTES = ("arrays", "tf.data", "pydataset", "resident")  # how images reach the model; see `batches`

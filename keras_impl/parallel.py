@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from core_torch.contract.errors import check_choice
+from core_torch.spec.errors import check_choice
 
 
 class DataParallel(keras.distribution.DataParallel):

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from core_torch.contract.errors import CheckpointError
+from core_torch.spec.errors import CheckpointError
 
 
 class TransposedDense(keras.layers.Layer):

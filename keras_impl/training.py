@@ -11,9 +11,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from core_torch.contract.errors import ConfigError, DivergenceError
-from core_torch.contract.pixels import Split, hold_out
-from core_torch.contract.recipe import Recipe
+from core_torch.files.splits import Split, hold_out
+from core_torch.spec.errors import ConfigError, DivergenceError
+from core_torch.spec.recipe import Recipe
 from keras_impl.backup import Backup, History, fingerprint
 from keras_impl.batches import ROUTES, parts_to_share, unit_pixels
 from keras_impl.contractive import ContractiveAutoencoder

@@ -7,8 +7,8 @@ at once; values are LightningCLI's to judge.
 import os
 import sys
 
-from core_torch.contract.command_line import Parser, run
-from core_torch.contract.errors import ConfigError
+from core_torch.commands.command_line import Parser, run
+from core_torch.spec.errors import ConfigError
 from lightning_impl import options
 from lightning_impl.config_file import check_config
 

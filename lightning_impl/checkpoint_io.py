@@ -10,9 +10,9 @@ from typing import Any, Self
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from core_torch.contract.errors import CheckpointError
-from core_torch.contract.regular_files import read_regular
-from core_torch.contract.weights_file import write_atomically
+from core_torch.files.safe_reading import read_regular
+from core_torch.files.weights import write_atomically
+from core_torch.spec.errors import CheckpointError
 
 # A checkpoint is a zip file, which ends with the length of a comment and the comment: here its own sha256.
 NO_COMMENT = b"\0\0"

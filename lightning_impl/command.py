@@ -23,10 +23,14 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from core_torch.checkpoint import save_checkpoint
-from core_torch.contract.architecture import Architecture
-from core_torch.contract.command_line import check_folder, prepare_output, write_json
-from core_torch.contract.errors import (
+from core_torch.commands.command_line import check_folder, prepare_output, write_json
+from core_torch.commands.train_options import OBJECTIVE_OF, RECIPE_FIELDS, RECIPE_NAME, RIDGE_FIELDS, recipe_file
+from core_torch.evaluation.report import measure
+from core_torch.files.splits import load_split
+from core_torch.files.weights import write_atomically
+from core_torch.models.checkpoint import save_checkpoint
+from core_torch.spec.architecture import Architecture
+from core_torch.spec.errors import (
     CheckpointError,
     ConfigError,
     DivergenceError,
@@ -34,12 +38,8 @@ from core_torch.contract.errors import (
     check_integer,
     check_number,
 )
-from core_torch.contract.pixels import load_split
-from core_torch.contract.presets import PRESETS, preset
-from core_torch.contract.recipe import SOLVERS, Recipe
-from core_torch.contract.train_options import OBJECTIVE_OF, RECIPE_FIELDS, RECIPE_NAME, RIDGE_FIELDS, recipe_file
-from core_torch.contract.weights_file import write_atomically
-from core_torch.evaluation.report import measure
+from core_torch.spec.presets import PRESETS, preset
+from core_torch.spec.recipe import SOLVERS, Recipe
 from lightning_impl.callbacks import EpochTimer, FiniteWatch, KeptSignal
 from lightning_impl.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from lightning_impl.datamodule import MNISTDataModule

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.regular_files import read_regular
+from core_torch.files.safe_reading import read_regular
+from core_torch.spec.errors import ConfigError
 
 LARGEST_CONFIG = 1 << 20  # bytes
 DEEPEST = 50  # tables in tables

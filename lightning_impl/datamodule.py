@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from core_torch.contract.batch_order import epoch_order
-from core_torch.contract.errors import CheckpointError, ConfigError, check_boolean, check_choice, check_integer
-from core_torch.contract.pixels import DATASETS, load_split
-from core_torch.contract.recipe import LARGEST_COUNT, Recipe
 from core_torch.data.residency import resident_or_streamed
 from core_torch.data.resident import Batch, ResidentDataset
+from core_torch.files.splits import DATASETS, load_split
 from core_torch.objectives.reconstruction import EVALUATION_BATCH
+from core_torch.spec.batch_order import epoch_order
+from core_torch.spec.errors import CheckpointError, ConfigError, check_boolean, check_choice, check_integer
+from core_torch.spec.recipe import LARGEST_COUNT, Recipe
 from lightning_impl.checkpoint_io import VerifiedLoading
 from lightning_impl.options import DATA_FIELDS
 

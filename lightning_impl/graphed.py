@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from core_torch.contract.errors import ConfigError
+from core_torch.spec.errors import ConfigError
 from core_torch.training.graphed import GraphedSteps, fused_optimizer
 from core_torch.training.loop import build_optimizer
 from lightning_impl.datamodule import ResidentBatches

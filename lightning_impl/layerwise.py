@@ -9,11 +9,11 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from core_torch.contract.errors import check_choice
-from core_torch.contract.recipe import SOLVERS, Recipe
 from core_torch.data.resident import Batch
 from core_torch.models.autoencoder import Autoencoder
 from core_torch.models.randomized import INITS, random_matrix
+from core_torch.spec.errors import check_choice
+from core_torch.spec.recipe import SOLVERS, Recipe
 from core_torch.training.closed_form import PASSES, RIDGE, NormalEquations, normal_equations
 from core_torch.training.layerwise import layer_pair
 from core_torch.training.loop import Corrupt, build_optimizer, build_scheduler

@@ -10,15 +10,15 @@ import torch
 from torch import distributed, nn
 from torchmetrics import MeanSquaredError
 
-from core_torch.checkpoint import load_checkpoint
-from core_torch.contract.architecture import architecture_from, describe
-from core_torch.contract.errors import CheckpointError, ConfigError
-from core_torch.contract.presets import preset as named_preset
-from core_torch.contract.recipe import LARGEST_SEED, SOLVERS, Recipe
-from core_torch.contract.train_options import RECIPE_FIELDS
+from core_torch.commands.train_options import RECIPE_FIELDS
 from core_torch.data.resident import Batch
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
+from core_torch.models.checkpoint import load_checkpoint
 from core_torch.objectives.contractive import ContractiveLoss
+from core_torch.spec.architecture import architecture_from, describe
+from core_torch.spec.errors import CheckpointError, ConfigError
+from core_torch.spec.presets import preset as named_preset
+from core_torch.spec.recipe import LARGEST_SEED, SOLVERS, Recipe
 from core_torch.training.closed_form import NormalEquations
 from core_torch.training.loop import build_corruption, build_criterion, build_optimizer, build_scheduler
 from lightning_impl.checkpoint_io import VerifiedLoading

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from core_torch.contract.command_line import Parser
-from core_torch.contract.errors import ConfigError
+from core_torch.commands.command_line import Parser
+from core_torch.spec.errors import ConfigError
 
 COMMANDS = {
     "fit": "train, and print the validation error",

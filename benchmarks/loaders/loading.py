@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.cases import Framework
-from core_torch.contract.pixels import Split, to_unit_range
+from benchmarks.ports.frameworks import Framework
+from core_torch.files.splits import Split, to_unit_range
 
 _TORCH = Framework(
-    "benchmarks.loaders_torch",
+    "benchmarks.loaders.pytorch",
     {
         "dataloader": "DataLoader(MNIST, ToTensor), 0 workers: the tutorial",
         "dataloader-2-workers": "the same with 2 worker processes",
@@ -29,7 +29,7 @@ _TORCH = Framework(
     },
 )
 _TENSORFLOW = Framework(
-    "benchmarks.loaders_tensorflow",
+    "benchmarks.loaders.tensorflow",
     {
         "tf.data": "images shuffled, batched and prefetched, one by one",
         "tf.data-cache": "uint8 converted by map, cached, then as tf.data",

@@ -4,7 +4,7 @@ import torch
 from torchvision.datasets import MNIST
 from torchvision.transforms import ToTensor
 
-from core_torch.contract.pixels import Split
+from core_torch.files.splits import Split
 
 
 class PerImageDataset(MNIST):

@@ -7,16 +7,16 @@ import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler, TensorDataset
 
-from benchmarks.loading import LoadingTrial
-from benchmarks.per_image import PerImageDataset
-from benchmarks.trial import Case
-from core_torch.contract.batch_order import epoch_order
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.pixels import Split, to_unit_range
-from core_torch.contract.recipe import Recipe
+from benchmarks.loaders.loading import LoadingTrial
+from benchmarks.loaders.per_image import PerImageDataset
+from benchmarks.ports.timed_port import Case
 from core_torch.data.compiled import CompiledDataset
 from core_torch.data.resident import ResidentDataset
 from core_torch.data.streaming import StreamedDataset
+from core_torch.files.splits import Split, to_unit_range
+from core_torch.spec.batch_order import epoch_order
+from core_torch.spec.errors import ConfigError
+from core_torch.spec.recipe import Recipe
 
 Loader = Callable[[int], Iterable[torch.Tensor]]  # epoch -> batches (B, 1, 28, 28)
 

@@ -2,10 +2,10 @@
 
 import tensorflow as tf
 
-from benchmarks.loading import LoadingTrial
-from benchmarks.trial import Case
-from core_torch.contract.pixels import WHITE, Split, to_unit_range
-from core_torch.contract.recipe import Recipe
+from benchmarks.loaders.loading import LoadingTrial
+from benchmarks.ports.timed_port import Case
+from core_torch.files.splits import WHITE, Split, to_unit_range
+from core_torch.spec.recipe import Recipe
 
 
 def prepare(case: Case, split: Split, recipe: Recipe) -> LoadingTrial:

@@ -5,10 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from benchmarks.reproduce.table import COUNT, Data, Goal, Metrics, Ordering, Row, Table
-from core_torch.contract.architecture import ARCHITECTURES, PIXELS, Architecture, FullyConnected
-from core_torch.contract.presets import preset
-from core_torch.contract.recipe import OBJECTIVES, Recipe
+from benchmarks.papers.table import COUNT, Data, Goal, Metrics, Ordering, Row, Table
 from core_torch.data.resident import ResidentDataset
 from core_torch.evaluation.baselines import pca_errors, pixel_rows, principal_components
 from core_torch.evaluation.jacobian import JACOBIAN_IMAGES
@@ -24,6 +21,9 @@ from core_torch.evaluation.report import measure
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
 from core_torch.objectives.jacobian import weight_product_norm
 from core_torch.objectives.reconstruction import mean_squared_error
+from core_torch.spec.architecture import ARCHITECTURES, PIXELS, Architecture, FullyConnected
+from core_torch.spec.presets import preset
+from core_torch.spec.recipe import OBJECTIVES, Recipe
 from core_torch.training.loop import train
 from core_torch.training.randomized import train_randomized
 

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reproduce import TABLES
-from core_torch.contract.command_line import add_device_option, check_results, prepare_output
-from core_torch.contract.errors import ConfigError, check_choice, check_integer
+from benchmarks.papers import TABLES
+from core_torch.commands.command_line import add_device_option, check_results, prepare_output
+from core_torch.spec.errors import ConfigError, check_choice, check_integer
 
 
 def add_commands(commands: Any) -> None:
@@ -35,7 +35,7 @@ def run_reproduction(options: argparse.Namespace, *, device: str) -> int:
     check_integer("jobs", jobs, minimum=1)
     check_results(options)
 
-    from benchmarks.environment import describe_environment
+    from benchmarks.timing.environment import describe_environment
 
     environment = describe_environment(seed=0, device=device)
     folder = prepare_output(options.output)
@@ -46,9 +46,9 @@ def run_reproduction(options: argparse.Namespace, *, device: str) -> int:
 def _run(
     options: argparse.Namespace, names: list[str], folder: Path, *, environment: Any, jobs: int, device: str
 ) -> int:
-    from benchmarks.reproduce.page import markdown
-    from benchmarks.reproduce.runs import Run, planned, run_all, stored_runs, write_runs
-    from benchmarks.reproduce.table import Data
+    from benchmarks.papers.page import markdown
+    from benchmarks.papers.runs import Run, planned, run_all, stored_runs, write_runs
+    from benchmarks.papers.table import Data
 
     runs = stored_runs(folder, environment=environment)
     Data(options.data_root)  # raises here, not in a process, what is wrong with the files
@@ -102,8 +102,8 @@ def _jobs(device: str) -> int:
 
 def print_tables(options: argparse.Namespace) -> None:
     """Print stored runs."""
-    from benchmarks.reproduce.page import markdown
-    from benchmarks.reproduce.runs import read_runs
+    from benchmarks.papers.page import markdown
+    from benchmarks.papers.runs import read_runs
 
     names = _chosen(options.tables)
     if not options.folder or not os.path.isdir(options.folder):

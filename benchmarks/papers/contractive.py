@@ -7,15 +7,15 @@ from functools import partial
 import torch
 from torch.nn import functional as F
 
-from benchmarks.reproduce.fine_tuning import fine_tuned_error
-from benchmarks.reproduce.table import ERROR, Data, Metrics, Ordering, Row, Table
-from core_torch.contract.architecture import PIXELS, FullyConnected
-from core_torch.contract.recipe import Recipe
+from benchmarks.papers.fine_tuning import fine_tuned_error
+from benchmarks.papers.table import ERROR, Data, Metrics, Ordering, Row, Table
 from core_torch.data.resident import ResidentDataset
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
 from core_torch.objectives.jacobian import jacobian_norm_squared
 from core_torch.objectives.last_input import LastInput
 from core_torch.objectives.reconstruction import mean_squared_error
+from core_torch.spec.architecture import PIXELS, FullyConnected
+from core_torch.spec.recipe import Recipe
 from core_torch.training.loop import train
 
 SATURATED = 0.05  # a unit this close to 0 or 1 counts as saturated

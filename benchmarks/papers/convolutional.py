@@ -6,16 +6,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.reproduce.fine_tuning import fine_tuned_error
-from benchmarks.reproduce.table import ERROR, Data, Metrics, Ordering, Row, Table
-from core_torch.contract.architecture import Convolutional
-from core_torch.contract.pixels import CLASSES
-from core_torch.contract.presets import preset
-from core_torch.contract.recipe import Recipe
+from benchmarks.papers.fine_tuning import fine_tuned_error
+from benchmarks.papers.table import ERROR, Data, Metrics, Ordering, Row, Table
 from core_torch.data.resident import ResidentDataset
 from core_torch.evaluation.probe import encode
+from core_torch.files.splits import CLASSES
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
 from core_torch.objectives.reconstruction import mean_squared_error
+from core_torch.spec.architecture import Convolutional
+from core_torch.spec.presets import preset
+from core_torch.spec.recipe import Recipe
 from core_torch.training.loop import train
 
 ACCURACY, INFORMATION, MSE = "k-means accuracy", "k-means NMI", "MSE"

@@ -3,13 +3,13 @@
 from functools import partial
 from typing import Any
 
-from benchmarks.reproduce.hinton import SPARSE_START, cross_entropy, error_per_image, sparse_network, train_hinton
-from benchmarks.reproduce.table import Data, Goal, Metrics, Row, Table
-from core_torch.contract.architecture import PIXELS, FullyConnected
-from core_torch.contract.recipe import Recipe
+from benchmarks.papers.hinton import SPARSE_START, cross_entropy, error_per_image, sparse_network, train_hinton
+from benchmarks.papers.table import Data, Goal, Metrics, Row, Table
 from core_torch.data.resident import ResidentDataset
 from core_torch.evaluation.baselines import pca_errors, pixel_rows
 from core_torch.models.autoencoder import build_autoencoder
+from core_torch.spec.architecture import PIXELS, FullyConnected
+from core_torch.spec.recipe import Recipe
 from core_torch.training.loop import train
 
 CODE = 30  # units, of every row

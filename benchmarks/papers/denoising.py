@@ -7,14 +7,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.reproduce.fine_tuning import fine_tuned_error
-from benchmarks.reproduce.table import ERROR, Data, Metrics, Ordering, Row, Table
-from core_torch.contract.architecture import IMAGE_SIDE, PIXELS, FullyConnected
-from core_torch.contract.recipe import Recipe
+from benchmarks.papers.fine_tuning import fine_tuned_error
+from benchmarks.papers.table import ERROR, Data, Metrics, Ordering, Row, Table
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
 from core_torch.objectives.reconstruction import mean_squared_error
+from core_torch.spec.architecture import IMAGE_SIDE, PIXELS, FullyConnected
+from core_torch.spec.recipe import Recipe
 from core_torch.training.layerwise import layer_inputs, layer_pair
 from core_torch.training.loop import train
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import nn
 
-from benchmarks.reproduce.fine_tuning import fine_tuned_error
-from benchmarks.reproduce.table import Data, Goal, Metrics, Row, Table
-from core_torch.contract.architecture import FullyConnected
-from core_torch.contract.recipe import Recipe
+from benchmarks.papers.fine_tuning import fine_tuned_error
+from benchmarks.papers.table import Data, Goal, Metrics, Row, Table
 from core_torch.data.resident import ResidentDataset
 from core_torch.models.autoencoder import build_autoencoder
+from core_torch.spec.architecture import FullyConnected
+from core_torch.spec.recipe import Recipe
 from core_torch.training.extreme_learning import (
     BIAS,
     FAINTEST,

@@ -6,12 +6,12 @@ from copy import copy
 import torch
 from torch import nn
 
-from core_torch.contract.pixels import CLASSES, Split
-from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import ResidentDataset
 from core_torch.evaluation.mode import only_looking
+from core_torch.files.splits import CLASSES, Split
 from core_torch.models.autoencoder import Autoencoder
 from core_torch.objectives.reconstruction import EVALUATION_BATCH
+from core_torch.spec.recipe import Recipe
 from core_torch.training.loop import build_optimizer, build_scheduler, train_epoch
 
 

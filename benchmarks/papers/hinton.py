@@ -11,11 +11,11 @@ from itertools import islice
 import torch
 from torch.nn import functional as F
 
-from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.models.autoencoder import Autoencoder
 from core_torch.models.fully_connected import DeepAutoencoder
 from core_torch.objectives.reconstruction import squared_error
+from core_torch.spec.recipe import Recipe
 from core_torch.training.loop import build_optimizer, train_epoch
 
 WIDTHS = (784, 1000, 500, 250, 30)

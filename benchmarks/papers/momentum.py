@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch.func import functional_call
 
-from benchmarks.reproduce.hinton import (
+from benchmarks.papers.hinton import (
     SPARSE_START,
     MomentumSchedule,
     cross_entropy,
@@ -16,10 +16,10 @@ from benchmarks.reproduce.hinton import (
     sparse_network,
     train_hinton,
 )
-from benchmarks.reproduce.table import Data, Metrics, Ordering, Row, Table
-from core_torch.contract.errors import DivergenceError
-from core_torch.contract.recipe import Recipe
+from benchmarks.papers.table import Data, Metrics, Ordering, Row, Table
 from core_torch.data.resident import ResidentDataset
+from core_torch.spec.errors import DivergenceError
+from core_torch.spec.recipe import Recipe
 from core_torch.training.ensemble import Ensemble, Stack
 
 PUBLISHED = {0.0: 2.1, 0.9: 1.0, 0.99: 0.73, 0.995: 0.75, 0.999: 0.80}  # {largest momentum: training error}

@@ -6,9 +6,9 @@ from itertools import chain
 from statistics import fmean, stdev
 from typing import Any
 
-from benchmarks.reproduce import TABLES
-from benchmarks.reproduce.runs import Run
-from benchmarks.reproduce.table import COUNT, ERROR, TEST_IMAGES, Goal, Ordering, Row, Table, table_named
+from benchmarks.papers import TABLES
+from benchmarks.papers.runs import Run
+from benchmarks.papers.table import COUNT, ERROR, TEST_IMAGES, Goal, Ordering, Row, Table, table_named
 
 
 def markdown(runs: list[Run], environment: dict[str, Any]) -> str:

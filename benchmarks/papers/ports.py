@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from benchmarks.process import QUIET, SINGLE_THREAD
-from benchmarks.reproduce.equivalence import FEWEST_PAIRS, Equivalence
-from benchmarks.reproduce.table import Data, Metrics, Row, Table
-from core_torch.checkpoint import load_checkpoint
-from core_torch.contract.architecture import Architecture
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.presets import preset
-from core_torch.contract.recipe import Recipe
+from benchmarks.papers.equivalence import FEWEST_PAIRS, Equivalence
+from benchmarks.papers.table import Data, Metrics, Row, Table
+from benchmarks.ports.process import QUIET, SINGLE_THREAD
 from core_torch.data.resident import ResidentDataset
+from core_torch.models.checkpoint import load_checkpoint
 from core_torch.objectives.reconstruction import mean_squared_error
+from core_torch.spec.architecture import Architecture
+from core_torch.spec.errors import ConfigError
+from core_torch.spec.presets import preset
+from core_torch.spec.recipe import Recipe
 
 DATASET, PRESET = "mnist", "best"
 MARGIN = 0.01  # of the mean error of core_torch

@@ -12,12 +12,12 @@ from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
-from benchmarks.environment import commit
-from benchmarks.reproduce import TABLES
-from benchmarks.reproduce.table import COUNT, Data, Row, Table, table_named
-from benchmarks.schema import read_json
-from core_torch.contract.command_line import write_json
-from core_torch.contract.errors import ConfigError, DataFormatError, DivergenceError
+from benchmarks.papers import TABLES
+from benchmarks.papers.table import COUNT, Data, Row, Table, table_named
+from benchmarks.report.schema import read_json
+from benchmarks.timing.environment import commit
+from core_torch.commands.command_line import write_json
+from core_torch.spec.errors import ConfigError, DataFormatError, DivergenceError
 
 NAME = "reproduction.json"
 IGNORE_INTERRUPT = (signal.SIGINT, signal.SIG_IGN)  # of the processes: the one that started them tells them to end

@@ -9,9 +9,9 @@ from importlib import import_module
 from itertools import combinations
 from pathlib import Path
 
-from benchmarks.reproduce import TABLES
-from benchmarks.reproduce.equivalence import Equivalence
-from core_torch.contract.pixels import Split, hold_out, load_split
+from benchmarks.papers import TABLES
+from benchmarks.papers.equivalence import Equivalence
+from core_torch.files.splits import Split, hold_out, load_split
 
 ERROR = "error %"  # of test images that are misread
 COUNT = "of"  # the format of a metric that is 0 or 1: in how many runs it is 1
@@ -127,4 +127,4 @@ class Table:
 
 def table_named(name: str) -> Table:
     """One of `TABLES`."""
-    return import_module(f"benchmarks.reproduce.{TABLES[name]}").TABLE
+    return import_module(f"benchmarks.papers.{TABLES[name]}").TABLE

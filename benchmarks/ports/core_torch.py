@@ -7,18 +7,18 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from benchmarks.cases import AT_ONCE, FRAMEWORKS, GRAPHED, TOGETHER
-from benchmarks.per_image import PerImageDataset
-from benchmarks.trial import Arrays, Case
-from core_torch.contract.batch_order import epoch_order
-from core_torch.contract.errors import check_choice
-from core_torch.contract.pixels import Split
-from core_torch.contract.recipe import Recipe
+from benchmarks.loaders.per_image import PerImageDataset
+from benchmarks.ports.frameworks import AT_ONCE, FRAMEWORKS, GRAPHED, TOGETHER
+from benchmarks.ports.timed_port import Arrays, Case
+from core_torch.data.device import choose_products
 from core_torch.data.residency import resident_or_streamed
 from core_torch.data.resident import Batch, ResidentDataset
-from core_torch.device import choose_products
+from core_torch.files.splits import Split
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder, load_reference_weights, to_reference_weights
 from core_torch.objectives.contractive import ContractiveLoss
+from core_torch.spec.batch_order import epoch_order
+from core_torch.spec.errors import check_choice
+from core_torch.spec.recipe import Recipe
 from core_torch.training.by_hand import StepsByHand
 from core_torch.training.ensemble import Ensemble
 from core_torch.training.graphed import GraphedSteps, fused_optimizer
@@ -26,7 +26,7 @@ from core_torch.training.loop import Criterion, build_criterion, build_optimizer
 
 
 class TorchTrial:
-    """See `benchmarks.trial.Trial`."""
+    """See `benchmarks.ports.timed_port.Trial`."""
 
     def __init__(self, case: Case, split: Split, recipe: Recipe) -> None:
         check_choice("route", case.route, FRAMEWORKS["core_torch"].routes)

@@ -4,10 +4,14 @@ from functools import cached_property
 
 import numpy as np
 
-from benchmarks.cases import BASELINE, ONE_SHUFFLE
-from benchmarks.parity.distance import relative_distance
-from benchmarks.parity.judge import Check
-from benchmarks.parity.tolerances import (
+from benchmarks.ports.frameworks import BASELINE, ONE_SHUFFLE
+from benchmarks.ports.timed_port import Arrays, Case, Trial
+from core_torch.files.splits import Split, to_unit_range
+from core_torch.parity.distance import relative_distance
+from core_torch.parity.judge import Check
+from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.parity.tolerances import (
     BITWISE,
     EPOCH,
     OWN_SHUFFLE,
@@ -16,14 +20,10 @@ from benchmarks.parity.tolerances import (
     epoch_tolerance,
     shuffle_tolerance,
 )
-from benchmarks.trial import Arrays, Case, Trial
-from core_torch.contract.architecture import architecture_named
-from core_torch.contract.batch_order import batch_order
-from core_torch.contract.initial_weights import initial_weights
-from core_torch.contract.oracle import Oracle
-from core_torch.contract.oracle_optimizer import OracleOptimizer
-from core_torch.contract.pixels import Split, to_unit_range
-from core_torch.contract.recipe import Recipe
+from core_torch.spec.architecture import architecture_named
+from core_torch.spec.batch_order import batch_order
+from core_torch.spec.initial_weights import initial_weights
+from core_torch.spec.recipe import Recipe
 
 JUDGED_IMAGES = 1000  # over which the error after an epoch is taken
 SECOND_LOOKS = 8  # float32 epochs at most, each of which sees what half of all programs see with probability 1/2

@@ -6,7 +6,7 @@ The contenders of loading are in `loading.py`, the floors in `floors.py`, what a
 import shutil
 from dataclasses import dataclass, field
 
-from core_torch.contract.recipe import Recipe
+from core_torch.spec.recipe import Recipe
 
 # SGD, because every framework's is the same formula; with momentum, because its forms differ. At a rate of 1 a
 # step is large beside the rounding of a float32 weight, which at 0.1 would hide what an update check is after.
@@ -37,12 +37,12 @@ _COMPILED_FIT = {"fit-jit": "as fit, jit_compile=True"}  # JAX's default
 
 def _keras(backend: str, **more_routes: str) -> Framework:
     package = "keras" if backend == "torch" else backend
-    return Framework("benchmarks.route_keras", _KERAS_ROUTES | more_routes, package, {"KERAS_BACKEND": backend})
+    return Framework("benchmarks.ports.keras", _KERAS_ROUTES | more_routes, package, {"KERAS_BACKEND": backend})
 
 
 FRAMEWORKS = {
     "core_torch": Framework(
-        "benchmarks.route_core_torch",
+        "benchmarks.ports.core_torch",
         {
             "lean": "FastMNIST on the device, the readable loop",
             "tutorial": "DataLoader(MNIST, ToTensor), 0 workers, the readable loop",
@@ -57,7 +57,7 @@ FRAMEWORKS = {
         "torch",
     ),
     "lightning": Framework(
-        "benchmarks.route_lightning",
+        "benchmarks.ports.lightning",
         {
             "lean": "Trainer(barebones=True) over FastMNIST batches",
             "default": "Trainer at its defaults over DataLoader(MNIST, ToTensor), 0 workers",

@@ -9,13 +9,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from benchmarks.cases import FRAMEWORKS
-from benchmarks.trial import Arrays, Case
-from core_torch.contract.batch_order import batch_order
-from core_torch.contract.errors import ConfigError, check_choice
-from core_torch.contract.layers import Flatten, Layer, Unflatten
-from core_torch.contract.pixels import Split
-from core_torch.contract.recipe import Recipe
+from benchmarks.ports.frameworks import FRAMEWORKS
+from benchmarks.ports.timed_port import Arrays, Case
+from core_torch.files.splits import Split
+from core_torch.spec.batch_order import batch_order
+from core_torch.spec.errors import ConfigError, check_choice
+from core_torch.spec.layers import Flatten, Layer, Unflatten
+from core_torch.spec.recipe import Recipe
 from keras_impl.batches import unit_pixels
 from keras_impl.model import build_autoencoder
 from keras_impl.optimizers import build_optimizer, optimizer_state, set_learning_rate
@@ -32,7 +32,7 @@ FIT_OPTIONS: dict[str, dict[str, Any]] = {
 
 
 class KerasTrial:
-    """See `benchmarks.trial.Trial`. `images` are (N, pixels), of the architecture's size.
+    """See `benchmarks.ports.timed_port.Trial`. `images` are (N, pixels), of the architecture's size.
 
     Raises:
         ConfigError: float64 on another backend than TensorFlow.

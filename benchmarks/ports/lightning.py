@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from benchmarks.per_image import PerImageDataset
-from benchmarks.route_core_torch import exact, gradients_of, layer_outputs, pin_precision, state_of
-from benchmarks.trial import Arrays, Case
-from core_torch.contract.errors import ConfigError, check_choice
-from core_torch.contract.pixels import Split
-from core_torch.contract.recipe import Recipe
+from benchmarks.loaders.per_image import PerImageDataset
+from benchmarks.ports.core_torch import exact, gradients_of, layer_outputs, pin_precision, state_of
+from benchmarks.ports.timed_port import Arrays, Case
 from core_torch.data.resident import Batch, ResidentDataset
+from core_torch.files.splits import Split
 from core_torch.models.autoencoder import build_autoencoder, load_reference_weights, to_reference_weights
+from core_torch.spec.errors import ConfigError, check_choice
+from core_torch.spec.recipe import Recipe
 from lightning_impl.datamodule import EpochOrder, ResidentBatches, with_targets
 from lightning_impl.module import LitAutoencoder
 
@@ -49,7 +49,7 @@ class KeptOptimizer(LitAutoencoder):
 
 
 class LightningTrial:
-    """See `benchmarks.trial.Trial`."""
+    """See `benchmarks.ports.timed_port.Trial`."""
 
     def __init__(self, case: Case, split: Split, recipe: Recipe) -> None:
         check_choice("route", case.route, ("lean", *TRAINERS))

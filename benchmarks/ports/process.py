@@ -11,8 +11,8 @@ FOLDER/reply.safetensors; `arrays` names those that were sent, or is null; `numb
 `set_learning_rate`, and of a reply the loss, or null. Every method but `load` and `set_learning_rate` has to write
 reply.safetensors anew, be it empty. A reply {"error": "what is wrong"} refuses. End of input means: end.
 
-ARCHITECTURE is what `describe` of `core_torch.contract.architecture` makes, its "kind" FullyConnected or
-Convolutional; the recipe has the fields of `core_torch.contract.recipe.Recipe`. Activations are {"output": ...} at
+ARCHITECTURE is what `describe` of `core_torch.spec.architecture` makes, its "kind" FullyConnected or
+Convolutional; the recipe has the fields of `core_torch.spec.recipe.Recipe`. Activations are {"output": ...} at
 least.
 """
 
@@ -33,13 +33,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.arrays_file import read_arrays, write_arrays
-from benchmarks.clocks import LARGEST_HIDDEN, Stopwatch
-from benchmarks.timing import Sample
-from benchmarks.trial import Arrays, Case
-from core_torch.contract.errors import DataFormatError
-from core_torch.contract.pixels import Split
-from core_torch.contract.recipe import Recipe
+from benchmarks.ports.timed_port import Arrays, Case
+from benchmarks.timing.clocks import LARGEST_HIDDEN, Stopwatch
+from benchmarks.timing.intervals import Sample
+from core_torch.files.splits import Split
+from core_torch.parity.arrays_file import read_arrays, write_arrays
+from core_torch.spec.errors import DataFormatError
+from core_torch.spec.recipe import Recipe
 
 TIMEOUT_SECONDS = 300  # for one request; the longest, a tutorial epoch of 60,000 images, takes a few
 PROFILED_STEPS = (5, 30, 2.0)  # at least; at most; no more after so many seconds
@@ -101,7 +101,7 @@ class Worker:
         core = [str(min(os.sched_getaffinity(0)))] if pinned and sys.platform == "linux" else []
         log = Path(self.folder.name) / "log.txt"
         self.log = open(log, "w+", encoding="utf-8", errors="replace")  # noqa: SIM115
-        own = [sys.executable, "-m", "benchmarks.worker", self.folder.name, module, *core]
+        own = [sys.executable, "-m", "benchmarks.ports.worker", self.folder.name, module, *core]
         try:
             self.process = subprocess.Popen(
                 [*command, self.folder.name] if command else own,

@@ -1,16 +1,16 @@
 """Trainings by core_torch that are held to an error: see `quality`."""
 
-from benchmarks.quality import CLOSED_FORM, ROUTES
-from benchmarks.route_core_torch import pin_precision
-from benchmarks.trial import Case
-from core_torch.contract.errors import check_choice
-from core_torch.contract.pixels import Split
-from core_torch.contract.presets import preset
-from core_torch.contract.recipe import Recipe
+from benchmarks.ports.core_torch import pin_precision
+from benchmarks.ports.timed_port import Case
+from benchmarks.timing.quality import CLOSED_FORM, ROUTES
 from core_torch.data.resident import ResidentDataset
 from core_torch.evaluation.report import noisy_mean_squared_error
+from core_torch.files.splits import Split
 from core_torch.models.autoencoder import build_autoencoder
 from core_torch.objectives.reconstruction import mean_squared_error
+from core_torch.spec.errors import check_choice
+from core_torch.spec.presets import preset
+from core_torch.spec.recipe import Recipe
 from core_torch.training.loop import train
 from core_torch.training.randomized import train_randomized
 

@@ -6,15 +6,15 @@ from functools import partial
 import numpy as np
 import torch
 
-from benchmarks.loaders_torch import compiled
-from benchmarks.loading import LoadingTrial
-from benchmarks.trial import Case
-from core_torch.contract.errors import check_choice
-from core_torch.contract.pixels import Split
-from core_torch.contract.recipe import Recipe
+from benchmarks.loaders.loading import LoadingTrial
+from benchmarks.loaders.pytorch import compiled
+from benchmarks.ports.timed_port import Case
 from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.data.streaming import StreamedDataset
+from core_torch.files.splits import Split
 from core_torch.models.autoencoder import build_autoencoder
+from core_torch.spec.errors import check_choice
+from core_torch.spec.recipe import Recipe
 from core_torch.training.loop import build_criterion, build_optimizer, train_epoch
 
 ROUTES = ("epoch start", "resident", "compiled", "streamed", "training")

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from core_torch.contract.architecture import Architecture, architecture_from, architecture_named
+from core_torch.spec.architecture import Architecture, architecture_from, architecture_named
 
 Arrays = dict[str, np.ndarray]
 

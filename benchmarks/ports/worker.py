@@ -20,12 +20,12 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from benchmarks.arrays_file import read_arrays, write_arrays
-from benchmarks.environment import PACKAGES, package_version
-from benchmarks.resources import energy_per_image, peak_device_bytes, peak_host_bytes, torch_calls
-from benchmarks.trial import Case
-from core_torch.contract.pixels import Split, to_unit_range
-from core_torch.contract.recipe import Recipe
+from benchmarks.ports.timed_port import Case
+from benchmarks.timing.environment import PACKAGES, package_version
+from benchmarks.timing.resources import energy_per_image, peak_device_bytes, peak_host_bytes, torch_calls
+from core_torch.files.splits import Split, to_unit_range
+from core_torch.parity.arrays_file import read_arrays, write_arrays
+from core_torch.spec.recipe import Recipe
 
 PROFILED_IMAGES = 1000  # the largest batch
 VARIABLES = (
@@ -162,7 +162,7 @@ def pin(core: int) -> None:
 
 
 def main() -> None:
-    """`python -m benchmarks.worker FOLDER MODULE [CORE]`: the module is imported at once, on any core."""
+    """`python -m benchmarks.ports.worker FOLDER MODULE [CORE]`: the module is imported at once, on any core."""
     folder, module, *core = sys.argv[1:]
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results_file import Results, read_results
-from core_torch.contract.errors import DataFormatError
+from benchmarks.report.results_file import Results, read_results
+from core_torch.spec.errors import DataFormatError
 
 THRESHOLD = 0.10  # share of a ratio that may be lost before a comparison fails
 

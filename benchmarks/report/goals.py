@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.cases import AT_ONCE, TOGETHER
-from benchmarks.floors import GEMMS, OWN_GEMM
-from benchmarks.loading import BASELINE, LOADERS, WORKERS
-from benchmarks.quality import ADVANTAGE, CLOSED_FORM, GRADIENT_DESCENT, ORIGINALS
-from benchmarks.results_file import QUALITY, Results
+from benchmarks.loaders.loading import BASELINE, LOADERS, WORKERS
+from benchmarks.ports.frameworks import AT_ONCE, TOGETHER
+from benchmarks.report.results_file import QUALITY, Results
 from benchmarks.suites import GROWTH
-from benchmarks.timing import Interval, interval
+from benchmarks.timing.floors import GEMMS, OWN_GEMM
+from benchmarks.timing.intervals import Interval, interval
+from benchmarks.timing.quality import ADVANTAGE, CLOSED_FORM, GRADIENT_DESCENT, ORIGINALS
 
 STOCK = tuple(route for route in LOADERS if not route.startswith(("fast-mnist", "permuted")))  # without FastMNIST
 FLAT = 0.95  # of the speed on the smallest dataset, on every larger one

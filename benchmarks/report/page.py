@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks import charts
-from benchmarks.goals import GOAL_COLUMNS, goal_rows
-from benchmarks.results_file import Results
-from benchmarks.timing import Interval, verdict
+from benchmarks.report import charts
+from benchmarks.report.goals import GOAL_COLUMNS, goal_rows
+from benchmarks.report.results_file import Results
+from benchmarks.timing.intervals import Interval, verdict
 
 CLOCKS = {"cpu": "processor time of one thread", "wall": "wall time"}
 REFERENCES = ("gemm numpy", "indices")  # floors that tables leave out beside a contender's own

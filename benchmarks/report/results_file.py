@@ -1,6 +1,6 @@
 """results.json: what is in it, how it is written, and a reader that refuses anything else.
 
-What a reader may rely on is in results/results.schema.json. Beyond that, no time without a proof: a measurement names
+What a reader may rely on is in results.schema.json. Beyond that, no time without a proof: a measurement names
 the passed checks of its contender, and a digest of what it computed.
 """
 
@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.parity.judge import Check
-from benchmarks.schema import read_json
-from benchmarks.timing import Interval, Sample, interval, speed_ratio
-from core_torch.contract.errors import DataFormatError
-from core_torch.contract.weights_file import write_atomically
+from benchmarks.report.schema import read_json
+from benchmarks.timing.intervals import Interval, Sample, interval, speed_ratio
+from core_torch.files.weights import write_atomically
+from core_torch.parity.judge import Check
+from core_torch.spec.errors import DataFormatError
 
 SCHEMA = 2  # 1, which had no proofs beside its measurements, is still read
-SCHEMA_FILE = Path(__file__).parent / "results" / "results.schema.json"
+SCHEMA_FILE = Path(__file__).with_name("results.schema.json")
 CLOCKS = ("cpu", "wall")
 QUALITY = "time to quality"  # what cases begin with that hold a training to an error
 ROUNDING = 1e-9  # relative, of a ratio that is computed again

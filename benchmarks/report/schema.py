@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from core_torch.contract.errors import DataFormatError
-from core_torch.contract.regular_files import read_regular
-from core_torch.contract.weights_file import without_duplicates
+from core_torch.files.safe_reading import read_regular
+from core_torch.files.weights import without_duplicates
+from core_torch.spec.errors import DataFormatError
 
 LARGEST = 1 << 26  # bytes of a file; those of the full suite take a fiftieth
 ANNOTATIONS = {"$schema", "$defs", "title", "then"}

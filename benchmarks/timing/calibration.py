@@ -11,13 +11,13 @@ from statistics import median
 import numpy as np
 import torch
 
-from benchmarks.floors import products, recorded
-from benchmarks.route_core_torch import pin_precision
-from benchmarks.trial import Case
-from core_torch.contract.architecture import architecture_named
-from core_torch.contract.pixels import Split
-from core_torch.contract.recipe import Recipe
+from benchmarks.ports.core_torch import pin_precision
+from benchmarks.ports.timed_port import Case
+from benchmarks.timing.floors import products, recorded
 from core_torch.data.resident import RESIDENCIES, ResidentDataset
+from core_torch.files.splits import Split
+from core_torch.spec.architecture import architecture_named
+from core_torch.spec.recipe import Recipe
 
 BATCH_SIZES = (32, 512, 1000)
 MODELS = ("shallow", "deep")

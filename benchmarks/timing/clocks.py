@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable
 
-from benchmarks.timing import Sample
+from benchmarks.timing.intervals import Sample
 
 SLACK_SECONDS = 0.05  # for a request to get there and back, on a machine that has other things to do
 LARGEST_HIDDEN = 0.2  # share of the time passed here of which a clock there may not tell

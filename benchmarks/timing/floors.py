@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from benchmarks.cases import Framework
-from benchmarks.trial import Case
-from core_torch.contract.architecture import Architecture
-from core_torch.contract.batch_order import batch_order
-from core_torch.contract.errors import check_choice
-from core_torch.contract.layers import Convolution, Dense, MaxPooling, TransposedConvolution, Unflatten
-from core_torch.contract.pixels import Split, to_unit_range
-from core_torch.contract.recipe import Recipe
+from benchmarks.ports.frameworks import Framework
+from benchmarks.ports.timed_port import Case
+from core_torch.files.splits import Split, to_unit_range
+from core_torch.spec.architecture import Architecture
+from core_torch.spec.batch_order import batch_order
+from core_torch.spec.errors import check_choice
+from core_torch.spec.layers import Convolution, Dense, MaxPooling, TransposedConvolution, Unflatten
+from core_torch.spec.recipe import Recipe
 
 GEMM_IMAGES = 4096  # products of so many images are one sample: time an image is what counts
 GEMMS = ("gemm numpy", "gemm torch", "gemm tensorflow", "gemm jax")
 DATA = ("copy", "indices")
-FLOORS = {floor: Framework("benchmarks.floors", {floor: "alone"}) for floor in (*GEMMS, *DATA)}
+FLOORS = {floor: Framework("benchmarks.timing.floors", {floor: "alone"}) for floor in (*GEMMS, *DATA)}
 OWN_GEMM = {  # a framework's own
     "core_torch": "gemm torch",
     "lightning": "gemm torch",
@@ -153,7 +153,7 @@ def _multiplication(library: str, pairs: list[tuple[np.ndarray, np.ndarray]], de
     if library == "torch":
         import torch
 
-        from benchmarks.route_core_torch import pin_precision
+        from benchmarks.ports.core_torch import pin_precision
 
         pin_precision()
         tensors = [[torch.from_numpy(array).to(device) for array in pair] for pair in pairs]

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmarks.cases import Framework
-from benchmarks.parity.judge import Check
-from benchmarks.process import Worker
-from benchmarks.results_file import QUALITY, Results, Work, digest_of
-from benchmarks.trial import Case
-from core_torch.contract.pixels import Split, to_unit_range
-from core_torch.contract.presets import preset
-from core_torch.contract.recipe import Recipe
+from benchmarks.ports.frameworks import Framework
+from benchmarks.ports.process import Worker
+from benchmarks.ports.timed_port import Case
+from benchmarks.report.results_file import QUALITY, Results, Work, digest_of
+from core_torch.files.splits import Split, to_unit_range
+from core_torch.parity.judge import Check
+from core_torch.spec.presets import preset
+from core_torch.spec.recipe import Recipe
 
 TIMEOUT_SECONDS = 7200  # of one training
 FEWER = 20  # times the original's epochs may be
@@ -28,7 +28,7 @@ ROUTES = {
     CLOSED_FORM: "the randomized model's decoder by ridge regression",
     GRADIENT_DESCENT: "the same decoder by the preset's optimizer",
 }
-FRAMEWORK = Framework("benchmarks.route_quality", ROUTES, "torch")
+FRAMEWORK = Framework("benchmarks.ports.quality", ROUTES, "torch")
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core_torch.contract.command_line import check_device, check_file, check_json, check_results, report, write_json
-from core_torch.contract.errors import CheckpointError, ConfigError, check_choice
-from core_torch.contract.pixels import DATASETS, Split, load_split
-from core_torch.contract.recipe import Recipe
-from core_torch.contract.weights_file import MANIFEST_NAME, write_atomically
+from core_torch.commands.command_line import check_device, check_file, check_json, check_results, report, write_json
+from core_torch.commands.run_folder import FIGURES_NAME, draw, missing_library, read_metrics
 from core_torch.evaluation.projection import PROJECTIONS
 from core_torch.evaluation.run_page import CAPTIONS
-from core_torch.run_folder import FIGURES_NAME, draw, missing_library, read_metrics
+from core_torch.files.splits import DATASETS, Split, load_split
+from core_torch.files.weights import MANIFEST_NAME, write_atomically
+from core_torch.spec.errors import CheckpointError, ConfigError, check_choice
+from core_torch.spec.recipe import Recipe
 
 if TYPE_CHECKING:
     from core_torch.models.autoencoder import Autoencoder
@@ -25,8 +25,8 @@ CODE_FILES = (".npz", ".npy")
 
 def load(options: argparse.Namespace) -> tuple["Autoencoder", Recipe, dict[str, object]]:
     """(model, recipe, {"model", "objective", "dataset"}) of the checkpoint, on the chosen device."""
-    from core_torch.checkpoint import load_checkpoint
-    from core_torch.device import choose_device
+    from core_torch.data.device import choose_device
+    from core_torch.models.checkpoint import load_checkpoint
 
     device = choose_device(options.device)
     model, recipe, manifest = load_checkpoint(Path(options.checkpoint))
@@ -76,7 +76,7 @@ def figures(options: argparse.Namespace) -> None:
     if (missing := missing_library()) is not None:
         raise ConfigError(f"figures: {missing} is not installed; pip install matplotlib")
 
-    from core_torch.checkpoint import load_checkpoint
+    from core_torch.models.checkpoint import load_checkpoint
 
     model, recipe, about = load(options)
     own, *others = told_apart([options.checkpoint, *against])

@@ -14,9 +14,9 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, NoReturn
 
-from core_torch.contract.errors import ConfigError, UserError, check_choice
-from core_torch.contract.pixels import DATASETS
-from core_torch.contract.weights_file import MANIFEST_NAME, WEIGHTS_NAME, write_atomically
+from core_torch.files.splits import DATASETS
+from core_torch.files.weights import MANIFEST_NAME, WEIGHTS_NAME, write_atomically
+from core_torch.spec.errors import ConfigError, UserError, check_choice
 
 DEVICES = ("auto", "cpu", "cuda")
 INPUTS = ("checkpoint", "against", "recipe", "old", "new", "results")  # options that name what a command reads

@@ -2,9 +2,9 @@
 
 import argparse
 
-from core_torch.contract.command_line import check_file, write_json
-from core_torch.contract.errors import check_choice
-from core_torch.contract.sources import SOURCES, faults, raw_folder, repair
+from core_torch.commands.command_line import check_file, write_json
+from core_torch.files.downloads import SOURCES, faults, raw_folder, repair
+from core_torch.spec.errors import check_choice
 
 
 def data(options: argparse.Namespace) -> int:

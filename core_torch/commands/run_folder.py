@@ -15,13 +15,13 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core_torch.contract.command_line import prepare_output, write_json
-from core_torch.contract.pixels import Split
-from core_torch.contract.recipe import Recipe
-from core_torch.contract.regular_files import read_regular
-from core_torch.contract.train_options import RECIPE_NAME, recipe_file
-from core_torch.contract.weights_file import MANIFEST_NAME, WEIGHTS_NAME, write_atomically
+from core_torch.commands.command_line import prepare_output, write_json
+from core_torch.commands.train_options import RECIPE_NAME, recipe_file
 from core_torch.evaluation.run_page import CAPTIONS, write_run_page
+from core_torch.files.safe_reading import read_regular
+from core_torch.files.splits import Split
+from core_torch.files.weights import MANIFEST_NAME, WEIGHTS_NAME, write_atomically
+from core_torch.spec.recipe import Recipe
 
 if TYPE_CHECKING:
     from core_torch.models.autoencoder import Autoencoder
@@ -45,7 +45,7 @@ def write_run(folder: Path, run: Run, *, options: argparse.Namespace, recipe: Re
 
     What an earlier run left beside its weights goes first: an interrupted one leaves files of one model only.
     """
-    from core_torch.checkpoint import save_checkpoint
+    from core_torch.models.checkpoint import save_checkpoint
 
     for name in DRAWN:  # the rest goes with the weights
         (folder / name).unlink(missing_ok=True)

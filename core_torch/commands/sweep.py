@@ -5,16 +5,16 @@ import sys
 import time
 from itertools import product
 
-from core_torch.command_train import fit, judged, load_splits, measured
-from core_torch.contract.architecture import Architecture
-from core_torch.contract.command_line import check_device, check_results, prepare_output, write_json
-from core_torch.contract.ensembles import check_alike
-from core_torch.contract.errors import ConfigError, DivergenceError
-from core_torch.contract.pixels import Split
-from core_torch.contract.recipe import Recipe
-from core_torch.contract.train_options import is_randomized
-from core_torch.contract.weights_file import write_atomically
-from core_torch.run_folder import Run, csv_of
+from core_torch.commands.command_line import check_device, check_results, prepare_output, write_json
+from core_torch.commands.run_folder import Run, csv_of
+from core_torch.commands.train import fit, judged, load_splits, measured
+from core_torch.commands.train_options import is_randomized
+from core_torch.files.splits import Split
+from core_torch.files.weights import write_atomically
+from core_torch.spec.architecture import Architecture
+from core_torch.spec.ensembles import check_alike
+from core_torch.spec.errors import ConfigError, DivergenceError
+from core_torch.spec.recipe import Recipe
 
 GRID = (  # options of `train` that take several values here
     *("model", "objective", "preset", "epochs", "batch_size", "learning_rate", "seed"),
@@ -43,7 +43,7 @@ def sweep(options: argparse.Namespace) -> None:
         check_together(runs, chosen)
     splits = load_splits(runs[0])
 
-    from core_torch.device import choose_device
+    from core_torch.data.device import choose_device
 
     choose_device(options.device)  # refuses one that is not there before anything is written
     together = fit_together(runs, chosen, splits) if options.together else []
@@ -81,8 +81,8 @@ def fit_together(
     runs: list[argparse.Namespace], chosen: list[tuple[Architecture, Recipe]], splits: tuple[Split, Split]
 ) -> list[Run | DivergenceError]:
     """Train all of them at once, see `train_together`, and measure each; `seconds` are an equal share of the whole."""
+    from core_torch.data.device import choose_device
     from core_torch.data.residency import resident_or_streamed
-    from core_torch.device import choose_device
     from core_torch.models.autoencoder import build_autoencoder
     from core_torch.training.ensemble import train_together
 

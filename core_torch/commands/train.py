@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core_torch.contract.architecture import ARCHITECTURES, Architecture
-from core_torch.contract.command_line import check_device, check_results, prepare_output, report
-from core_torch.contract.errors import ConfigError, check_boolean, check_choice, check_integer
-from core_torch.contract.pixels import Split, load_split
-from core_torch.contract.recipe import SOLVERS, Recipe
-from core_torch.contract.train_options import chosen, is_randomized
-from core_torch.contract.weights_file import MANIFEST_NAME
-from core_torch.event_files import check_event_files, event_files
-from core_torch.run_folder import RUN_FILES, Run, write_run
+from core_torch.commands.command_line import check_device, check_results, prepare_output, report
+from core_torch.commands.run_folder import RUN_FILES, Run, write_run
+from core_torch.commands.train_options import chosen, is_randomized
+from core_torch.files.splits import Split, load_split
+from core_torch.files.weights import MANIFEST_NAME
+from core_torch.spec.architecture import ARCHITECTURES, Architecture
+from core_torch.spec.errors import ConfigError, check_boolean, check_choice, check_integer
+from core_torch.spec.recipe import SOLVERS, Recipe
+from core_torch.training.event_files import check_event_files, event_files
 from core_torch.training.history import History
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def train(options: argparse.Namespace) -> None:
         check_event_files(options.tensorboard)
     splits = load_splits(options)
 
-    from core_torch.device import choose_device
+    from core_torch.data.device import choose_device
 
     choose_device(options.device)  # refuses one that is not there before anything is written
     checkpoints = build_checkpoints(options)
@@ -110,9 +110,9 @@ def fit(
     on_epoch: Callable[[History], None] | None = None,
 ) -> Run:
     """Train from the contract's starting weights, or go on from checkpoints, and measure."""
+    from core_torch.data.device import choose_device
     from core_torch.data.residency import resident_or_streamed
     from core_torch.data.resident import ResidentDataset
-    from core_torch.device import choose_device
     from core_torch.models.autoencoder import build_autoencoder
     from core_torch.objectives.reconstruction import mean_squared_error
     from core_torch.training.layerwise import pretrain

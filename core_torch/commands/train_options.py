@@ -6,14 +6,14 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
-from core_torch.contract.architecture import Architecture
-from core_torch.contract.command_line import add_data_options
-from core_torch.contract.errors import ConfigError, check_choice
-from core_torch.contract.layers import ACTIVATIONS
-from core_torch.contract.pixels import DATASETS
-from core_torch.contract.presets import PRESETS, preset
-from core_torch.contract.recipe import CORRUPTIONS, OBJECTIVES, SOLVERS, Recipe
-from core_torch.contract.regular_files import read_regular
+from core_torch.commands.command_line import add_data_options
+from core_torch.files.safe_reading import read_regular
+from core_torch.files.splits import DATASETS
+from core_torch.spec.architecture import Architecture
+from core_torch.spec.errors import ConfigError, check_choice
+from core_torch.spec.layers import ACTIVATIONS
+from core_torch.spec.presets import PRESETS, preset
+from core_torch.spec.recipe import CORRUPTIONS, OBJECTIVES, SOLVERS, Recipe
 
 RECIPE_NAME = "recipe.toml"
 LARGEST_RECIPE = 1 << 20  # bytes

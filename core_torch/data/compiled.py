@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.pixels import WHITE
 from core_torch.data.resident import Batch, ResidentDataset
+from core_torch.files.splits import WHITE
+from core_torch.spec.errors import ConfigError
 
 AHEAD = 4  # images; 2 to 16 are as fast, none takes twice as long
 CACHE_LINE = 64  # bytes that a processor fetches at once

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from core_torch.contract.errors import check_choice, check_number
-from core_torch.contract.recipe import CORRUPTIONS
+from core_torch.spec.errors import check_choice, check_number
+from core_torch.spec.recipe import CORRUPTIONS
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from core_torch.contract.errors import ConfigError
+from core_torch.spec.errors import ConfigError
 
 PROBED = (512, 784), (784, 200)  # the largest product of the shallow model's step
 PROBES = 20  # times it is computed

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from core_torch.contract.errors import check_integer
-from core_torch.contract.pixels import Split
 from core_torch.data.resident import ResidentDataset
 from core_torch.data.streaming import CHUNK_BYTES, StreamedDataset
+from core_torch.files.splits import Split
+from core_torch.spec.errors import check_integer
 
 SHARE = 0.5  # of the free memory that a split may take; the rest is the model's
 NO_MEMORY = "can't allocate memory"  # what torch's `RuntimeError` says of the host's

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from core_torch.contract.batch_order import epoch_order
-from core_torch.contract.errors import ConfigError, check_choice, check_integer
-from core_torch.contract.pixels import WHITE, Split, hold_out
+from core_torch.files.splits import WHITE, Split, hold_out
+from core_torch.spec.batch_order import epoch_order
+from core_torch.spec.errors import ConfigError, check_choice, check_integer
 
 RESIDENCIES = ("float32", "uint8")
 GATHERED = 512  # images at once, unless a batch is larger

@@ -13,11 +13,11 @@ from typing import Self
 import numpy as np
 import torch
 
-from core_torch.contract.batch_order import epoch_order
-from core_torch.contract.errors import ConfigError, check_integer
-from core_torch.contract.pixels import Split
 from core_torch.data.resident import Batch, ResidentDataset, gathered, to_unit_range
 from core_torch.data.slot import Slot
+from core_torch.files.splits import Split
+from core_torch.spec.batch_order import epoch_order
+from core_torch.spec.errors import ConfigError, check_integer
 
 CHUNK_BYTES = 2 << 20  # of one chunk, some 2,700 of MNIST's images; the host's caches hold it
 PAGE = 64  # images that lie beside each other and are shuffled as one

@@ -7,9 +7,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from core_torch.contract.pixels import Split
-from core_torch.contract.recipe import Recipe
-from core_torch.contract.weights_file import write_atomically
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset
 from core_torch.evaluation import charts, figures
@@ -17,7 +14,10 @@ from core_torch.evaluation.grids import tile
 from core_torch.evaluation.jacobian import mean_singular_values
 from core_torch.evaluation.probe import encode
 from core_torch.evaluation.run_page import CAPTIONS
+from core_torch.files.splits import Split
+from core_torch.files.weights import write_atomically
 from core_torch.models.autoencoder import Autoencoder
+from core_torch.spec.recipe import Recipe
 
 DPI = 150
 GIF_LEVELS = 51  # of grey above black; all 255 would double the file

@@ -5,8 +5,8 @@ Arrays are (N, pixels) in [0, 1]; errors are squared and averaged over images an
 
 import numpy as np
 
-from core_torch.contract.errors import check_integer
-from core_torch.contract.pixels import Split, to_unit_range
+from core_torch.files.splits import Split, to_unit_range
+from core_torch.spec.errors import check_integer
 
 DEAD_MARGIN = 0.02  # relative; a model this close to a constant predictor has learnt nothing
 BLOCK = 10_000  # images centred at once; bounds the memory of their float64 copy

@@ -6,10 +6,10 @@ Every figure is an accuracy on test images, in [0, 1]. The classifiers are sciki
 import numpy as np
 import torch
 
-from core_torch.contract.pixels import Split
 from core_torch.data.resident import ResidentDataset
 from core_torch.evaluation.baselines import pixel_rows, principal_components
 from core_torch.evaluation.mode import only_looking
+from core_torch.files.splits import Split
 from core_torch.models.autoencoder import Autoencoder
 from core_torch.objectives.reconstruction import EVALUATION_BATCH
 

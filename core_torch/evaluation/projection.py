@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from core_torch.contract.errors import ConfigError, check_choice
 from core_torch.evaluation.baselines import principal_components
+from core_torch.spec.errors import ConfigError, check_choice
 
 PROJECTIONS = ("pca", "tsne")
 PERPLEXITY = 30  # of t-SNE, about how many neighbours a point keeps; scikit-learn's default

@@ -4,16 +4,16 @@ from copy import copy
 
 import torch
 
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.pixels import Split
-from core_torch.contract.recipe import Recipe
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset, to_unit_range
 from core_torch.evaluation.baselines import constant_predictors, is_dead, pca_errors, pixel_rows
 from core_torch.evaluation.jacobian import contraction
 from core_torch.evaluation.probe import NEIGHBOURS, probe
+from core_torch.files.splits import Split
 from core_torch.models.autoencoder import Autoencoder
 from core_torch.objectives.reconstruction import mean_squared_error, squared_error
+from core_torch.spec.errors import ConfigError
+from core_torch.spec.recipe import Recipe
 
 EVALUATION_NOISE_SEED = 0  # of the corrupted test images, the same for every model
 

@@ -11,12 +11,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from core_torch.contract.architecture import FullyConnected
-from core_torch.contract.errors import ConfigError, check_choice, check_widths
-from core_torch.contract.pixels import Split
-from core_torch.contract.recipe import LARGEST_SEED, Recipe
 from core_torch.data.resident import ResidentDataset
+from core_torch.files.splits import Split
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
+from core_torch.spec.architecture import FullyConnected
+from core_torch.spec.errors import ConfigError, check_choice, check_widths
+from core_torch.spec.recipe import LARGEST_SEED, Recipe
 from core_torch.training.loop import train
 
 OBJECTIVES = ("standard", "contractive")  # corruption is defined for pixels only

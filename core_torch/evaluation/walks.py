@@ -6,9 +6,9 @@ Images are rows (N, pixels); what is fed back is cut to [0, 1], the range of an 
 import numpy as np
 import torch
 
-from core_torch.contract.errors import check_integer
 from core_torch.evaluation.mode import only_looking
 from core_torch.models.autoencoder import Autoencoder
+from core_torch.spec.errors import check_integer
 
 
 def walk_between(model: Autoencoder, images: torch.Tensor, *, steps: int) -> torch.Tensor:

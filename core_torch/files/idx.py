@@ -16,8 +16,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from core_torch.contract.errors import DataFormatError
-from core_torch.contract.regular_files import open_regular
+from core_torch.files.safe_reading import open_regular
+from core_torch.spec.errors import DataFormatError
 
 UNSIGNED_BYTE = 0x08
 INT32 = 0x0C

@@ -6,10 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core_torch.contract.architecture import IMAGE_SIDE
-from core_torch.contract.errors import ConfigError, DataFormatError, check_choice, check_integer
-from core_torch.contract.idx import INT32, read_idx
-from core_torch.contract.sources import (
+from core_torch.files.downloads import (
     EMNIST_SPLITS,
     QMNIST_COLUMNS,
     SOURCES,
@@ -18,6 +15,9 @@ from core_torch.contract.sources import (
     raw_folder,
     verify,
 )
+from core_torch.files.idx import INT32, read_idx
+from core_torch.spec.architecture import IMAGE_SIDE
+from core_torch.spec.errors import ConfigError, DataFormatError, check_choice, check_integer
 
 EMNIST = tuple(f"emnist-{split}" for split in EMNIST_SPLITS)
 DATASETS = ("digits", "mnist", "fashion-mnist", "kmnist", "qmnist", *EMNIST, "synthetic")

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from core_torch.contract.errors import CheckpointError
-from core_torch.contract.regular_files import LARGEST_FILE, read_regular
+from core_torch.files.safe_reading import LARGEST_FILE, read_regular
+from core_torch.spec.errors import CheckpointError
 
 WEIGHTS_NAME = "weights.safetensors"
 MANIFEST_NAME = "manifest.json"

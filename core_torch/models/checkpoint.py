@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from core_torch.contract.model_folder import load_model_folder, save_model_folder
-from core_torch.contract.recipe import Recipe
+from core_torch.files.model_folder import load_model_folder, save_model_folder
 from core_torch.models.autoencoder import Autoencoder, load_reference_weights, to_reference_weights
+from core_torch.spec.recipe import Recipe
 
 
 def save_checkpoint(folder: Path, model: Autoencoder, *, recipe: Recipe, name: str, dataset: str) -> None:

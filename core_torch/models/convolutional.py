@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from core_torch.contract.architecture import ARCHITECTURES, Convolutional
 from core_torch.models.autoencoder import Autoencoder
+from core_torch.spec.architecture import ARCHITECTURES, Convolutional
 
 
 class ShallowConvAutoencoder(Autoencoder):

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from core_torch.contract.architecture import ARCHITECTURES, PIXELS, FullyConnected
 from core_torch.models.autoencoder import Autoencoder
+from core_torch.spec.architecture import ARCHITECTURES, PIXELS, FullyConnected
 
 
 class ShallowAutoencoder(Autoencoder):

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from core_torch.contract.layers import (
+from core_torch.spec.layers import (
     Activation,
     Convolution,
     Dense,

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from core_torch.contract.architecture import ARCHITECTURES, FullyConnected
-from core_torch.contract.errors import check_choice
 from core_torch.models.autoencoder import Autoencoder
+from core_torch.spec.architecture import ARCHITECTURES, FullyConnected
+from core_torch.spec.errors import check_choice
 
 INITS = ("orthogonal", "uniform")
 

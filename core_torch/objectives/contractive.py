@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from core_torch.contract.errors import ConfigError, check_choice, check_number
 from core_torch.models.autoencoder import Autoencoder
 from core_torch.objectives.jacobian import ESTIMATORS, jacobian_norm_squared, slope
 from core_torch.objectives.last_input import LastInput
+from core_torch.spec.errors import ConfigError, check_choice, check_number
 
 
 class ContractiveLoss:

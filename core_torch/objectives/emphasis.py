@@ -2,9 +2,9 @@
 
 import torch
 
-from core_torch.contract.errors import check_number
 from core_torch.models.autoencoder import Autoencoder
 from core_torch.objectives.last_input import LastInput
+from core_torch.spec.errors import check_number
 
 
 class EmphasizedError:

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.func import jacrev, vmap
 
-from core_torch.contract.architecture import Architecture, FullyConnected
-from core_torch.contract.errors import ConfigError, check_choice
 from core_torch.models.autoencoder import Autoencoder
+from core_torch.spec.architecture import Architecture, FullyConnected
+from core_torch.spec.errors import ConfigError, check_choice
 
 ESTIMATORS = ("auto", "exact", "hutchinson")
 CHUNK = 16  # code units differentiated at once by vmap(jacrev); bounds its memory

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from core_torch.contract.errors import ConfigError
 from core_torch.models.autoencoder import Autoencoder
+from core_torch.spec.errors import ConfigError
 
 
 class LastInput:

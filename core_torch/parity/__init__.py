@@ -10,23 +10,23 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
-    "GOLDEN": "benchmarks.parity.golden_traces",
-    "Candidate": "benchmarks.trial",
-    "Check": "benchmarks.parity.judge",
-    "Judge": "benchmarks.parity.judge",
-    "Problem": "benchmarks.parity.problem",
-    "Trace": "benchmarks.parity.trace",
-    "agree": "benchmarks.parity.judge",
-    "assert_parity": "benchmarks.parity.assertion",
-    "compare_traces": "benchmarks.parity.judge",
-    "explain": "benchmarks.parity.diagnosis",
-    "from_channels_last": "core_torch.contract.channels_last",
-    "golden": "benchmarks.parity.golden_traces",
-    "load_trace": "benchmarks.parity.trace",
-    "opened": "benchmarks.parity.assertion",
-    "record_trace": "benchmarks.parity.trace",
-    "save_trace": "benchmarks.parity.trace",
-    "to_channels_last": "core_torch.contract.channels_last",
+    "GOLDEN": "core_torch.parity.golden_traces",
+    "Candidate": "benchmarks.ports.timed_port",
+    "Check": "core_torch.parity.judge",
+    "Judge": "core_torch.parity.judge",
+    "Problem": "core_torch.parity.problem",
+    "Trace": "core_torch.parity.trace",
+    "agree": "core_torch.parity.judge",
+    "assert_parity": "core_torch.parity.assertion",
+    "compare_traces": "core_torch.parity.judge",
+    "explain": "core_torch.parity.diagnosis",
+    "from_channels_last": "core_torch.spec.channels_last",
+    "golden": "core_torch.parity.golden_traces",
+    "load_trace": "core_torch.parity.trace",
+    "opened": "core_torch.parity.assertion",
+    "record_trace": "core_torch.parity.trace",
+    "save_trace": "core_torch.parity.trace",
+    "to_channels_last": "core_torch.spec.channels_last",
 }
 # The canonical layout is the reference's.
 _ALIASES = {"to_canonical": "from_channels_last", "from_canonical": "to_channels_last"}
@@ -36,6 +36,6 @@ __all__ = sorted([*_HOME, *_ALIASES])
 def __getattr__(name: str) -> Any:
     wanted = _ALIASES.get(name, name)
     if wanted not in _HOME:
-        raise AttributeError(f"module 'benchmarks.parity' has no attribute {name!r}")
+        raise AttributeError(f"module 'core_torch.parity' has no attribute {name!r}")
     globals()[name] = value = getattr(import_module(_HOME[wanted]), wanted)
     return value

@@ -7,8 +7,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from core_torch.contract.errors import DataFormatError
-from core_torch.contract.regular_files import read_regular
+from core_torch.files.safe_reading import read_regular
+from core_torch.spec.errors import DataFormatError
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

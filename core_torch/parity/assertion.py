@@ -8,20 +8,20 @@ from typing import Literal
 
 import numpy as np
 
-from benchmarks.cases import FRAMEWORKS
-from benchmarks.parity.diagnosis import explain
-from benchmarks.parity.distance import distances
-from benchmarks.parity.golden_traces import golden, golden_cell, golden_judges
-from benchmarks.parity.judge import Check, Judge, checked_levels, compare_traces
-from benchmarks.parity.oracle_candidate import OracleCandidate
-from benchmarks.parity.problem import Problem
-from benchmarks.parity.tolerances import LEVEL_NAMES, ROUNDING, tolerances
-from benchmarks.parity.trace import KEPT_STEPS, Trace, check_trace, record_trace
-from benchmarks.process import TIMEOUT_SECONDS, Worker, WorkerError
-from benchmarks.trial import Candidate, Case
-from core_torch.contract.architecture import Convolutional, describe
-from core_torch.contract.errors import ConfigError, ParityError, check_choice, check_integer, check_number
-from core_torch.contract.pixels import IMAGE_SIDE, Split
+from benchmarks.ports.frameworks import FRAMEWORKS
+from benchmarks.ports.process import TIMEOUT_SECONDS, Worker, WorkerError
+from benchmarks.ports.timed_port import Candidate, Case
+from core_torch.files.splits import IMAGE_SIDE, Split
+from core_torch.parity.diagnosis import explain
+from core_torch.parity.distance import distances
+from core_torch.parity.golden_traces import golden, golden_cell, golden_judges
+from core_torch.parity.judge import Check, Judge, checked_levels, compare_traces
+from core_torch.parity.oracle_candidate import OracleCandidate
+from core_torch.parity.problem import Problem
+from core_torch.parity.tolerances import LEVEL_NAMES, ROUNDING, tolerances
+from core_torch.parity.trace import KEPT_STEPS, Trace, check_trace, record_trace
+from core_torch.spec.architecture import Convolutional, describe
+from core_torch.spec.errors import ConfigError, ParityError, check_choice, check_integer, check_number
 
 Reference = str | Judge | Problem
 Port = Candidate | Trace | str | Sequence[str]
@@ -44,7 +44,7 @@ def assert_parity(
         reference: a golden name such as "conv-deep-contractive" (`GOLDEN` has all), a problem, or its judge.
         candidate: an object with the methods of `Candidate`; a trace recorded by `record_trace`; the name of one of
             this repository's frameworks, such as "keras-jax"; or a command, as a list, that follows the protocol of
-            `benchmarks.process`.
+            `benchmarks.ports.process`.
         levels: of `LEVEL_NAMES`; the first that fails ends the comparison.
         steps: of a golden trace 1, 10 or 100; of a problem up to as many as it has.
         dtype: float32 or float64, in which the candidate is given its arrays and held to account.

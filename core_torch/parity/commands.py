@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from core_torch.contract.command_line import check_results, prepare_output, write_json
-from core_torch.contract.errors import ConfigError, ParityError, check_choice
+from core_torch.commands.command_line import check_results, prepare_output, write_json
+from core_torch.spec.errors import ConfigError, ParityError, check_choice
 
 
 def add_commands(commands: Any) -> None:
@@ -26,7 +26,7 @@ def add_commands(commands: Any) -> None:
 
 def mutants(options: argparse.Namespace) -> int:
     """Print the table; 1 if a bug survives."""
-    from benchmarks.parity.mutants import SURVIVES, markdown, mutation_table
+    from core_torch.parity.mutants import SURVIVES, markdown, mutation_table
 
     check_results(options)
     rows = dict(mutation_table())
@@ -37,7 +37,7 @@ def mutants(options: argparse.Namespace) -> int:
 
 def golden(options: argparse.Namespace) -> None:
     """Write the golden traces."""
-    from benchmarks.parity.golden_traces import SIZES, write_goldens
+    from core_torch.parity.golden_traces import SIZES, write_goldens
 
     check_choice("size", options.size, SIZES)
     if not options.output:
@@ -48,8 +48,8 @@ def golden(options: argparse.Namespace) -> None:
 
 def parity(options: argparse.Namespace) -> int:
     """Print the levels, or what is wrong; 1 if the worker disagrees."""
-    from benchmarks.cases import FRAMEWORKS
-    from benchmarks.parity import assert_parity
+    from benchmarks.ports.frameworks import FRAMEWORKS
+    from core_torch.parity import assert_parity
 
     if not options.worker:
         raise ConfigError(f"worker: found none, allowed: a command, or one of {', '.join(FRAMEWORKS)}")

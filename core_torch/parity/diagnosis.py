@@ -7,14 +7,14 @@ from contextlib import suppress
 
 import numpy as np
 
-from benchmarks.parity.bugs import BUGS
-from benchmarks.parity.distance import INPUT, distances, entries, relative_difference, relative_distance, steps
-from benchmarks.parity.judge import Check, Judge
-from benchmarks.parity.oracle_candidate import OracleCandidate
-from benchmarks.parity.tolerances import LEVEL_NAMES, tolerances
-from benchmarks.parity.trace import Trace, record_trace
-from core_torch.contract.channels_last import from_channels_last
-from core_torch.contract.errors import CheckpointError
+from core_torch.parity.bugs.catalogue import BUGS
+from core_torch.parity.distance import INPUT, distances, entries, relative_difference, relative_distance, steps
+from core_torch.parity.judge import Check, Judge
+from core_torch.parity.oracle_candidate import OracleCandidate
+from core_torch.parity.tolerances import LEVEL_NAMES, tolerances
+from core_torch.parity.trace import Trace, record_trace
+from core_torch.spec.channels_last import from_channels_last
+from core_torch.spec.errors import CheckpointError
 
 SECONDS = 20  # for trying bugs; the rest is reported as not tried
 EXPLAINED = 0.02  # a bug that leaves this share of the difference explains it

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.parity.trace import Trace
+from core_torch.parity.trace import Trace
 
 # A gradient of less than a twentieth of the whole's norm counts relative to that: a single bias's passes through zero,
 # where its relative error has no bound.

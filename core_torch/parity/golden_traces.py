@@ -12,21 +12,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.parity.distance import entries, steps
-from benchmarks.parity.judge import Judge
-from benchmarks.parity.matrix import EIGHTEEN, Cell, Judges, rates_of, recipe_of
-from benchmarks.parity.problem import Problem
-from benchmarks.parity.trace import Trace, load_trace, save_trace
-from benchmarks.trial import Arrays
-from core_torch.contract.architecture import (
+from benchmarks.ports.timed_port import Arrays
+from core_torch.files.splits import load_split, to_unit_range
+from core_torch.parity.distance import entries, steps
+from core_torch.parity.judge import Judge
+from core_torch.parity.matrix import EIGHTEEN, Cell, Judges, rates_of, recipe_of
+from core_torch.parity.problem import Problem
+from core_torch.parity.trace import Trace, load_trace, save_trace
+from core_torch.spec.architecture import (
     ARCHITECTURES,
     Architecture,
     Convolutional,
     FullyConnected,
     parameter_shapes,
 )
-from core_torch.contract.errors import DataFormatError, check_choice
-from core_torch.contract.pixels import load_split, to_unit_range
+from core_torch.spec.errors import DataFormatError, check_choice
 
 STATE_STEP = 10  # after which the momentum is kept too
 FOLDER = Path(__file__).with_name("traces")

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from benchmarks.parity.distance import altered_weights, distances
-from benchmarks.parity.oracle_candidate import OracleCandidate
-from benchmarks.parity.problem import Problem, steps_off_kinks
-from benchmarks.parity.tolerances import LEVEL_NAMES, LEVELS, WELL_POSED, tolerances
-from benchmarks.parity.trace import Trace, check_trace, record_trace
-from benchmarks.trial import Candidate
-from core_torch.contract.errors import ConfigError, ParityError, check_choice
+from benchmarks.ports.timed_port import Candidate
+from core_torch.parity.distance import altered_weights, distances
+from core_torch.parity.oracle_candidate import OracleCandidate
+from core_torch.parity.problem import Problem, steps_off_kinks
+from core_torch.parity.tolerances import LEVEL_NAMES, LEVELS, WELL_POSED, tolerances
+from core_torch.parity.trace import Trace, check_trace, record_trace
+from core_torch.spec.errors import ConfigError, ParityError, check_choice
 
 
 @dataclass(frozen=True)

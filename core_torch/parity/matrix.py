@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.parity.judge import Judge
-from benchmarks.parity.problem import Problem, corrupted, trained_weights
-from benchmarks.trial import Arrays
-from core_torch.contract.architecture import ARCHITECTURES, IMAGE_SIDE, PIXELS, Architecture
-from core_torch.contract.initial_weights import initial_weights
-from core_torch.contract.recipe import OBJECTIVES, Recipe
+from benchmarks.ports.timed_port import Arrays
+from core_torch.parity.judge import Judge
+from core_torch.parity.problem import Problem, corrupted, trained_weights
+from core_torch.spec.architecture import ARCHITECTURES, IMAGE_SIDE, PIXELS, Architecture
+from core_torch.spec.initial_weights import initial_weights
+from core_torch.spec.recipe import OBJECTIVES, Recipe
 
 # A step of rate 1 is large beside the rounding of a float32 weight, which at 0.1 would hide what an update check is
 # after; these models, trained, are thrown off their minimum by it.

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from benchmarks.parity.bugs import BUGS, Bug
-from benchmarks.parity.golden_traces import SLIM, golden_judges
-from benchmarks.parity.judge import Judge, agree
-from benchmarks.parity.matrix import Cell, Judges
-from core_torch.contract.recipe import OBJECTIVES
+from core_torch.parity.bugs.catalogue import BUGS, Bug
+from core_torch.parity.golden_traces import SLIM, golden_judges
+from core_torch.parity.judge import Judge, agree
+from core_torch.parity.matrix import Cell, Judges
+from core_torch.spec.recipe import OBJECTIVES
 
 SURVIVES = "survives"
 NOWHERE = "-"  # the architecture has no place for the bug

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from benchmarks.parity.problem import Problem
-from benchmarks.trial import Arrays
-from core_torch.contract.oracle import Oracle
-from core_torch.contract.oracle_optimizer import OracleOptimizer
+from benchmarks.ports.timed_port import Arrays
+from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.parity.problem import Problem
 
 
 class OracleCandidate:
-    """See `benchmarks.trial.Candidate`."""
+    """See `benchmarks.ports.timed_port.Candidate`."""
 
     oracle_class: type[Oracle] = Oracle
     optimizer_class: type[OracleOptimizer] = OracleOptimizer

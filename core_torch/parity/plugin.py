@@ -54,7 +54,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
 @pytest.fixture
 def golden() -> Callable[[str], Any]:
     """`golden(name)`: the problem, trace and budget of that name, as a `Judge`."""
-    from benchmarks.parity import golden
+    from core_torch.parity import golden
 
     return golden
 
@@ -65,9 +65,9 @@ def parity(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
     A framework of this repository that is not installed skips the test.
     """
-    from benchmarks import environment
-    from benchmarks.cases import FRAMEWORKS
-    from benchmarks.parity import assert_parity
+    from benchmarks.ports.frameworks import FRAMEWORKS
+    from benchmarks.timing import environment
+    from core_torch.parity import assert_parity
 
     marker = request.node.get_closest_marker("parity")
     config = request.config

@@ -6,16 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.trial import Arrays
-from core_torch.contract.architecture import Architecture, FullyConnected
-from core_torch.contract.batch_order import batch_order
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.initial_weights import initial_weights
-from core_torch.contract.layers import Activation, MaxPooling
-from core_torch.contract.oracle import Oracle
-from core_torch.contract.oracle_optimizer import OracleOptimizer
-from core_torch.contract.pixels import to_unit_range
-from core_torch.contract.recipe import Recipe
+from benchmarks.ports.timed_port import Arrays
+from core_torch.files.splits import to_unit_range
+from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.spec.architecture import Architecture, FullyConnected
+from core_torch.spec.batch_order import batch_order
+from core_torch.spec.errors import ConfigError
+from core_torch.spec.initial_weights import initial_weights
+from core_torch.spec.layers import Activation, MaxPooling
+from core_torch.spec.recipe import Recipe
 
 TRAINING = Recipe(optimizer="adam", learning_rate=1e-3, batch_size=32)
 TRAINING_STEPS = 300

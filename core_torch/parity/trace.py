@@ -21,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.parity.problem import Problem, Step
-from benchmarks.trial import Arrays, Candidate
-from core_torch.contract.errors import DataFormatError, ParityError
-from core_torch.contract.idx import FREE_EXPANSION_BYTES, LARGEST_EXPANSION
-from core_torch.contract.regular_files import open_regular
-from core_torch.contract.weights_file import write_atomically
+from benchmarks.ports.timed_port import Arrays, Candidate
+from core_torch.files.idx import FREE_EXPANSION_BYTES, LARGEST_EXPANSION
+from core_torch.files.safe_reading import open_regular
+from core_torch.files.weights import write_atomically
+from core_torch.parity.problem import Problem, Step
+from core_torch.spec.errors import DataFormatError, ParityError
 
 Trace = dict[str, np.ndarray]
 ENTRY = re.compile(r"(loss|objective)@\d+|(weight|activation|gradient|update|state|batch)/.+@\d+")

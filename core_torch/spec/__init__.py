@@ -1,1 +1,1 @@
-"""What all frameworks agree on. Standard library and NumPy only: importing it loads no framework."""
+"""Define what all frameworks agree on, with NumPy only."""

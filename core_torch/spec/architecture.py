@@ -5,8 +5,8 @@ A parameter is named by its place: `encoder.0.weight` is the weight of `encoder_
 
 from dataclasses import asdict, dataclass, fields, replace
 
-from core_torch.contract.errors import ConfigError, check_boolean, check_choice, check_integer, check_widths
-from core_torch.contract.layers import (
+from core_torch.spec.errors import ConfigError, check_boolean, check_choice, check_integer, check_widths
+from core_torch.spec.layers import (
     ACTIVATIONS,
     Activation,
     Convolution,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from core_torch.contract.errors import check_integer
+from core_torch.spec.errors import check_integer
 
 
 def epoch_order(count: int, *, seed: int, epoch: int) -> np.ndarray:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from core_torch.contract.architecture import Architecture
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.recipe import Recipe
+from core_torch.spec.architecture import Architecture
+from core_torch.spec.errors import ConfigError
+from core_torch.spec.recipe import Recipe
 
 OWN = ("seed", "learning_rate", "corruption", "corruption_level")  # what the recipes of an ensemble may differ in
 

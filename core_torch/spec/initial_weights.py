@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from core_torch.contract.architecture import Architecture, parameter_shapes
+from core_torch.spec.architecture import Architecture, parameter_shapes
 
 
 def initial_weights(architecture: Architecture, *, seed: int = 0) -> dict[str, np.ndarray]:

@@ -6,9 +6,9 @@ instead of hundreds of epochs. `dcec` is the network of Guo et al., Deep Cluster
 Autoencoders, ICONIP 2017.
 """
 
-from core_torch.contract.architecture import ARCHITECTURES, Architecture, architecture_named
-from core_torch.contract.errors import ConfigError, check_choice
-from core_torch.contract.recipe import OBJECTIVES, Recipe
+from core_torch.spec.architecture import ARCHITECTURES, Architecture, architecture_named
+from core_torch.spec.errors import ConfigError, check_choice
+from core_torch.spec.recipe import OBJECTIVES, Recipe
 
 Changes = dict[str, object]
 

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, fields, replace
 
-from core_torch.contract.errors import ConfigError, check_boolean, check_choice, check_integer, check_number
+from core_torch.spec.errors import ConfigError, check_boolean, check_choice, check_integer, check_number
 
 OBJECTIVES = ("standard", "contractive", "denoising")
 OPTIMIZERS = ("sgd", "adam", "adamw")

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from core_torch.contract.architecture import FullyConnected
-from core_torch.contract.errors import ConfigError, DivergenceError, check_integer
-from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import Batch
 from core_torch.models.autoencoder import Autoencoder
+from core_torch.spec.architecture import FullyConnected
+from core_torch.spec.errors import ConfigError, DivergenceError, check_integer
+from core_torch.spec.recipe import Recipe
 
 SMALLEST_UNIT = 1e-6  # of velocities; they are then scaled, long before float32 overflows, which a momentum below could
 aten = torch.ops.aten

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from core_torch.contract.errors import ConfigError, check_integer, check_number
 from core_torch.data.resident import Batch, ResidentDataset
+from core_torch.spec.errors import ConfigError, check_integer, check_number
 
 RIDGE = 1e-8  # times the mean diagonal of H^T H; contractive codes are so ill conditioned that 1e-6 costs error
 BLOCK = 2048  # feature columns multiplied at once; bounds the memory of a product

@@ -12,13 +12,13 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from core_torch.contract.batch_order import epoch_order
-from core_torch.contract.ensembles import check_alike
-from core_torch.contract.errors import ConfigError, DivergenceError
-from core_torch.contract.pixels import hold_out
-from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import ResidentDataset
+from core_torch.files.splits import hold_out
 from core_torch.models.autoencoder import Autoencoder
+from core_torch.spec.batch_order import epoch_order
+from core_torch.spec.ensembles import check_alike
+from core_torch.spec.errors import ConfigError, DivergenceError
+from core_torch.spec.recipe import Recipe
 from core_torch.training.loop import History, build_corruption, build_optimizer, build_scheduler, error_on
 
 Stack = dict[str, torch.Tensor]  # {parameter: (models, *shape)}

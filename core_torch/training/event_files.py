@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 
-from core_torch.contract.command_line import check_folder
-from core_torch.contract.errors import ConfigError
+from core_torch.commands.command_line import check_folder
+from core_torch.spec.errors import ConfigError
 from core_torch.training.history import History
 
 PACKAGE = "tensorboardX"

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from core_torch.contract.architecture import IMAGE_SIDE
-from core_torch.contract.errors import ConfigError, check_integer
-from core_torch.contract.pixels import CLASSES
-from core_torch.contract.recipe import LARGEST_SEED, Recipe
 from core_torch.data.resident import Batch, ResidentDataset
+from core_torch.files.splits import CLASSES
 from core_torch.models.randomized import RandomizedAutoencoder
+from core_torch.spec.architecture import IMAGE_SIDE
+from core_torch.spec.errors import ConfigError, check_integer
+from core_torch.spec.recipe import LARGEST_SEED, Recipe
 from core_torch.training.closed_form import FEATURE_BATCH, RIDGE, normal_equations
 from core_torch.training.randomized import train_randomized
 

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from core_torch.contract.errors import ConfigError, DivergenceError, check_integer
 from core_torch.data.resident import ResidentDataset
+from core_torch.spec.errors import ConfigError, DivergenceError, check_integer
 from core_torch.training.loop import Corrupt, Criterion
 
 WARM_UP_STEPS = 3  # before a capture, on a side stream: libraries choose their kernels and allocate

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from core_torch.contract.errors import DivergenceError
+from core_torch.spec.errors import DivergenceError
 
 
 @dataclass

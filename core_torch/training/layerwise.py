@@ -10,12 +10,12 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from core_torch.contract.architecture import FullyConnected
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import ResidentDataset
 from core_torch.models.autoencoder import Autoencoder
 from core_torch.objectives.reconstruction import EVALUATION_BATCH
+from core_torch.spec.architecture import FullyConnected
+from core_torch.spec.errors import ConfigError
+from core_torch.spec.recipe import Recipe
 from core_torch.training.loop import History, train
 
 

@@ -11,13 +11,13 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 from tqdm import tqdm
 
-from core_torch.contract.architecture import describe
-from core_torch.contract.recipe import ADAM_BETAS, Recipe
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.models.autoencoder import Autoencoder
 from core_torch.objectives.contractive import ContractiveLoss
 from core_torch.objectives.reconstruction import mean_squared_error
+from core_torch.spec.architecture import describe
+from core_torch.spec.recipe import ADAM_BETAS, Recipe
 from core_torch.training.checkpoints import Checkpoints, fingerprint
 from core_torch.training.history import History
 from core_torch.training.state import TrainingState

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from core_torch.contract.errors import ConfigError, check_choice, check_integer
-from core_torch.contract.recipe import SOLVERS, Recipe
 from core_torch.data.resident import ResidentDataset
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
 from core_torch.models.randomized import INITS, random_matrix
 from core_torch.objectives.reconstruction import mean_squared_error
+from core_torch.spec.errors import ConfigError, check_choice, check_integer
+from core_torch.spec.recipe import SOLVERS, Recipe
 from core_torch.training.closed_form import PASSES, RIDGE, normal_equations, presentations
 from core_torch.training.layerwise import (
     check_data,

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from core_torch.contract.errors import CheckpointError, check_integer
+from core_torch.spec.errors import CheckpointError, check_integer
 from core_torch.training.history import History
 from core_torch.training.watch import Watch
 

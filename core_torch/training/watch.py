@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from core_torch.contract.errors import DivergenceError
+from core_torch.spec.errors import DivergenceError
 
 HOST_TYPES = (torch.float32, torch.float64)  # that NumPy has too
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.parity.judge import Check
-from benchmarks.results_file import Results, Work
-from benchmarks.timing import Interval, Sample, speed_ratio
-from core_torch.contract.pixels import Split, load_split
+from benchmarks.report.results_file import Results, Work
+from benchmarks.timing.intervals import Interval, Sample, speed_ratio
+from core_torch.files.splits import Split, load_split
+from core_torch.parity.judge import Check
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,7 +1,7 @@
 """The embedded digits in the place of MNIST, for the tests of reproduced tables."""
 
-from benchmarks.reproduce.table import Data
-from core_torch.contract.pixels import load_split
+from benchmarks.papers.table import Data
+from core_torch.files.splits import load_split
 
 
 class Digits(Data):

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import calibration
-from benchmarks.calibration import BATCH_SIZES, MEGABYTES, MODELS, Calibration
-from benchmarks.process import WorkerError
-from benchmarks.results_file import Results
+from benchmarks.ports.process import WorkerError
+from benchmarks.report.results_file import Results
 from benchmarks.runner import Runner
 from benchmarks.suites import SUITES, Suite
-from core_torch.contract.pixels import Split
+from benchmarks.timing import calibration
+from benchmarks.timing.calibration import BATCH_SIZES, MEGABYTES, MODELS, Calibration
 from core_torch.data.resident import RESIDENCIES
+from core_torch.files.splits import Split
 
 SHAPES = len(MODELS) * len(BATCH_SIZES)
 GATHERS = len(RESIDENCIES) * len(BATCH_SIZES)

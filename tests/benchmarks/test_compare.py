@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks.compare import compare, rejected
-from benchmarks.parity.judge import Check
-from benchmarks.results_file import Results, Work, row_id
-from benchmarks.timing import Interval, Sample, interval
-from core_torch.contract.errors import DataFormatError
+from benchmarks.report.compare import compare, rejected
+from benchmarks.report.results_file import Results, Work, row_id
+from benchmarks.timing.intervals import Interval, Sample, interval
+from core_torch.parity.judge import Check
+from core_torch.spec.errors import DataFormatError
 
 ROOT = Path(__file__).parents[2]
 Write = Callable[..., Path]

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import doctor
+from benchmarks.timing import doctor
 
 
 @pytest.fixture(autouse=True)

@@ -5,17 +5,17 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from benchmarks import epoch_agreement
-from benchmarks.cases import RECIPE
-from benchmarks.epoch_agreement import EpochJudge, rows
-from benchmarks.trial import Case
-from core_torch.contract.architecture import architecture_named
-from core_torch.contract.batch_order import batch_order
-from core_torch.contract.initial_weights import initial_weights
-from core_torch.contract.oracle import Oracle
-from core_torch.contract.oracle_optimizer import OracleOptimizer
-from core_torch.contract.pixels import Split
-from core_torch.contract.recipe import Recipe
+from benchmarks.ports import epoch_agreement
+from benchmarks.ports.epoch_agreement import EpochJudge, rows
+from benchmarks.ports.frameworks import RECIPE
+from benchmarks.ports.timed_port import Case
+from core_torch.files.splits import Split
+from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.spec.architecture import architecture_named
+from core_torch.spec.batch_order import batch_order
+from core_torch.spec.initial_weights import initial_weights
+from core_torch.spec.recipe import Recipe
 
 CASE = Case(framework="core_torch")
 ORDERS = 6  # right programs, each with its own order of summation

@@ -5,11 +5,11 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
-from benchmarks.cases import BASELINE, FRAMEWORKS, RECIPE
-from benchmarks.process import Worker
-from benchmarks.timing import Sample, in_turns, speed_ratio, verdict, warm_up
-from benchmarks.trial import Case
-from core_torch.contract.pixels import Split
+from benchmarks.ports.frameworks import BASELINE, FRAMEWORKS, RECIPE
+from benchmarks.ports.process import Worker
+from benchmarks.ports.timed_port import Case
+from benchmarks.timing.intervals import Sample, in_turns, speed_ratio, verdict, warm_up
+from core_torch.files.splits import Split
 
 RUNS = 20
 BLOCKS = 10

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import floors
-from benchmarks.floors import FLOORS, OWN_GEMM, Product, operations_per_image, prepare, products
-from benchmarks.trial import Case
-from core_torch.contract.architecture import ARCHITECTURES
-from core_torch.contract.pixels import Split, to_unit_range
-from core_torch.contract.recipe import Recipe
+from benchmarks.ports.timed_port import Case
+from benchmarks.timing import floors
+from benchmarks.timing.floors import FLOORS, OWN_GEMM, Product, operations_per_image, prepare, products
+from core_torch.files.splits import Split, to_unit_range
+from core_torch.spec.architecture import ARCHITECTURES
+from core_torch.spec.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
 BATCH_SIZE, STEPS = 32, 2
@@ -226,7 +226,7 @@ def test_the_empty_loop_goes_over_the_indices_of_every_image(split, monkeypatch)
 
 
 def test_every_framework_has_a_floor():
-    from benchmarks.cases import FRAMEWORKS
+    from benchmarks.ports.frameworks import FRAMEWORKS
 
     assert OWN_GEMM.keys() == FRAMEWORKS.keys()
     assert set(OWN_GEMM.values()) <= FLOORS.keys()

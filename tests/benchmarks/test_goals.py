@@ -4,17 +4,17 @@ import re
 
 import pytest
 
-from benchmarks import goals
-from benchmarks.cases import FRAMEWORKS, routes_of
-from benchmarks.floors import FLOORS
-from benchmarks.goals import GOALS, Goal, goal_rows, outcomes
-from benchmarks.loading import LOADERS
-from benchmarks.parity.judge import Check
-from benchmarks.quality import ORIGINALS, ROUTES
-from benchmarks.report import goal_lines, markdown, print_table, write_report
-from benchmarks.results_file import Results, Work
+from benchmarks.loaders.loading import LOADERS
+from benchmarks.ports.frameworks import FRAMEWORKS, routes_of
+from benchmarks.report import goals
+from benchmarks.report.goals import GOALS, Goal, goal_rows, outcomes
+from benchmarks.report.page import goal_lines, markdown, print_table, write_report
+from benchmarks.report.results_file import Results, Work
 from benchmarks.suites import GROWTH, SUITES
-from benchmarks.timing import Sample
+from benchmarks.timing.floors import FLOORS
+from benchmarks.timing.intervals import Sample
+from benchmarks.timing.quality import ORIGINALS, ROUTES
+from core_torch.parity.judge import Check
 
 CASE = "loading, batch 512, digits repeated to 60,000"
 

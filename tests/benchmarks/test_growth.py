@@ -4,24 +4,24 @@ import numpy as np
 import pytest
 
 from benchmarks import runner, suites
-from benchmarks.cases import Framework
-from benchmarks.goals import outcomes
-from benchmarks.loading import wrong_images
-from benchmarks.results_file import Results, read_results
-from benchmarks.route_growth import ROUTES, prepare
+from benchmarks.loaders.loading import wrong_images
+from benchmarks.ports.frameworks import Framework
+from benchmarks.ports.scaling import ROUTES, prepare
+from benchmarks.ports.timed_port import Case
+from benchmarks.report.goals import outcomes
+from benchmarks.report.results_file import Results, read_results
 from benchmarks.runner import Runner
 from benchmarks.suites import GROWN, GROWTH, Growth, Suite
-from benchmarks.trial import Case
-from core_torch.contract.pixels import Split
-from core_torch.contract.recipe import Recipe
+from core_torch.files.splits import Split
+from core_torch.spec.recipe import Recipe
 
 SIZES = (100, 400)
 ROUTE = """
 import time
 import numpy as np
-from benchmarks.loading import LoadingTrial
-from core_torch.contract.batch_order import batch_order
-from core_torch.contract.pixels import to_unit_range
+from benchmarks.loaders.loading import LoadingTrial
+from core_torch.spec.batch_order import batch_order
+from core_torch.files.splits import to_unit_range
 
 def prepare(case, split, recipe):
     def rows(epoch):
@@ -85,14 +85,14 @@ def test_sizes_are_timed_beside_the_smallest(digits, monkeypatch, write_route, t
 
 
 def test_a_time_that_grows_with_the_dataset_does_not_meet_the_goal(digits, monkeypatch, write_route):
-    monkeypatch.setattr("benchmarks.goals.GOALS", tuple(_goals("quadratic")))
+    monkeypatch.setattr("benchmarks.report.goals.GOALS", tuple(_goals("quadratic")))
     found = outcomes(grown("quadratic", digits, monkeypatch, write_route))
     assert [each.said for each in found] == ["not met"]
     assert found[0].found.median < 0.5
 
 
 def _goals(route: str):
-    from benchmarks.goals import FLAT, Goal
+    from benchmarks.report.goals import FLAT, Goal
 
     growth = Growth(route, images=SIZES, batch_size=50)
     yield Goal(rf"{growth}, .*", growth.labels[1], (growth.labels[0],), at_least=FLAT)

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from benchmarks import loading
-from benchmarks.loaders_torch import prepare
-from benchmarks.loading import LOADERS, UNPINNED, LoadingTrial, checksums, wrong_images
-from benchmarks.trial import Case
-from core_torch.contract.batch_order import epoch_order
-from core_torch.contract.pixels import Split, to_unit_range
-from core_torch.contract.recipe import Recipe
+from benchmarks.loaders import loading
+from benchmarks.loaders.loading import LOADERS, UNPINNED, LoadingTrial, checksums, wrong_images
+from benchmarks.loaders.pytorch import prepare
+from benchmarks.ports.timed_port import Case
+from core_torch.files.splits import Split, to_unit_range
+from core_torch.spec.batch_order import epoch_order
+from core_torch.spec.recipe import Recipe
 
 COUNT = 80  # images: two full batches and a short one
 BATCH_SIZE = 32
-TORCH_ROUTES = [route for route in LOADERS if LOADERS[route].module == "benchmarks.loaders_torch"]
+TORCH_ROUTES = [route for route in LOADERS if LOADERS[route].module == "benchmarks.loaders.pytorch"]
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.report import write_report
-from benchmarks.results_file import Results, read_results
+from benchmarks.report.page import write_report
+from benchmarks.report.results_file import Results, read_results
 
 ROOT = Path(__file__).parents[2]
-PUBLISHED = sorted((ROOT / "benchmarks" / "results").glob("*/results.json"))[-1]
+PUBLISHED = sorted((ROOT / "benchmarks" / "published").glob("*/results.json"))[-1]
 LARGEST = 6_000_000  # bytes
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 # What the page has to say of itself once it is drawn.

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.process import LEAST_SECONDS, SINGLE_THREAD, Worker, WorkerError
-from benchmarks.trial import Case
-from core_torch.contract.pixels import Split
-from core_torch.contract.recipe import Recipe
+from benchmarks.ports.process import LEAST_SECONDS, SINGLE_THREAD, Worker, WorkerError
+from benchmarks.ports.timed_port import Case
+from core_torch.files.splits import Split
+from core_torch.spec.recipe import Recipe
 
 # What its `epoch` does is the case's route.
 ROUTE = """

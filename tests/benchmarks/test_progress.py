@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from benchmarks.progress import Progress, duration
+from benchmarks.timing.progress import Progress, duration
 
 
 @pytest.fixture

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from benchmarks import quality
-from benchmarks.cases import Framework
-from benchmarks.goals import outcomes
-from benchmarks.quality import CLOSED_FORM, FEWER, GRADIENT_DESCENT, ORIGINALS, RACED, Original, preset_recipe
-from benchmarks.results_file import Results, read_results
-from benchmarks.route_quality import prepare
+from benchmarks.ports.frameworks import Framework
+from benchmarks.ports.quality import prepare
+from benchmarks.ports.timed_port import Case
+from benchmarks.report.goals import outcomes
+from benchmarks.report.results_file import Results, read_results
 from benchmarks.runner import Runner
 from benchmarks.suites import Suite
-from benchmarks.trial import Case
-from core_torch.contract.pixels import Split, to_unit_range
-from core_torch.contract.presets import preset
+from benchmarks.timing import quality
+from benchmarks.timing.quality import CLOSED_FORM, FEWER, GRADIENT_DESCENT, ORIGINALS, RACED, Original, preset_recipe
+from core_torch.files.splits import Split, to_unit_range
+from core_torch.spec.presets import preset
 
 ROUTE = """
 import time

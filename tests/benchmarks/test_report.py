@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from benchmarks.charts import line_chart, parts_chart, ratio_chart, time_parts
-from benchmarks.report import markdown, print_table, ratio_rows, write_report
+from benchmarks.report.charts import line_chart, parts_chart, ratio_chart, time_parts
+from benchmarks.report.page import markdown, print_table, ratio_rows, write_report
 
 ROWS = [
     {"contender": "quick", "median": 4.0, "low": 2.0, "high": 8.0},

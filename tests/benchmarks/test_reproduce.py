@@ -14,20 +14,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.environment import describe_environment
-from benchmarks.reproduce import TABLES
-from benchmarks.reproduce.commands import _alone
-from benchmarks.reproduce.page import markdown, told_ordering
-from benchmarks.reproduce.runs import NAME, Run, planned, read_runs, run_one, stored_runs, write_runs
-from benchmarks.reproduce.table import COUNT, Goal, Ordering, Row, Table, table_named
-from core_torch.contract.errors import ConfigError, DataFormatError, DivergenceError
-from core_torch.contract.recipe import Recipe
+from benchmarks.papers import TABLES
+from benchmarks.papers.commands import _alone
+from benchmarks.papers.page import markdown, told_ordering
+from benchmarks.papers.runs import NAME, Run, planned, read_runs, run_one, stored_runs, write_runs
+from benchmarks.papers.table import COUNT, Goal, Ordering, Row, Table, table_named
+from benchmarks.timing.environment import describe_environment
+from core_torch.spec.errors import ConfigError, DataFormatError, DivergenceError
+from core_torch.spec.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
-PUBLISHED = sorted((ROOT / "benchmarks" / "results").glob(f"*/{NAME}"))
+PUBLISHED = sorted((ROOT / "benchmarks" / "published").glob(f"*/{NAME}"))
 ENVIRONMENT = {"cpu": "a processor", "gpu": None, "device": "cpu", "versions": {"torch": "2"}}
 SETTINGS_OF = """
-from benchmarks.reproduce.table import table_named
+from benchmarks.papers.table import table_named
 print(*(row.settings for row in table_named("contractive").rows))
 """
 MADE_UP = Table(
@@ -47,7 +47,7 @@ MADE_UP = Table(
 @pytest.fixture(autouse=True)
 def made_up(monkeypatch):
     monkeypatch.setitem(TABLES, "made-up", "made_up")
-    monkeypatch.setitem(sys.modules, "benchmarks.reproduce.made_up", SimpleNamespace(TABLE=MADE_UP))
+    monkeypatch.setitem(sys.modules, "benchmarks.papers.made_up", SimpleNamespace(TABLE=MADE_UP))
 
 
 def run(row: str, seed: int = 0, **metrics: float) -> Run:
@@ -138,8 +138,8 @@ def test_runs_of_another_machine_or_other_versions_are_not_added_to(tmp_path, na
 
 def test_a_figure_that_is_not_finite_is_not_kept(monkeypatch):
     diverged = replace(MADE_UP, rows=(Row(name="deep", run=lambda data, seed: {"error": math.nan}),))
-    monkeypatch.setitem(sys.modules, "benchmarks.reproduce.made_up", SimpleNamespace(TABLE=diverged))
-    monkeypatch.setattr("benchmarks.reproduce.runs._data", lambda root, device: None)
+    monkeypatch.setitem(sys.modules, "benchmarks.papers.made_up", SimpleNamespace(TABLE=diverged))
+    monkeypatch.setattr("benchmarks.papers.runs._data", lambda root, device: None)
     with pytest.raises(DivergenceError, match="deep, seed 3"):
         run_one("made-up", "deep", 3, root=None, device="cpu", code=None)
 

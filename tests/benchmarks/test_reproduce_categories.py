@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.reproduce import categories
-from benchmarks.reproduce.categories import BEFORE, CELLS, METRICS, NOISY, NORM, PENALISED, TABLE, components, run_of
-from core_torch.contract.architecture import ARCHITECTURES
-from core_torch.contract.pixels import Split, load_split
-from core_torch.contract.recipe import OBJECTIVES, Recipe
+from benchmarks.papers import categories
+from benchmarks.papers.categories import BEFORE, CELLS, METRICS, NOISY, NORM, PENALISED, TABLE, components, run_of
+from core_torch.files.splits import Split, load_split
 from core_torch.models.autoencoder import build_autoencoder, to_reference_weights
+from core_torch.spec.architecture import ARCHITECTURES
+from core_torch.spec.recipe import OBJECTIVES, Recipe
 
 ROOT = Path(__file__).parents[2]
 

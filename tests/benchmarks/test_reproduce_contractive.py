@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from benchmarks.reproduce import contractive
-from benchmarks.reproduce.contractive import (
+from benchmarks.papers import contractive
+from benchmarks.papers.contractive import (
     ERROR,
     MSE,
     NORM,
@@ -19,14 +19,14 @@ from benchmarks.reproduce.contractive import (
     PenalizedCrossEntropy,
     looked_at,
 )
-from benchmarks.reproduce.fine_tuning import fine_tuned_error
-from core_torch.contract.architecture import PIXELS, FullyConnected
-from core_torch.contract.pixels import Split
-from core_torch.contract.recipe import Recipe
+from benchmarks.papers.fine_tuning import fine_tuned_error
 from core_torch.data.resident import ResidentDataset
+from core_torch.files.splits import Split
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
 from core_torch.objectives.jacobian import encoder_jacobian
-from tests.harness.digits import Digits
+from core_torch.spec.architecture import PIXELS, FullyConnected
+from core_torch.spec.recipe import Recipe
+from tests.benchmarks.digits import Digits
 
 SHORT = Recipe(validation_fraction=0, learning_rate=0.01, epochs=1)
 

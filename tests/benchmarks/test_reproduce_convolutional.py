@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from benchmarks.reproduce import convolutional
-from benchmarks.reproduce.convolutional import ACCURACY, ERROR, INFORMATION, MSE, TABLE, clustered, clustering_accuracy
-from core_torch.contract.architecture import Convolutional
-from core_torch.contract.recipe import Recipe
-from tests.harness.digits import Digits
+from benchmarks.papers import convolutional
+from benchmarks.papers.convolutional import ACCURACY, ERROR, INFORMATION, MSE, TABLE, clustered, clustering_accuracy
+from core_torch.spec.architecture import Convolutional
+from core_torch.spec.recipe import Recipe
+from tests.benchmarks.digits import Digits
 
 SHORT = Recipe(validation_fraction=0, learning_rate=0.005, epochs=1, batch_size=32)
 LONGER = SHORT.with_changes(epochs=10)

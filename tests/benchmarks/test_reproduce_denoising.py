@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from benchmarks.reproduce import denoising
-from benchmarks.reproduce.denoising import CLEAN, CORRUPTIONS, ERROR, LOCAL, NOISY, TABLE, localisation, stacked
-from core_torch.contract.recipe import Recipe
+from benchmarks.papers import denoising
+from benchmarks.papers.denoising import CLEAN, CORRUPTIONS, ERROR, LOCAL, NOISY, TABLE, localisation, stacked
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset
-from tests.harness.digits import Digits
+from core_torch.spec.recipe import Recipe
+from tests.benchmarks.digits import Digits
 
 SHORT = Recipe(validation_fraction=0, learning_rate=0.01, epochs=1)
 

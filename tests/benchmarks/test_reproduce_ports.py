@@ -6,13 +6,13 @@ from itertools import product
 import numpy as np
 import pytest
 
-from benchmarks.reproduce import ports, runs
-from benchmarks.reproduce.equivalence import Equivalence, equivalence_p_value, sign_flip_p_value
-from benchmarks.reproduce.page import markdown
-from benchmarks.reproduce.ports import BACKENDS, CASES, CORE, LIGHTNING, TABLE, Case, row_name, run_port
-from benchmarks.reproduce.runs import Run
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.pixels import Split, load_split
+from benchmarks.papers import ports, runs
+from benchmarks.papers.equivalence import Equivalence, equivalence_p_value, sign_flip_p_value
+from benchmarks.papers.page import markdown
+from benchmarks.papers.ports import BACKENDS, CASES, CORE, LIGHTNING, TABLE, Case, row_name, run_port
+from benchmarks.papers.runs import Run
+from core_torch.files.splits import Split, load_split
+from core_torch.spec.errors import ConfigError
 
 SHORT = Case(model="shallow", epochs=1)
 

@@ -6,16 +6,17 @@ import warnings
 
 import pytest
 
-from benchmarks import resources, route_core_torch
-from benchmarks.trial import Case
-from benchmarks.worker import Server
-from core_torch.contract.pixels import synthetic
-from core_torch.contract.recipe import Recipe
+from benchmarks.ports import core_torch as route_core_torch
+from benchmarks.ports.timed_port import Case
+from benchmarks.ports.worker import Server
+from benchmarks.timing import resources
 from core_torch.data import residency
+from core_torch.files.splits import synthetic
+from core_torch.spec.recipe import Recipe
 
 TORCH_STEP = """
 import torch
-from benchmarks.resources import torch_calls
+from benchmarks.timing.resources import torch_calls
 x = torch.ones(3)
 print(torch_calls(lambda: x.add(x).mul(x)), torch_calls(lambda: None))
 """

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.compare import compare
-from benchmarks.parity.judge import Check
-from benchmarks.quality import ORIGINALS
-from benchmarks.report import markdown
-from benchmarks.results_file import SCHEMA, SCHEMA_FILE, Results, read_results, row_id
-from benchmarks.schema import faults
-from core_torch.contract.errors import CheckpointError, DataFormatError
+from benchmarks.report.compare import compare
+from benchmarks.report.page import markdown
+from benchmarks.report.results_file import SCHEMA, SCHEMA_FILE, Results, read_results, row_id
+from benchmarks.report.schema import faults
+from benchmarks.timing.quality import ORIGINALS
+from core_torch.parity.judge import Check
+from core_torch.spec.errors import CheckpointError, DataFormatError
 
 
 @pytest.fixture

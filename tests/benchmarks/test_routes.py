@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.cases import AT_ONCE, RECIPE, TOGETHER, routes_of
-from benchmarks.epoch_agreement import EpochJudge
-from benchmarks.route_core_torch import TorchTrial, prepare
-from benchmarks.trial import Case
-from core_torch.contract.pixels import Split
+from benchmarks.ports.core_torch import TorchTrial, prepare
+from benchmarks.ports.epoch_agreement import EpochJudge
+from benchmarks.ports.frameworks import AT_ONCE, RECIPE, TOGETHER, routes_of
+from benchmarks.ports.timed_port import Case
+from core_torch.files.splits import Split
 
 SMALL = RECIPE.with_changes(batch_size=32)
 CASE = Case(framework="core_torch", route=AT_ONCE, batch_size=32)

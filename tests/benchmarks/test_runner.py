@@ -19,16 +19,18 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import cases, clocks, floors, loading
-from benchmarks.cases import Framework
-from benchmarks.compare import compare
-from benchmarks.parity import problem
-from benchmarks.parity.matrix import Cell
-from benchmarks.parity.tolerances import LEVELS
-from benchmarks.results_file import Results, read_results
+from benchmarks.loaders import loading
+from benchmarks.ports import frameworks as cases
+from benchmarks.ports.frameworks import Framework
+from benchmarks.report.compare import compare
+from benchmarks.report.results_file import Results, read_results
 from benchmarks.runner import Runner
 from benchmarks.suites import Loading, Suite, Training
-from core_torch.contract.pixels import Split
+from benchmarks.timing import clocks, floors
+from core_torch.files.splits import Split
+from core_torch.parity import problem
+from core_torch.parity.matrix import Cell
+from core_torch.parity.tolerances import LEVELS
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = 2
@@ -47,12 +49,12 @@ ORACLE_ROUTE = """
 import os
 import time
 import numpy as np
-from benchmarks.epoch_agreement import rows
-from benchmarks.loading import LoadingTrial
-from benchmarks.parity.oracle_candidate import OracleCandidate
-from benchmarks.parity.problem import Problem
-from core_torch.contract.batch_order import batch_order
-from core_torch.contract.initial_weights import initial_weights
+from benchmarks.ports.epoch_agreement import rows
+from benchmarks.loaders.loading import LoadingTrial
+from core_torch.parity.oracle_candidate import OracleCandidate
+from core_torch.parity.problem import Problem
+from core_torch.spec.batch_order import batch_order
+from core_torch.spec.initial_weights import initial_weights
 
 FAULT = os.environ.get("FAULT")
 
@@ -359,8 +361,9 @@ def test_an_interrupted_run_keeps_what_it_found(monkeypatch, digits, small, tmp_
 
 KILLED = """
 import os, signal, sys
-from benchmarks import __main__ as command, cases
-from benchmarks.parity import problem
+from benchmarks import __main__ as command
+from benchmarks.ports import frameworks as cases
+from core_torch.parity import problem
 from benchmarks.runner import Runner
 from tests_suite import SUITE, FRAMEWORK
 
@@ -371,8 +374,8 @@ Runner.time_training = lambda self, *rest: os.kill(os.getpid(), number)
 command.main()
 """
 SUITE = """
-from benchmarks.cases import Framework
-from benchmarks.parity.matrix import Cell
+from benchmarks.ports.frameworks import Framework
+from core_torch.parity.matrix import Cell
 from benchmarks.suites import Suite, Training
 
 SUITE = Suite(cells=(Cell(model="shallow", weights="initial"),), training=(Training("shallow"),))

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import timing
-from benchmarks.contest import Contender, Contest
-from benchmarks.results_file import Work
-from benchmarks.timing import Interval, Sample, in_turns, interval, speed_ratio, verdict, warm_up
+from benchmarks.report.results_file import Work
+from benchmarks.timing import intervals as timing
+from benchmarks.timing.intervals import Interval, Sample, in_turns, interval, speed_ratio, verdict, warm_up
+from benchmarks.timing.session import Contender, Contest
 
 BLOCKS = 10
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-import core_torch.contract
-from core_torch.contract.command_line import Parser, check_file, prepare_output, run
-from core_torch.contract.errors import CheckpointError, ConfigError, DataFormatError
-from core_torch.contract.presets import preset
-from core_torch.contract.recipe import OBJECTIVES, Recipe
-from core_torch.contract.train_options import add_train_options, chosen, recipe_file
+import core_torch.spec
+from core_torch.commands.command_line import Parser, check_file, prepare_output, run
+from core_torch.commands.train_options import add_train_options, chosen, recipe_file
+from core_torch.spec.errors import CheckpointError, ConfigError, DataFormatError
+from core_torch.spec.presets import preset
+from core_torch.spec.recipe import OBJECTIVES, Recipe
 
 ROOT = Path(__file__).parents[2]
 FRAMEWORKS = ("torch", "torchvision", "lightning", "tensorflow", "jax", "keras", "sklearn", "matplotlib")
@@ -164,8 +164,8 @@ def test_a_programmers_error_is_not_hidden():
 
 NOT_UTF8 = """
 import os
-from core_torch.contract.command_line import run
-from core_torch.contract.pixels import load_split
+from core_torch.commands.command_line import run
+from core_torch.files.splits import load_split
 run(lambda: load_split("mnist", root=os.fsdecode(b"caf\\xe9"), download=False), program="program")
 """
 
@@ -179,7 +179,7 @@ def test_a_process_ends_with_one_line_and_code_2_even_for_a_name_that_is_not_utf
 
 
 def test_a_name_that_is_not_utf8_is_printed_as_it_is():
-    code = "import os; from core_torch.contract.command_line import run; "
+    code = "import os; from core_torch.commands.command_line import run; "
     code += "run(lambda: print(os.fsdecode(bytes([99, 233]))), program='program')"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8:strict"}
     finished = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, timeout=60)
@@ -187,7 +187,7 @@ def test_a_name_that_is_not_utf8_is_printed_as_it_is():
 
 
 LEAVING = """
-from core_torch.contract.command_line import run
+from core_torch.commands.command_line import run
 run(lambda: print("line\\n" * 100_000), program="program")
 """
 
@@ -243,10 +243,10 @@ def frameworks_loaded_by(modules: list[str], *, path: tuple[Path, ...] = (ROOT,)
 
 
 def test_no_module_of_the_contract_loads_a_framework():
-    folder = Path(core_torch.contract.__file__).parent
-    modules = [f"core_torch.contract.{path.stem}" for path in folder.glob("*.py")]
+    folder = Path(core_torch.spec.__file__).parent
+    modules = [f"core_torch.spec.{path.stem}" for path in folder.glob("*.py")]
     assert len(modules) > 10
-    assert frameworks_loaded_by(["core_torch", "core_torch.contract", *modules]) == set()
+    assert frameworks_loaded_by(["core_torch", "core_torch.spec", *modules]) == set()
 
 
 def test_a_module_that_loaded_one_would_be_noticed(tmp_path):

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import core_torch
-from core_torch.contract.pixels import load_split
-from core_torch.contract.recipe import OBJECTIVES
+from core_torch.files.splits import load_split
+from core_torch.spec.recipe import OBJECTIVES
 
 ROOT = Path(core_torch.__file__).parents[1]
 TRAIN = ("train", "--epochs", "2", "--dataset", "digits", "--device", "cpu")
@@ -70,9 +70,9 @@ def test_training_writes_what_the_design_promises(trained):
 
 
 def test_the_reported_error_is_that_of_the_saved_weights(trained):
-    from core_torch.checkpoint import load_checkpoint
-    from core_torch.contract.oracle import Oracle
     from core_torch.models.autoencoder import to_reference_weights
+    from core_torch.models.checkpoint import load_checkpoint
+    from core_torch.parity.oracle.network import Oracle
 
     model, recipe, _ = load_checkpoint(trained.checkpoint)
     images = load_split("digits", train=False).images.reshape(-1, 784) / 255

@@ -21,8 +21,8 @@ import pytest
 
 import core_torch
 from core_torch.__main__ import main
-from core_torch.contract.pixels import DATASETS
-from core_torch.contract.sources import SOURCES, Source
+from core_torch.files.downloads import SOURCES, Source
+from core_torch.files.splits import DATASETS
 
 PROCESSES = 8
 TRAIN_IMAGES = "train-images-idx3-ubyte"
@@ -162,8 +162,8 @@ def test_a_download_that_fails_leaves_what_was_there(data, publish, server, tmp_
 CONTENDER = """
 import json, sys
 from core_torch.__main__ import main
-from core_torch.contract.pixels import load_split
-from core_torch.contract.sources import SOURCES, Source
+from core_torch.files.splits import load_split
+from core_torch.files.downloads import SOURCES, Source
 folder, mirrors, md5, raw = json.loads(sys.argv.pop(1))
 SOURCES["mnist"] = Source(folder, tuple(mirrors), md5, raw)
 if len(sys.argv) > 2:
@@ -187,7 +187,7 @@ def test_of_many_processes_one_fetches_each_file(publish, server, tmp_path, argu
 
 def test_without_the_lock_a_file_would_be_fetched_more_than_once(publish, server, tmp_path, monkeypatch):
     """The twin: the server is slow enough for two to meet."""
-    from core_torch.contract.sources import _fetch
+    from core_torch.files.downloads import _fetch
 
     publish("mnist")
     source = SOURCES["mnist"]

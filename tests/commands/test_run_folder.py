@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from core_torch.__main__ import main
-from core_torch.contract.pixels import load_split
+from core_torch.commands.run_folder import Run
 from core_torch.data import residency
 from core_torch.evaluation.run_page import CAPTIONS
-from core_torch.run_folder import Run
+from core_torch.files.splits import load_split
 
 LARGEST_PAGE = 6e6  # bytes
 TRAIN = ("train", "--device", "cpu")
@@ -223,7 +223,7 @@ def test_a_picture_that_cannot_be_written_is_one_line_and_leaves_no_half(call, r
 
 
 def test_models_in_a_picture_are_named_by_what_tells_them_apart():
-    from core_torch.command_checkpoint import told_apart
+    from core_torch.commands.checkpoint import told_apart
 
     assert told_apart(["/x/y/a/run", "/x/y/b/run"]) == ["a/run", "b/run"]
     assert told_apart(["/x/run", "/x/run/inner"]) == ["run", "run/inner"]
@@ -324,7 +324,7 @@ def test_a_sweep_reports_the_held_out_error_of_the_weights_that_were_kept(call, 
     def fit(*_) -> Run:
         return Run(None, {"test_mse": 0.5}, {"validation_mse": [0.3, 0.1, 0.2]})
 
-    monkeypatch.setattr("core_torch.command_sweep.fit", fit)
+    monkeypatch.setattr("core_torch.commands.sweep.fit", fit)
     for patience, expected in ((0, 0.2), (5, 0.1)):
         (tmp_path / "a.toml").write_text(f"patience = {patience}")
         assert call("sweep", "--recipe", tmp_path / "a.toml", "--json", tmp_path / "rows.json").code == 0
@@ -354,7 +354,7 @@ def test_curves_are_written_as_event_files_epoch_by_epoch(call, tmp_path, monkey
     assert "tensorboard: found with randomized-deep" in refused.err
     refused = call("train", "--device", "cuda:99", "--tensorboard", tmp_path / "none")
     assert (refused.code, "device: found cuda:99" in refused.err) == (2, True)
-    monkeypatch.setattr("core_torch.event_files.find_spec", lambda name: None)
+    monkeypatch.setattr("core_torch.training.event_files.find_spec", lambda name: None)
     refused = call(*SHORT, "--tensorboard", tmp_path / "none")
     assert refused.code == 2 and refused.err.endswith("pip install tensorboardX\n")
     assert not (tmp_path / "none").exists()

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import loaders_torch, route_growth
-from benchmarks.trial import Case
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.pixels import Split
-from core_torch.contract.recipe import Recipe
+from benchmarks.loaders import pytorch as loaders_torch
+from benchmarks.ports import scaling as route_growth
+from benchmarks.ports.timed_port import Case
 from core_torch.data import compiled
 from core_torch.data.compiled import AHEAD, CompiledDataset
 from core_torch.data.resident import ResidentDataset
+from core_torch.files.splits import Split
+from core_torch.spec.errors import ConfigError
+from core_torch.spec.recipe import Recipe
 
 pytest.importorskip("numba")
 COUNT = 70

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from core_torch.contract.architecture import ARCHITECTURES
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.pixels import Split, load_split
-from core_torch.contract.recipe import CORRUPTIONS, Recipe
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset
 from core_torch.evaluation.report import noisy_mean_squared_error
+from core_torch.files.splits import Split, load_split
 from core_torch.models.autoencoder import build_autoencoder
+from core_torch.spec.architecture import ARCHITECTURES
+from core_torch.spec.errors import ConfigError
+from core_torch.spec.recipe import CORRUPTIONS, Recipe
 from core_torch.training.loop import train
 
 PIXELS = 784

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from core_torch import device
-from core_torch.device import LARGEST_ERROR, choose_products, probe_products
+from core_torch.data import device
+from core_torch.data.device import LARGEST_ERROR, choose_products, probe_products
 
 EXACT, BFLOAT16 = 3e-7, 3e-3  # relative errors
 

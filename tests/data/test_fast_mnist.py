@@ -15,12 +15,12 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sequential
 from torchvision import datasets
 from torchvision.transforms import Compose, Normalize, PILToTensor, RandomHorizontalFlip, ToTensor, v2
 
-from core_torch.contract.errors import ConfigError, DataFormatError
-from core_torch.contract.pixels import load_split
-from core_torch.contract.sources import EMNIST_SPLITS, SOURCES
 from core_torch.data.compiled import CompiledDataset
 from core_torch.data.corruption import Corruption
 from core_torch.data.mnist import FastEMNIST, FastFashionMNIST, FastKMNIST, FastMNIST, FastQMNIST, NoisyMNIST
+from core_torch.files.downloads import EMNIST_SPLITS, SOURCES
+from core_torch.files.splits import load_split
+from core_torch.spec.errors import ConfigError, DataFormatError
 
 TRAIN, TEST = 30, 12  # made-up images
 RANDOM = np.random.default_rng(0)

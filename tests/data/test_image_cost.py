@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from core_torch.contract.architecture import FullyConnected
-from core_torch.contract.pixels import Split, synthetic
-from core_torch.contract.recipe import Recipe
 from core_torch.data.compiled import CompiledDataset
 from core_torch.data.resident import GATHERED, ResidentDataset
 from core_torch.data.streaming import StreamedDataset
+from core_torch.files.splits import Split, synthetic
 from core_torch.models.autoencoder import build_autoencoder
+from core_torch.spec.architecture import FullyConnected
+from core_torch.spec.recipe import Recipe
 from core_torch.training.ensemble import Ensemble
 
 BATCHES, FEW, MANY = 3, GATHERED, 4 * GATHERED  # images of a batch, as many as are gathered at once or more

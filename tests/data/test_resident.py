@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from core_torch.contract.batch_order import batch_order
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.pixels import Split, to_unit_range
 from core_torch.data import resident
 from core_torch.data.resident import ResidentDataset
+from core_torch.files.splits import Split, to_unit_range
+from core_torch.spec.batch_order import batch_order
+from core_torch.spec.errors import ConfigError
 
 
 def numbered(count: int, *, residency: str = "float32") -> ResidentDataset:

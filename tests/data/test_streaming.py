@@ -15,21 +15,21 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from core_torch.contract.architecture import architecture_named
-from core_torch.contract.batch_order import epoch_order
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.idx import map_idx
-from core_torch.contract.pixels import Split, load_split, synthetic
-from core_torch.contract.recipe import Recipe
 from core_torch.data import residency
 from core_torch.data.residency import resident_or_streamed
 from core_torch.data.resident import ResidentDataset
 from core_torch.data.slot import Slot
 from core_torch.data.streaming import PAGE, StreamedDataset, quasi_random_order
+from core_torch.files.idx import map_idx
+from core_torch.files.splits import Split, load_split, synthetic
 from core_torch.models.autoencoder import build_autoencoder
 from core_torch.models.fully_connected import DeepAutoencoder
 from core_torch.models.randomized import RandomizedAutoencoder
 from core_torch.objectives.reconstruction import mean_squared_error
+from core_torch.spec.architecture import architecture_named
+from core_torch.spec.batch_order import epoch_order
+from core_torch.spec.errors import ConfigError
+from core_torch.spec.recipe import Recipe
 from core_torch.training.checkpoints import fingerprint
 from core_torch.training.layerwise import pretrain
 from core_torch.training.loop import train

@@ -6,10 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from core_torch.contract.architecture import ARCHITECTURES, PIXELS, FullyConnected
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.pixels import Split, load_split
-from core_torch.contract.recipe import CORRUPTIONS, Recipe
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset
 from core_torch.evaluation import jacobian
@@ -23,7 +19,11 @@ from core_torch.evaluation.baselines import (
 from core_torch.evaluation.jacobian import contraction, mean_jacobian_norm_squared, mean_singular_values
 from core_torch.evaluation.probe import encode, linear_probe, nearest_neighbours, probe
 from core_torch.evaluation.report import measure, noisy_mean_squared_error, probed
+from core_torch.files.splits import Split, load_split
 from core_torch.models.autoencoder import build_autoencoder
+from core_torch.spec.architecture import ARCHITECTURES, PIXELS, FullyConnected
+from core_torch.spec.errors import ConfigError
+from core_torch.spec.recipe import CORRUPTIONS, Recipe
 
 HINTON_PCA_30 = 13.866  # test squared error per image; Hinton and Salakhutdinov (2006) print 13.87
 CPU = torch.device("cpu")

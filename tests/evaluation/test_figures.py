@@ -9,10 +9,6 @@ import torch
 from PIL import Image
 
 import core_torch
-from core_torch.contract.architecture import ARCHITECTURES, PIXELS, FullyConnected
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.pixels import Split, load_split
-from core_torch.contract.recipe import Recipe
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset
 from core_torch.data.streaming import StreamedDataset
@@ -22,7 +18,11 @@ from core_torch.evaluation.mode import only_looking
 from core_torch.evaluation.projection import project
 from core_torch.evaluation.run_page import CAPTIONS, STYLE
 from core_torch.evaluation.walks import converge, uniform_noise, walk_between
+from core_torch.files.splits import Split, load_split
 from core_torch.models.autoencoder import build_autoencoder
+from core_torch.spec.architecture import ARCHITECTURES, PIXELS, FullyConnected
+from core_torch.spec.errors import ConfigError
+from core_torch.spec.recipe import Recipe
 
 
 @pytest.fixture(scope="module")

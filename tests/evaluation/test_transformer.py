@@ -8,7 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
 
 from core_torch import AutoencoderTransformer, load_split
-from core_torch.contract.errors import ConfigError, DivergenceError
+from core_torch.spec.errors import ConfigError, DivergenceError
 
 
 @pytest.fixture(scope="module")

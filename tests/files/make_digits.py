@@ -1,4 +1,4 @@
-"""Writes core_torch/contract/digits.npz from scikit-learn's bundled copy of the UCI optical digits."""
+"""Writes core_torch/files/digits.npz from scikit-learn's bundled copy of the UCI optical digits."""
 
 import zipfile
 from io import BytesIO

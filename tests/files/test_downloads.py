@@ -13,9 +13,9 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from core_torch.contract.errors import DataFormatError
-from core_torch.contract.pixels import load_split
-from core_torch.contract.sources import EMNIST_SPLITS, SOURCES, Source, locate, raw_folder
+from core_torch.files.downloads import EMNIST_SPLITS, SOURCES, Source, locate, raw_folder
+from core_torch.files.splits import load_split
+from core_torch.spec.errors import DataFormatError
 
 IMAGES = "train-images-idx3-ubyte"
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core_torch.contract.errors import DataFormatError
-from core_torch.contract.idx import INT32, LARGEST_COUNT, check_md5, map_idx, read_idx
-from core_torch.contract.pixels import load_split, read_images_and_labels
+from core_torch.files.idx import INT32, LARGEST_COUNT, check_md5, map_idx, read_idx
+from core_torch.files.splits import load_split, read_images_and_labels
+from core_torch.spec.errors import DataFormatError
 
 IMAGE = (28, 28)
 PEAK_BYTES = 16 << 20  # the most memory a hostile file may take

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.pixels import (
+from core_torch.files.splits import (
     DATASETS,
     DIGITS_FILE,
     DIGITS_WHITE,
@@ -23,6 +22,7 @@ from core_torch.contract.pixels import (
     synthetic,
     to_unit_range,
 )
+from core_torch.spec.errors import ConfigError
 
 MAKE_DIGITS = Path(__file__).parents[1] / "data" / "make_digits.py"
 HALF_A_CODE = 0.5 + 1e-9

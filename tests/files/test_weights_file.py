@@ -6,10 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core_torch.contract.architecture import FullyConnected, parameter_shapes
-from core_torch.contract.errors import CheckpointError
-from core_torch.contract.initial_weights import initial_weights
-from core_torch.contract.weights_file import (
+from core_torch.files.weights import (
     MANIFEST_NAME,
     WEIGHTS_NAME,
     check_names_and_shapes,
@@ -17,6 +14,9 @@ from core_torch.contract.weights_file import (
     save_weights,
     write_atomically,
 )
+from core_torch.spec.architecture import FullyConnected, parameter_shapes
+from core_torch.spec.errors import CheckpointError
+from core_torch.spec.initial_weights import initial_weights
 
 MODEL = FullyConnected(widths=(5, 3))
 

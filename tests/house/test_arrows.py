@@ -13,7 +13,7 @@ STAGES = ("contract", "data", "models", "objectives", "training", "evaluation")
 ALLOWED = {
     "core_torch": ("core_torch",),
     "lightning_impl": ("lightning_impl", "core_torch"),
-    "keras_impl": ("keras_impl", "core_torch.contract"),
+    "keras_impl": ("keras_impl", "core_torch.spec"),
     "benchmarks": ("benchmarks", "core_torch", "lightning_impl", "keras_impl"),
 }
 # Beside the standard library; of safetensors only what loads no framework.
@@ -109,21 +109,21 @@ def library_files() -> list[str]:
 
 def test_the_arrows_hold_in_every_file():
     files = library_files()
-    assert "core_torch/contract/oracle.py" in files
+    assert "core_torch/parity/oracle/network.py" in files
     assert [fault for path in files for fault in violations(path, (ROOT / path).read_text())] == []
 
 
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("core_torch/contract/pixels.py", "import torch"),
-        ("core_torch/contract/pixels.py", "from scipy.linalg import solve"),
-        ("core_torch/contract/pixels.py", "from core_torch.data.resident import FastMNIST"),
-        ("core_torch/contract/pixels.py", "def late():\n    import keras"),
-        ("core_torch/contract/pixels.py", "if TYPE_CHECKING:\n    from torch import Tensor"),
-        ("core_torch/contract/pixels.py", "from ..data import resident"),
-        ("core_torch/contract/pixels.py", "from .. import models"),
-        ("core_torch/contract/weights_file.py", "from safetensors.torch import load"),
+        ("core_torch/files/splits.py", "import torch"),
+        ("core_torch/files/splits.py", "from scipy.linalg import solve"),
+        ("core_torch/files/splits.py", "from core_torch.data.resident import FastMNIST"),
+        ("core_torch/files/splits.py", "def late():\n    import keras"),
+        ("core_torch/files/splits.py", "if TYPE_CHECKING:\n    from torch import Tensor"),
+        ("core_torch/files/splits.py", "from ..data import resident"),
+        ("core_torch/files/splits.py", "from .. import models"),
+        ("core_torch/files/weights.py", "from safetensors.torch import load"),
         ("core_torch/data/resident.py", "import core_torch.models.autoencoder"),
         ("core_torch/data/resident.py", "from core_torch import evaluation"),
         ("core_torch/data/resident.py", "from core_torch import FastMNIST"),
@@ -132,28 +132,28 @@ def test_the_arrows_hold_in_every_file():
         ("core_torch/models/layers.py", "from core_torch.objectives import contractive"),
         ("core_torch/objectives/contractive.py", "from core_torch.training.loop import train"),
         ("core_torch/training/loop.py", "from core_torch.evaluation import probe"),
-        ("core_torch/training/loop.py", "from core_torch.checkpoint import save_checkpoint"),
+        ("core_torch/training/loop.py", "from core_torch.models.checkpoint import save_checkpoint"),
         ("core_torch/utilities/all.py", "import os"),
-        ("core_torch/checkpoint.py", "import benchmarks.cases"),
+        ("core_torch/models/checkpoint.py", "import benchmarks.ports.frameworks"),
         ("core_torch/__main__.py", "from lightning_impl.module import Module"),
         ("lightning_impl/module.py", "import keras_impl"),
         ("lightning_impl/module.py", "from benchmarks import agreement"),
         ("keras_impl/model.py", "from core_torch.models.autoencoder import Autoencoder"),
         ("keras_impl/model.py", "from core_torch import models"),
-        ("keras_impl/model.py", "import core_torch.contractive"),
+        ("keras_impl/model.py", "import core_torch.specive"),
         ("keras_impl/model.py", "from lightning_impl import module"),
-        ("keras_impl/model.py", "from benchmarks.trial import Case"),
-        ("benchmarks/worker.py", "import pickle"),
-        ("core_torch/checkpoint.py", "from pickle import loads"),
-        ("core_torch/checkpoint.py", "torch.serialization.pickle.loads(data)"),
-        ("core_torch/checkpoint.py", "torch.load(path)"),
-        ("core_torch/checkpoint.py", "torch.load(path, weights_only=False)"),
-        ("core_torch/checkpoint.py", "torch.load(path, weights_only=safe)"),
-        ("core_torch/checkpoint.py", "import torch as t\nt.load(path)"),
-        ("core_torch/checkpoint.py", "from torch import load"),
-        ("core_torch/checkpoint.py", "from torch import serialization\nserialization.load(path)"),
-        ("core_torch/checkpoint.py", "torch.jit.load(path)"),
-        ("core_torch/contract/pixels.py", "np.load(path, allow_pickle=True)"),
+        ("keras_impl/model.py", "from benchmarks.ports.timed_port import Case"),
+        ("benchmarks/ports/worker.py", "import pickle"),
+        ("core_torch/models/checkpoint.py", "from pickle import loads"),
+        ("core_torch/models/checkpoint.py", "torch.serialization.pickle.loads(data)"),
+        ("core_torch/models/checkpoint.py", "torch.load(path)"),
+        ("core_torch/models/checkpoint.py", "torch.load(path, weights_only=False)"),
+        ("core_torch/models/checkpoint.py", "torch.load(path, weights_only=safe)"),
+        ("core_torch/models/checkpoint.py", "import torch as t\nt.load(path)"),
+        ("core_torch/models/checkpoint.py", "from torch import load"),
+        ("core_torch/models/checkpoint.py", "from torch import serialization\nserialization.load(path)"),
+        ("core_torch/models/checkpoint.py", "torch.jit.load(path)"),
+        ("core_torch/files/splits.py", "np.load(path, allow_pickle=True)"),
         ("keras_impl/model.py", "keras.saving.load_model(path, safe_mode=False)"),
     ],
 )
@@ -165,12 +165,12 @@ def test_a_forbidden_line_is_found(path, source):
     ("path", "source"),
     [
         (
-            "core_torch/contract/pixels.py",
-            "import gzip, numpy as np\nfrom core_torch.contract.idx import read_idx",
+            "core_torch/files/splits.py",
+            "import gzip, numpy as np\nfrom core_torch.files.idx import read_idx",
         ),
-        ("core_torch/contract/pixels.py", "from .idx import read_idx\nfrom . import sources"),
-        ("core_torch/contract/weights_file.py", "from safetensors.numpy import load"),
-        ("core_torch/data/resident.py", "import torch\nfrom core_torch.contract import pixels"),
+        ("core_torch/files/splits.py", "from .idx import read_idx\nfrom . import sources"),
+        ("core_torch/files/weights.py", "from safetensors.numpy import load"),
+        ("core_torch/data/resident.py", "import torch\nfrom core_torch.spec import pixels"),
         (
             "core_torch/data/resident.py",
             "from core_torch.data.corruption import Corruption\nfrom ..contract import idx",
@@ -178,22 +178,22 @@ def test_a_forbidden_line_is_found(path, source):
         ("core_torch/evaluation/probe.py", "from core_torch.training.loop import train\nimport sklearn"),
         ("core_torch/__init__.py", "importlib.import_module('core_torch.evaluation.probe')"),
         ("core_torch/__init__.py", "importlib.import_module(f'core_torch.{home}')"),
-        ("core_torch/__main__.py", "from core_torch.evaluation import probe\nimport core_torch.checkpoint"),
+        ("core_torch/__main__.py", "from core_torch.evaluation import probe\nimport core_torch.models.checkpoint"),
         (
-            "core_torch/checkpoint.py",
+            "core_torch/models/checkpoint.py",
             "import core_torch.models.autoencoder\ntorch.load(path, weights_only=True)",
         ),
         (
             "lightning_impl/module.py",
             "import core_torch\nfrom core_torch.training import loop\nimport lightning",
         ),
-        ("keras_impl/model.py", "import keras\nfrom core_torch.contract.recipe import Recipe"),
+        ("keras_impl/model.py", "import keras\nfrom core_torch.spec.recipe import Recipe"),
         ("keras_impl/model.py", "from core_torch import contract\nfrom . import weight_layout"),
         (
-            "benchmarks/worker.py",
+            "benchmarks/ports/worker.py",
             "import keras_impl, lightning_impl\nfrom core_torch.models import autoencoder",
         ),
-        ("benchmarks/worker.py", "np.load(path, allow_pickle=False)\njson.load(file)\nmodel.load(path)"),
+        ("benchmarks/ports/worker.py", "np.load(path, allow_pickle=False)\njson.load(file)\nmodel.load(path)"),
     ],
 )
 def test_an_allowed_line_is_not(path, source):

@@ -14,7 +14,7 @@ LEFT_OUT = ("__main__", "loaders_tensorflow")  # a program; TensorFlow beside Py
 GUIDES = {
     "core_torch/objectives.html": "Hutchinson 1990",
     "benchmarks.html": "Processor time",
-    "benchmarks/parity.html": "Where ports part",
+    "core_torch/parity.html": "Where ports part",
 }
 
 

@@ -19,7 +19,7 @@ COMMANDS = [
 MINUTES_LONG = [command for command in COMMANDS if "benchmarks run" in command]
 GUIDES = (
     *("CONTRIBUTING.md", "core_torch/objectives/formulas.md"),
-    *("benchmarks/protocol.md", "benchmarks/parity/traps.md"),
+    *("benchmarks/protocol.md", "core_torch/parity/traps.md"),
 )
 PROSE = "\n".join([README, *((ROOT / guide).read_text() for guide in GUIDES)])
 # Lightning's parser takes a second to build; tests/parity runs its command.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core_torch.__main__ import build_parser as core_parser
-from core_torch.contract.recipe import Recipe
+from core_torch.spec.recipe import Recipe
 from keras_impl.__main__ import build_parser as keras_parser
 
 ROOT = Path(__file__).parents[2]
@@ -18,8 +18,8 @@ PAIRS = {
         "core_torch/models/autoencoder.py", "keras_impl/weight_layout.py", {"architecture"},
     ),
     "to_reference_weights": ("core_torch/models/autoencoder.py", "keras_impl/weight_layout.py", {"architecture"}),
-    "save_checkpoint": ("core_torch/checkpoint.py", "keras_impl/checkpoint.py", {"architecture"}),
-    "load_checkpoint": ("core_torch/checkpoint.py", "keras_impl/checkpoint.py", set()),
+    "save_checkpoint": ("core_torch/models/checkpoint.py", "keras_impl/checkpoint.py", {"architecture"}),
+    "load_checkpoint": ("core_torch/models/checkpoint.py", "keras_impl/checkpoint.py", set()),
 }
 RECIPE_FIELDS = {field.name for field in fields(Recipe)}
 
@@ -75,7 +75,7 @@ def test_train_has_the_same_options_in_torch_and_in_keras():
 
 
 def test_the_metrics_have_the_same_names():
-    core, keras = ((ROOT / path).read_text() for path in ("core_torch/command_train.py", "keras_impl/__main__.py"))
+    core, keras = ((ROOT / path).read_text() for path in ("core_torch/commands/train.py", "keras_impl/__main__.py"))
     for name in ("model", "objective", "dataset", "seed", "epochs", "seconds"):
         assert f'"{name}"' in core, name
         assert f'"{name}"' in keras, name

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.trial import Case
-from core_torch.contract.architecture import Architecture, Convolutional, FullyConnected, describe
-from core_torch.contract.batch_order import batch_order
-from core_torch.contract.initial_weights import initial_weights
-from core_torch.contract.oracle import Oracle
-from core_torch.contract.oracle_optimizer import OracleOptimizer
-from core_torch.contract.pixels import load_split, to_unit_range
-from core_torch.contract.recipe import Recipe
+from benchmarks.ports.timed_port import Case
+from core_torch.files.splits import load_split, to_unit_range
+from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.spec.architecture import Architecture, Convolutional, FullyConnected, describe
+from core_torch.spec.batch_order import batch_order
+from core_torch.spec.initial_weights import initial_weights
+from core_torch.spec.recipe import Recipe
 
 SGD = Recipe(optimizer="sgd", learning_rate=0.5, momentum=0.9, validation_fraction=0)
 NESTEROV = SGD.with_changes(nesterov=True)
@@ -141,7 +141,7 @@ def work(folder: Path) -> None:
 
 
 def make_trial(run: Run, *, batch_size: int = BATCH_SIZE, dtype: str = "float32") -> Any:
-    from benchmarks.route_keras import KerasTrial
+    from benchmarks.ports.keras import KerasTrial
 
     architecture = ARCHITECTURES[run.model]
     case = Case(framework="", route=run.route, model=describe(architecture), batch_size=batch_size, dtype=dtype)
@@ -170,7 +170,7 @@ def take_steps(trial: Any, run: Run, folder: Path, *, dtype: str = "float32") ->
 @contextmanager
 def patched(name: str, value: Any) -> Iterator[None]:
     """A name of the weight layout, replaced."""
-    from core_torch.contract import channels_last
+    from core_torch.spec import channels_last
 
     right = getattr(channels_last, name)
     setattr(channels_last, name, value)
@@ -182,7 +182,7 @@ def write_stock_adam(folder: Path) -> None:
     """The run "adam" with Keras's own."""
     import keras
 
-    from benchmarks import route_keras
+    from benchmarks.ports import keras as route_keras
 
     right = route_keras.build_optimizer
     route_keras.build_optimizer = lambda recipe: keras.optimizers.Adam(recipe.learning_rate, epsilon=recipe.epsilon)

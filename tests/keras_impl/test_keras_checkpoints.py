@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core_torch.contract.architecture import FullyConnected, architecture_named
-from core_torch.contract.errors import CheckpointError
-from core_torch.contract.pixels import Split, load_split, to_unit_range
-from core_torch.contract.recipe import Recipe
+from core_torch.files.splits import Split, load_split, to_unit_range
+from core_torch.spec.architecture import FullyConnected, architecture_named
+from core_torch.spec.errors import CheckpointError
+from core_torch.spec.recipe import Recipe
 from tests.reliability.killing import Writer, kill_while_saving
 
 MODELS = ("shallow", "conv-shallow")
@@ -278,7 +278,7 @@ def test_keras_reads_what_pytorch_wrote_and_pytorch_what_keras_wrote(results, na
 def torch_outputs(folder: Path) -> np.ndarray:
     import torch
 
-    from core_torch.checkpoint import load_checkpoint
+    from core_torch.models.checkpoint import load_checkpoint
 
     model, *_ = load_checkpoint(folder)
     with torch.no_grad():

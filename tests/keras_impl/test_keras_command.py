@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from core_torch.__main__ import build_parser as core_parser
-from core_torch.contract.architecture import ARCHITECTURES, architecture_from, parameter_shapes
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.oracle import Oracle
-from core_torch.contract.pixels import load_split, to_unit_range
-from core_torch.contract.recipe import OBJECTIVES, Recipe
-from core_torch.contract.train_options import chosen
-from core_torch.contract.weights_file import load_weights
+from core_torch.commands.train_options import chosen
+from core_torch.files.splits import load_split, to_unit_range
+from core_torch.files.weights import load_weights
+from core_torch.parity.oracle.network import Oracle
+from core_torch.spec.architecture import ARCHITECTURES, architecture_from, parameter_shapes
+from core_torch.spec.errors import ConfigError
+from core_torch.spec.recipe import OBJECTIVES, Recipe
 from keras_impl.options import BACKENDS, check_logs, check_options, choose_device
 
 ROOT = Path(__file__).parents[2]

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core_torch.contract.architecture import Convolutional, FullyConnected
-from core_torch.contract.batch_order import batch_order
-from core_torch.contract.initial_weights import initial_weights
-from core_torch.contract.oracle import Oracle
-from core_torch.contract.oracle_optimizer import OracleOptimizer
-from core_torch.contract.pixels import Split, load_split, to_unit_range
-from core_torch.contract.recipe import CORRUPTIONS, Recipe
+from core_torch.files.splits import Split, load_split, to_unit_range
+from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.spec.architecture import Convolutional, FullyConnected
+from core_torch.spec.batch_order import batch_order
+from core_torch.spec.initial_weights import initial_weights
+from core_torch.spec.recipe import CORRUPTIONS, Recipe
 
 PLAIN = FullyConnected(widths=(784, 8))
 SGD = Recipe(optimizer="sgd", learning_rate=1.0, momentum=0.9, batch_size=32, epochs=2, validation_fraction=0)
@@ -72,9 +72,9 @@ def write_refusals(folder: Path) -> None:
     """What is said to bad weights, models, learning rates and types; and the weights afterwards."""
     import keras
 
-    from benchmarks.route_keras import prepare
-    from benchmarks.trial import Case
-    from core_torch.contract.errors import UserError
+    from benchmarks.ports.keras import prepare
+    from benchmarks.ports.timed_port import Case
+    from core_torch.spec.errors import UserError
     from keras_impl.checkpoint import save_model
     from keras_impl.model import build_autoencoder
     from keras_impl.training import predict, train

@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
-from core_torch.contract.errors import CheckpointError
+from core_torch.spec.errors import CheckpointError
 from lightning_impl.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from lightning_impl.module import LitAutoencoder
 

@@ -16,13 +16,13 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from core_torch.__main__ import main as core_main
-from core_torch.checkpoint import load_checkpoint, save_checkpoint
-from core_torch.contract.errors import DivergenceError
-from core_torch.contract.pixels import load_split
-from core_torch.contract.presets import PRESETS, preset
-from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import ResidentDataset
+from core_torch.files.splits import load_split
 from core_torch.models.autoencoder import build_autoencoder
+from core_torch.models.checkpoint import load_checkpoint, save_checkpoint
+from core_torch.spec.errors import DivergenceError
+from core_torch.spec.presets import PRESETS, preset
+from core_torch.spec.recipe import Recipe
 from core_torch.training.loop import train
 from lightning_impl.__main__ import main
 from lightning_impl.callbacks import FiniteWatch, KeptSignal
@@ -224,7 +224,7 @@ def test_an_option_that_would_be_ignored_is_refused(options, used, unused, monke
 
 
 def test_missing_data_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path) -> None:
-    monkeypatch.setattr("core_torch.contract.sources.urllib.request.urlopen", refuse)
+    monkeypatch.setattr("core_torch.files.downloads.urllib.request.urlopen", refuse)
     assert call(monkeypatch, "fit", "--data.dataset", "mnist", "--data.data_root", str(tmp_path)) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "train-images-idx3-ubyte" in line

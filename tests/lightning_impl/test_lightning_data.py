@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from core_torch.contract.batch_order import batch_order
-from core_torch.contract.errors import ConfigError, DataFormatError
-from core_torch.contract.pixels import hold_out, load_split, to_unit_range
-from core_torch.contract.recipe import Recipe
 from core_torch.data import residency
+from core_torch.files.splits import hold_out, load_split, to_unit_range
+from core_torch.spec.batch_order import batch_order
+from core_torch.spec.errors import ConfigError, DataFormatError
+from core_torch.spec.recipe import Recipe
 from lightning_impl.datamodule import MNISTDataModule
 
 BATCH, SEED = 100, 3
@@ -113,7 +113,7 @@ def test_missing_files_are_looked_for_whatever_the_dataset_is_called(dataset: st
     def refuse(*arguments: object, **options: object) -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr("core_torch.contract.sources.urllib.request.urlopen", refuse)
+    monkeypatch.setattr("core_torch.files.downloads.urllib.request.urlopen", refuse)
     with pytest.raises(DataFormatError, match="no network"):
         MNISTDataModule(dataset, data_root=str(tmp_path)).prepare_data()
 

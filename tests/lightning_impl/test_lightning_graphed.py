@@ -7,12 +7,12 @@ import lightning as L
 import pytest
 import torch
 
-from core_torch.contract.architecture import architecture_named
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.pixels import load_split
-from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import ResidentDataset
+from core_torch.files.splits import load_split
 from core_torch.models.autoencoder import build_autoencoder
+from core_torch.spec.architecture import architecture_named
+from core_torch.spec.errors import ConfigError
+from core_torch.spec.recipe import Recipe
 from core_torch.training.graphed import fused_optimizer
 from core_torch.training.loop import build_optimizer
 from lightning_impl.checkpoint_io import AtomicCheckpointIO

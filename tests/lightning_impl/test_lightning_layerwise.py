@@ -7,12 +7,12 @@ import lightning as L
 import pytest
 import torch
 
-from core_torch.contract.architecture import FullyConnected
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.pixels import load_split
-from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import ResidentDataset
+from core_torch.files.splits import load_split
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
+from core_torch.spec.architecture import FullyConnected
+from core_torch.spec.errors import ConfigError
+from core_torch.spec.recipe import Recipe
 from core_torch.training.closed_form import FEATURE_BATCH
 from core_torch.training.randomized import train_randomized
 from lightning_impl.datamodule import MNISTDataModule

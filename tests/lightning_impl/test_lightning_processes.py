@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.pixels import load_split
 from core_torch.data.resident import Batch, ResidentDataset
+from core_torch.files.splits import load_split
+from core_torch.spec.errors import ConfigError
 from lightning_impl.checkpoint_io import read_checkpoint
 from lightning_impl.datamodule import LoadedBatches, MNISTDataModule, ResidentBatches
-from tests.parity.lightning_processes import fit
+from tests.lightning_impl.lightning_processes import fit
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")

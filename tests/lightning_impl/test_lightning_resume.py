@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from core_torch.contract.errors import CheckpointError, ConfigError
+from core_torch.spec.errors import CheckpointError, ConfigError
 from lightning_impl.checkpoint_io import AtomicCheckpointIO
 from lightning_impl.datamodule import LoadedBatches, MNISTDataModule, ResidentBatches
 from lightning_impl.module import LitAutoencoder

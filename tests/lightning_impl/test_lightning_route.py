@@ -12,18 +12,19 @@ import torch
 from torchvision.datasets import MNIST
 from torchvision.transforms import ToTensor
 
-from benchmarks import route_core_torch, route_lightning
-from benchmarks.cases import RECIPE
-from benchmarks.per_image import PerImageDataset
-from benchmarks.trial import Arrays, Case
-from core_torch.contract.architecture import ARCHITECTURES, Architecture, Convolutional, FullyConnected, describe
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.initial_weights import initial_weights
-from core_torch.contract.oracle import Oracle
-from core_torch.contract.oracle_optimizer import OracleOptimizer
-from core_torch.contract.pixels import load_split, to_unit_range
-from core_torch.contract.recipe import Recipe
+from benchmarks.loaders.per_image import PerImageDataset
+from benchmarks.ports import core_torch as route_core_torch
+from benchmarks.ports import lightning as route_lightning
+from benchmarks.ports.frameworks import RECIPE
+from benchmarks.ports.timed_port import Arrays, Case
 from core_torch.data.resident import ResidentDataset
+from core_torch.files.splits import load_split, to_unit_range
+from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.spec.architecture import ARCHITECTURES, Architecture, Convolutional, FullyConnected, describe
+from core_torch.spec.errors import ConfigError
+from core_torch.spec.initial_weights import initial_weights
+from core_torch.spec.recipe import Recipe
 
 SPLIT = load_split("digits").take(np.arange(500))
 ROWS = to_unit_range(SPLIT.images).reshape(len(SPLIT), -1)

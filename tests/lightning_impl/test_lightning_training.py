@@ -8,15 +8,15 @@ import pytest
 import torch
 from lightning.pytorch.loggers.logger import DummyLogger
 
-from core_torch.checkpoint import save_checkpoint
-from core_torch.contract.architecture import ARCHITECTURES, FullyConnected, describe
-from core_torch.contract.errors import CheckpointError, ConfigError
-from core_torch.contract.pixels import load_split
-from core_torch.contract.presets import PRESETS, preset
-from core_torch.contract.recipe import OBJECTIVES, Recipe
 from core_torch.data.resident import ResidentDataset
+from core_torch.files.splits import load_split
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
+from core_torch.models.checkpoint import save_checkpoint
 from core_torch.objectives.reconstruction import mean_squared_error
+from core_torch.spec.architecture import ARCHITECTURES, FullyConnected, describe
+from core_torch.spec.errors import CheckpointError, ConfigError
+from core_torch.spec.presets import PRESETS, preset
+from core_torch.spec.recipe import OBJECTIVES, Recipe
 from core_torch.training.loop import build_corruption, build_criterion, build_optimizer, train, train_epoch
 from lightning_impl.callbacks import EpochTimer, Pictures
 from lightning_impl.checkpoint_io import AtomicCheckpointIO, read_checkpoint

@@ -21,12 +21,12 @@ from safetensors.numpy import save
 from safetensors.torch import save as save_tensors
 
 import core_torch
-from core_torch.checkpoint import load_checkpoint, save_checkpoint
-from core_torch.contract.architecture import ARCHITECTURES, FullyConnected
-from core_torch.contract.errors import CheckpointError
-from core_torch.contract.recipe import Recipe
-from core_torch.contract.weights_file import load_weights, save_weights
+from core_torch.files.weights import load_weights, save_weights
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder, to_reference_weights
+from core_torch.models.checkpoint import load_checkpoint, save_checkpoint
+from core_torch.spec.architecture import ARCHITECTURES, FullyConnected
+from core_torch.spec.errors import CheckpointError
+from core_torch.spec.recipe import Recipe
 
 SMALL = FullyConnected(widths=(784, 4))
 RECIPE = Recipe(objective="denoising", epochs=3, learning_rate=0.0025, seed=7)
@@ -318,7 +318,7 @@ import sys
 from itertools import count
 from pathlib import Path
 import numpy as np
-from core_torch.contract.weights_file import save_weights
+from core_torch.files.weights import save_weights
 for number in count():
     save_weights(Path(sys.argv[1]), {"w": np.full(50_000, number, np.float32)}, about={"number": number})
     print(number, flush=True)

@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from core_torch.contract.architecture import (
+from core_torch.models.autoencoder import Autoencoder, build_autoencoder
+from core_torch.models.convolutional import DeepConvAutoencoder, ShallowConvAutoencoder
+from core_torch.models.fully_connected import DeepAutoencoder, ShallowAutoencoder
+from core_torch.parity.oracle.network import Oracle
+from core_torch.spec.architecture import (
     ARCHITECTURES,
     Architecture,
     Convolutional,
@@ -16,13 +20,9 @@ from core_torch.contract.architecture import (
     describe,
     parameter_shapes,
 )
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.layers import Convolution, TransposedConvolution
-from core_torch.contract.oracle import Oracle
-from core_torch.contract.presets import preset
-from core_torch.models.autoencoder import Autoencoder, build_autoencoder
-from core_torch.models.convolutional import DeepConvAutoencoder, ShallowConvAutoencoder
-from core_torch.models.fully_connected import DeepAutoencoder, ShallowAutoencoder
+from core_torch.spec.errors import ConfigError
+from core_torch.spec.layers import Convolution, TransposedConvolution
+from core_torch.spec.presets import preset
 
 MILLION = 1_000_000
 DCEC = preset("dcec", "conv-deep", "standard")[0]

@@ -7,14 +7,9 @@ import pytest
 import torch
 from torch.func import functional_call
 
-from core_torch.contract.architecture import ARCHITECTURES, Architecture, Convolutional, FullyConnected
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.layers import ACTIVATIONS
-from core_torch.contract.oracle import Oracle
-from core_torch.contract.pixels import load_split
-from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import ResidentDataset
 from core_torch.evaluation.jacobian import contraction
+from core_torch.files.splits import load_split
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder, to_reference_weights
 from core_torch.objectives.contractive import ContractiveLoss
 from core_torch.objectives.jacobian import (
@@ -25,6 +20,11 @@ from core_torch.objectives.jacobian import (
     reverse_norm_squared,
     weight_product_norm,
 )
+from core_torch.parity.oracle.network import Oracle
+from core_torch.spec.architecture import ARCHITECTURES, Architecture, Convolutional, FullyConnected
+from core_torch.spec.errors import ConfigError
+from core_torch.spec.layers import ACTIVATIONS
+from core_torch.spec.recipe import Recipe
 from core_torch.training.loop import train
 
 STEP = 1e-4  # of finite differences, in pixel units: truncation ~ STEP^4, rounding ~ 1e-17 / STEP

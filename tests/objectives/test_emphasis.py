@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from core_torch import ContractiveLoss, EmphasizedError, ResidentDataset, build_autoencoder
-from core_torch.contract.architecture import FullyConnected, architecture_named
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.pixels import load_split
+from core_torch.files.splits import load_split
+from core_torch.spec.architecture import FullyConnected, architecture_named
+from core_torch.spec.errors import ConfigError
 
 SMALL = FullyConnected(widths=(4, 3))
 

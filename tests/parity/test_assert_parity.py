@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.parity import (
+from core_torch.parity import (
     Judge,
     assert_parity,
     commands,
@@ -19,10 +19,10 @@ from benchmarks.parity import (
     record_trace,
     save_trace,
 )
-from benchmarks.parity.bugs import BUGS, Bug
-from benchmarks.parity.oracle_candidate import OracleCandidate
-from benchmarks.parity.trace import load_trace
-from core_torch.contract.errors import ConfigError, DataFormatError, ParityError
+from core_torch.parity.bugs.catalogue import BUGS, Bug
+from core_torch.parity.oracle_candidate import OracleCandidate
+from core_torch.parity.trace import load_trace
+from core_torch.spec.errors import ConfigError, DataFormatError, ParityError
 
 NAME = "shallow-standard"
 WORKER = [sys.executable, str(Path(__file__).with_name("worker_in_numpy.py"))]

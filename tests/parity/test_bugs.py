@@ -5,19 +5,19 @@ from functools import cache
 import numpy as np
 import pytest
 
-from benchmarks.parity.bugs import BUGS, Bug
-from benchmarks.parity.diagnosis import explain
-from benchmarks.parity.golden_traces import SLIM, golden_judges
-from benchmarks.parity.judge import Judge, agree, check_well_posed
-from benchmarks.parity.matrix import Cell, Judges
-from benchmarks.parity.mutants import NOWHERE, SURVIVES, cells_of, mutation_table, verdict
-from benchmarks.parity.oracle_candidate import OracleCandidate
-from benchmarks.parity.tolerances import LEVEL_NAMES
-from benchmarks.parity.trace import record_trace
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.layers import Convolution, Dense, Layer, TransposedConvolution
-from core_torch.contract.oracle import Oracle
-from core_torch.contract.oracle_optimizer import OracleOptimizer
+from core_torch.parity.bugs.catalogue import BUGS, Bug
+from core_torch.parity.diagnosis import explain
+from core_torch.parity.golden_traces import SLIM, golden_judges
+from core_torch.parity.judge import Judge, agree, check_well_posed
+from core_torch.parity.matrix import Cell, Judges
+from core_torch.parity.mutants import NOWHERE, SURVIVES, cells_of, mutation_table, verdict
+from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.parity.oracle_candidate import OracleCandidate
+from core_torch.parity.tolerances import LEVEL_NAMES
+from core_torch.parity.trace import record_trace
+from core_torch.spec.errors import ConfigError
+from core_torch.spec.layers import Convolution, Dense, Layer, TransposedConvolution
 
 LEAST_BUGS = 25  # that every architecture is tried with
 MOST_REFUSED = 5  # problems in a hundred that cannot be posed

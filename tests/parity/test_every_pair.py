@@ -17,7 +17,7 @@ FIT = ("fit", "--model.architecture", "conv-shallow", "--model.epochs", "1", "--
 KERAS_READER = """
 import sys, numpy as np
 from pathlib import Path
-from core_torch.contract.pixels import load_split
+from core_torch.files.splits import load_split
 from keras_impl.batches import unit_pixels
 from keras_impl.checkpoint import load_checkpoint
 images = unit_pixels(load_split("digits", train=False))[:{count}]
@@ -35,7 +35,7 @@ for folder in map(Path, sys.argv[2:]):
     with torch.no_grad():
         np.save(folder / sys.argv[1], load(folder).eval()(images).numpy())
 """
-CORE = "from core_torch.checkpoint import load_checkpoint\nload = lambda folder: load_checkpoint(folder)[0]"
+CORE = "from core_torch.models.checkpoint import load_checkpoint\nload = lambda folder: load_checkpoint(folder)[0]"
 LIGHTNING = (
     "from lightning_impl.module import LitAutoencoder\nload = lambda folder: LitAutoencoder(weights=str(folder))"
 )

@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.parity.distance import distances, relative_distance
-from benchmarks.parity.golden_traces import FOLDER, GOLDEN, golden, golden_cell, golden_judges, write_goldens
-from benchmarks.parity.judge import Judge, agree
-from benchmarks.parity.oracle_candidate import OracleCandidate
-from benchmarks.parity.problem import distance_to_kinks
-from benchmarks.parity.tolerances import FACTOR, FLOOR_ROUNDINGS, ROUNDING
-from benchmarks.parity.trace import record_trace
-from core_torch.contract.errors import ConfigError, DataFormatError
-from core_torch.contract.oracle import Oracle
+from core_torch.parity.distance import distances, relative_distance
+from core_torch.parity.golden_traces import FOLDER, GOLDEN, golden, golden_cell, golden_judges, write_goldens
+from core_torch.parity.judge import Judge, agree
+from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.oracle_candidate import OracleCandidate
+from core_torch.parity.problem import distance_to_kinks
+from core_torch.parity.tolerances import FACTOR, FLOOR_ROUNDINGS, ROUNDING
+from core_torch.parity.trace import record_trace
+from core_torch.spec.errors import ConfigError, DataFormatError
 
 SAME_TRUTH = 1e-9  # relative; float64 on another machine, over 100 steps
 MOST_BYTES = 1_000_000

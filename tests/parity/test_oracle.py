@@ -6,14 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core_torch.contract import oracle as oracle_module
-from core_torch.contract.architecture import Convolutional, FullyConnected
-from core_torch.contract.batch_order import batch_order
-from core_torch.contract.initial_weights import initial_weights
-from core_torch.contract.layers import ACTIVATIONS, Convolution, TransposedConvolution
-from core_torch.contract.oracle import Oracle
-from core_torch.contract.oracle_activations import CURVATURES, SLOPES, VALUES, sigmoid
-from core_torch.contract.oracle_convolution import (
+from core_torch.parity.oracle import network as oracle_module
+from core_torch.parity.oracle.activations import CURVATURES, SLOPES, VALUES, sigmoid
+from core_torch.parity.oracle.convolution import (
     convolution,
     convolution_gradients,
     max_pooling,
@@ -22,8 +17,13 @@ from core_torch.contract.oracle_convolution import (
     transposed_convolution,
     transposed_convolution_gradients,
 )
-from core_torch.contract.oracle_optimizer import OracleOptimizer
-from core_torch.contract.recipe import Recipe
+from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.spec.architecture import Convolutional, FullyConnected
+from core_torch.spec.batch_order import batch_order
+from core_torch.spec.initial_weights import initial_weights
+from core_torch.spec.layers import ACTIVATIONS, Convolution, TransposedConvolution
+from core_torch.spec.recipe import Recipe
 
 STEP = 1e-5  # of the central differences; truncation ~ STEP^2, rounding ~ 1e-16 / STEP
 AGREEMENT = 1e-7  # relative distance below which two gradients are the same one

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core_torch.contract import oracle_jacobian
-from core_torch.contract.architecture import Architecture, Convolutional, FullyConnected
-from core_torch.contract.initial_weights import initial_weights
-from core_torch.contract.oracle import Oracle
-from core_torch.contract.oracle_activations import CURVATURES
-from core_torch.contract.oracle_convolution import max_pooling
+from core_torch.parity.oracle import jacobian as oracle_jacobian
+from core_torch.parity.oracle.activations import CURVATURES
+from core_torch.parity.oracle.convolution import max_pooling
+from core_torch.parity.oracle.network import Oracle
+from core_torch.spec.architecture import Architecture, Convolutional, FullyConnected
+from core_torch.spec.initial_weights import initial_weights
 
 STEP = 1e-5  # of the central differences; truncation ~ STEP^2, rounding ~ 1e-16 / STEP
 AGREEMENT = 1e-7  # relative distance below which two results are the same one

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from core_torch.contract.architecture import FullyConnected
-from core_torch.contract.batch_order import batch_order
-from core_torch.contract.initial_weights import initial_weights
-from core_torch.contract.oracle import Oracle
-from core_torch.contract.oracle_optimizer import OracleOptimizer
-from core_torch.contract.recipe import Recipe
+from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.spec.architecture import FullyConnected
+from core_torch.spec.batch_order import batch_order
+from core_torch.spec.initial_weights import initial_weights
+from core_torch.spec.recipe import Recipe
 
 ROUNDING = 1e-14  # relative
 EPSILON, DECAY = 0.5, 0.25  # large, so that their places in the formula show

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MY_TESTS = '''
 import pytest
-from benchmarks.parity.bugs import BUGS, Bug
+from core_torch.parity.bugs.catalogue import BUGS, Bug
 
 @pytest.mark.parity("deep-contractive", levels=("shapes", "outputs", "loss", "gradients"))
 def test_right(parity, golden):
@@ -30,8 +30,8 @@ def test_forgetful(parity):
 
 @pytest.mark.parity("shallow-standard")
 def test_not_installed(parity, monkeypatch):
-    import benchmarks.environment
-    monkeypatch.setattr(benchmarks.environment, "installed", lambda package: False)
+    import benchmarks.timing.environment
+    monkeypatch.setattr(benchmarks.timing.environment, "installed", lambda package: False)
     parity("keras-jax")
 '''
 
@@ -42,8 +42,8 @@ def run(tmp_path):
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *arguments]
-        if "benchmarks.parity.plugin" not in plugins():
-            command += ["-p", "benchmarks.parity.plugin"]
+        if "core_torch.parity.plugin" not in plugins():
+            command += ["-p", "core_torch.parity.plugin"]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 

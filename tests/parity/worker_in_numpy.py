@@ -1,4 +1,4 @@
-"""A worker as another language would write it: the protocol of `benchmarks.process` with NumPy and safetensors alone.
+"""A worker as another language would write it: the protocol of parity with NumPy and safetensors alone.
 
 It computes the shallow autoencoder. Its first argument says how to misbehave, its last is the folder.
 """

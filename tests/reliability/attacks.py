@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-from core_torch.contract.architecture import FullyConnected, describe, parameter_shapes
-from core_torch.contract.errors import UserError
-from core_torch.contract.recipe import Recipe
-from core_torch.contract.weights_file import MANIFEST_NAME, WEIGHTS_NAME
+from core_torch.files.weights import MANIFEST_NAME, WEIGHTS_NAME
+from core_torch.spec.architecture import FullyConnected, describe, parameter_shapes
+from core_torch.spec.errors import UserError
+from core_torch.spec.recipe import Recipe
 
 SMALL = FullyConnected(widths=(784, 2))
 LARGEST_PEAK = 64_000_000  # bytes; the bombs would take more, some of them gigabytes
@@ -73,25 +73,25 @@ def tensors(*entries: tuple[str, list[int], int, int], size: int) -> bytes:
 
 
 def trace_reader() -> Reader:
-    from benchmarks.parity.trace import load_trace
+    from core_torch.parity.trace import load_trace
 
     return load_trace
 
 
 def reply_reader() -> Reader:
-    from benchmarks.arrays_file import read_arrays
+    from core_torch.parity.arrays_file import read_arrays
 
     return read_arrays
 
 
 def results_reader() -> Reader:
-    from benchmarks.results_file import read_results
+    from benchmarks.report.results_file import read_results
 
     return read_results
 
 
 def recipe_reader() -> Reader:
-    from core_torch.contract.train_options import add_train_options, chosen
+    from core_torch.commands.train_options import add_train_options, chosen
 
     parser = argparse.ArgumentParser()
     add_train_options(parser, models=("shallow",))
@@ -99,13 +99,13 @@ def recipe_reader() -> Reader:
 
 
 def images_reader() -> Reader:
-    from core_torch.contract.idx import read_idx
+    from core_torch.files.idx import read_idx
 
     return lambda path: read_idx(path, item_shape=(28, 28))
 
 
 def folder_reader() -> Reader:
-    from core_torch.checkpoint import load_checkpoint
+    from core_torch.models.checkpoint import load_checkpoint
 
     return load_checkpoint
 
@@ -361,7 +361,7 @@ EXCHANGED: dict[str, Attack] = {
 
 def bundle_slip(folder: Path, canary: Path) -> Victim:
     """A published archive, checksum and all, whose members want to lie elsewhere."""
-    from core_torch.contract import sources
+    from core_torch.files import downloads as sources
 
     with zipfile.ZipFile(folder / "gzip.zip", "w") as archive:
         archive.writestr(f"gzip/../../{canary.name}/x.gz", gzip.compress(b"x"))

@@ -13,9 +13,9 @@ from pathlib import Path
 import atheris
 import numpy as np
 
-with atheris.instrument_imports(include=["core_torch.contract"]):
-    from core_torch.contract.errors import DataFormatError
-    from core_torch.contract.pixels import read_images_and_labels
+with atheris.instrument_imports(include=["core_torch.spec", "core_torch.files"]):
+    from core_torch.files.splits import read_images_and_labels
+    from core_torch.spec.errors import DataFormatError
 
 SECONDS, MEGABYTES = 5, 2_000  # at which libFuzzer gives up on one file
 IMAGES = struct.pack(">4B3I", 0, 0, 8, 3, 2, 28, 28) + bytes(2 * 784)

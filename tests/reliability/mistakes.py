@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
-from core_torch.contract.recipe import Recipe
+from core_torch.spec.recipe import Recipe
 
 PORTS = ("core_torch", "lightning_impl", "keras_impl", "benchmarks")
 INTEGERS = ("-1", "1.5", "x", "", "nan", "9" * 400, "0x10", "[1]", "{}")

@@ -119,12 +119,12 @@ print("all is read")
 pickle.loads(b"")
 """
 BY_THE_REFERENCE = """
-from benchmarks.arrays_file import read_arrays, write_arrays
-from benchmarks.parity.trace import load_trace, save_trace
-from benchmarks.results_file import Results, read_results
-from core_torch.checkpoint import load_checkpoint, save_checkpoint
-from core_torch.contract.pixels import load_split
-from core_torch.contract.recipe import Recipe
+from core_torch.parity.arrays_file import read_arrays, write_arrays
+from core_torch.parity.trace import load_trace, save_trace
+from benchmarks.report.results_file import Results, read_results
+from core_torch.models.checkpoint import load_checkpoint, save_checkpoint
+from core_torch.files.splits import load_split
+from core_torch.spec.recipe import Recipe
 from core_torch.data.resident import ResidentDataset
 from core_torch.models.fully_connected import ShallowAutoencoder
 from core_torch.training.checkpoints import Checkpoints
@@ -155,9 +155,9 @@ MNISTDataModule.load_from_checkpoint(folder / "a.ckpt")
 check_agreement({}, str(folder / "a.ckpt"))
 """
 BY_KERAS = """
-from core_torch.contract.architecture import architecture_named
-from core_torch.contract.pixels import load_split
-from core_torch.contract.recipe import Recipe
+from core_torch.spec.architecture import architecture_named
+from core_torch.files.splits import load_split
+from core_torch.spec.recipe import Recipe
 from keras_impl.checkpoint import load_checkpoint, save_checkpoint
 from keras_impl.model import build_autoencoder
 from keras_impl.training import train

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core_torch.checkpoint import load_checkpoint, save_checkpoint
-from core_torch.contract import sources
-from core_torch.contract.architecture import FullyConnected
-from core_torch.contract.errors import CheckpointError, DataFormatError
-from core_torch.contract.pixels import load_split
-from core_torch.contract.recipe import Recipe
-from core_torch.contract.weights_file import MANIFEST_NAME, WEIGHTS_NAME
 from core_torch.data.resident import ResidentDataset
+from core_torch.files import downloads as sources
+from core_torch.files.splits import load_split
+from core_torch.files.weights import MANIFEST_NAME, WEIGHTS_NAME
 from core_torch.models.autoencoder import build_autoencoder, to_reference_weights
+from core_torch.models.checkpoint import load_checkpoint, save_checkpoint
+from core_torch.spec.architecture import FullyConnected
+from core_torch.spec.errors import CheckpointError, DataFormatError
+from core_torch.spec.recipe import Recipe
 from core_torch.training.checkpoints import Checkpoints
 from core_torch.training.loop import train
 from core_torch.training.state import TrainingState

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from core_torch.contract.sources import SOURCES, UNFINISHED
-from core_torch.contract.weights_file import ORPHAN_SECONDS
-from tests.reference.test_data_command import CONTENDER, publish, server  # noqa: F401
+from core_torch.files.downloads import SOURCES, UNFINISHED
+from core_torch.files.weights import ORPHAN_SECONDS
+from tests.commands.test_data_command import CONTENDER, publish, server  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 PROCESSES, ROUNDS = 8, 10

@@ -19,17 +19,17 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from benchmarks.arrays_file import read_arrays
-from benchmarks.parity.trace import load_trace, save_trace
-from benchmarks.results_file import read_results
-from core_torch.contract import sources
-from core_torch.contract.architecture import ARCHITECTURES
-from core_torch.contract.command_line import Parser
-from core_torch.contract.errors import CheckpointError, ConfigError, DataFormatError
-from core_torch.contract.pixels import Split, load_split, read_images_and_labels
-from core_torch.contract.recipe import Recipe
-from core_torch.contract.train_options import add_train_options, chosen, recipe_file
-from core_torch.contract.weights_file import MANIFEST_NAME, WEIGHTS_NAME, load_arrays, save_weights
+from benchmarks.report.results_file import read_results
+from core_torch.commands.command_line import Parser
+from core_torch.commands.train_options import add_train_options, chosen, recipe_file
+from core_torch.files import downloads as sources
+from core_torch.files.splits import Split, load_split, read_images_and_labels
+from core_torch.files.weights import MANIFEST_NAME, WEIGHTS_NAME, load_arrays, save_weights
+from core_torch.parity.arrays_file import read_arrays
+from core_torch.parity.trace import load_trace, save_trace
+from core_torch.spec.architecture import ARCHITECTURES
+from core_torch.spec.errors import CheckpointError, ConfigError, DataFormatError
+from core_torch.spec.recipe import Recipe
 from lightning_impl.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from lightning_impl.config_file import check_config
 from tests.reliability.mutations import mutations
@@ -167,7 +167,7 @@ def options_kind(folder: Path, patch: pytest.MonkeyPatch) -> Kind:
 
 
 def results_kind(folder: Path, patch: pytest.MonkeyPatch) -> Kind:
-    published = sorted((Path(__file__).parents[2] / "benchmarks" / "results").glob("*/results.json"), key=size_of)
+    published = sorted((Path(__file__).parents[2] / "benchmarks" / "published").glob("*/results.json"), key=size_of)
     path = folder / "results.json"
     return Kind(path, [published[0].read_bytes()], lambda: read_results(path), DataFormatError, guarded=False)
 

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import torch
 
-from core_torch.contract.architecture import FullyConnected
-from core_torch.contract.errors import CheckpointError
-from core_torch.contract.pixels import load_split
-from core_torch.contract.recipe import Recipe
-from core_torch.contract.weights_file import ORPHAN_SECONDS, load_arrays, save_arrays, save_weights, write_atomically
 from core_torch.data.resident import ResidentDataset
+from core_torch.files.splits import load_split
+from core_torch.files.weights import ORPHAN_SECONDS, load_arrays, save_arrays, save_weights, write_atomically
 from core_torch.models.autoencoder import build_autoencoder
+from core_torch.spec.architecture import FullyConnected
+from core_torch.spec.errors import CheckpointError
+from core_torch.spec.recipe import Recipe
 from core_torch.training.checkpoints import Checkpoints
 from core_torch.training.loop import train
 from tests.reliability.killing import Killed, Writer, kill_while_saving

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from core_torch.contract.architecture import FullyConnected, architecture_named
-from core_torch.contract.errors import ConfigError, DivergenceError
-from core_torch.contract.pixels import load_split
-from core_torch.contract.recipe import Recipe
-from core_torch.contract.weights_file import load_arrays
 from core_torch.data.resident import ResidentDataset
+from core_torch.files.splits import load_split
+from core_torch.files.weights import load_arrays
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
+from core_torch.spec.architecture import FullyConnected, architecture_named
+from core_torch.spec.errors import ConfigError, DivergenceError
+from core_torch.spec.recipe import Recipe
 from core_torch.training.checkpoints import Checkpoints
 from core_torch.training.loop import train
 from core_torch.training.watch import Watch

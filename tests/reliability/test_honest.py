@@ -1,17 +1,17 @@
-"""The harness refuses or marks what is not what it seems; tests/harness/test_runner.py has each case by itself."""
+"""The harness refuses or marks what is not what it seems; tests/benchmarks/test_runner.py has each case by itself."""
 
 import multiprocessing
 import os
 
 import pytest
 
-from benchmarks.process import Worker, WorkerError
+from benchmarks.ports.process import Worker, WorkerError
+from benchmarks.ports.timed_port import Case
 from benchmarks.suites import Suite, Training
-from benchmarks.trial import Case
-from core_torch.contract.pixels import Split
-from core_torch.contract.recipe import Recipe
-from tests.harness.conftest import digits, write_route  # noqa: F401
-from tests.harness.test_runner import BATCH_SIZE, LATER_FAULTS, oracle, refusals, run_with, small, timed  # noqa: F401
+from core_torch.files.splits import Split
+from core_torch.spec.recipe import Recipe
+from tests.benchmarks.conftest import digits, write_route  # noqa: F401
+from tests.benchmarks.test_runner import BATCH_SIZE, LATER_FAULTS, oracle, refusals, run_with, small, timed  # noqa: F401
 
 ROUNDS = 2
 EARLY_FAULTS = ("learns twice as fast", "skips an image", "dies", "dies when timed")
@@ -20,7 +20,7 @@ EARLY_FAULTS = ("learns twice as fast", "skips an image", "dies", "dies when tim
 def test_a_framework_that_falls_back_to_the_processor_is_refused(digits: Split):  # noqa: F811
     environment = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     case = Case(framework="keras-jax", device="cuda")
-    worker = Worker("keras-jax", module="benchmarks.route_keras", device="cuda", environment=environment)
+    worker = Worker("keras-jax", module="benchmarks.ports.keras", device="cuda", environment=environment)
     with worker, pytest.raises(WorkerError, match="found cuda, but Keras on jax runs on cpu"):
         worker.prepare(case, digits, Recipe())
 

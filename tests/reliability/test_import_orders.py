@@ -1,6 +1,6 @@
 """Every order of importing the frameworks survives behind the root conftest.py, which loads triton before TensorFlow.
 
-Without it the process dies; tests/reference/test_import_order.py says so, and when TensorFlow has mended it.
+Without it the process dies; tests/house/test_import_order.py says so, and when TensorFlow has mended it.
 
 What an import does depends on what was loaded before it, in which order, and on nothing else. So orders that begin
 alike share one process up to where they part, where it forks; and to import again what another has loaded is nothing.

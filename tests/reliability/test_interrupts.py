@@ -12,8 +12,8 @@ from uuid import uuid4
 
 import pytest
 
-from core_torch.contract.errors import CheckpointError
-from core_torch.contract.weights_file import load_arrays
+from core_torch.files.weights import load_arrays
+from core_torch.spec.errors import CheckpointError
 from lightning_impl.checkpoint_io import read_checkpoint
 
 ROOT = Path(__file__).parents[2]

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch.nn.functional import mse_loss
 
-from core_torch.contract.architecture import ARCHITECTURES, FullyConnected
-from core_torch.contract.errors import CheckpointError, ConfigError
-from core_torch.contract.pixels import load_split
-from core_torch.contract.recipe import OBJECTIVES, Recipe
-from core_torch.contract.weights_file import load_arrays, save_arrays
 from core_torch.data.resident import ResidentDataset
 from core_torch.data.streaming import StreamedDataset
+from core_torch.files.splits import load_split
+from core_torch.files.weights import load_arrays, save_arrays
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
+from core_torch.spec.architecture import ARCHITECTURES, FullyConnected
+from core_torch.spec.errors import CheckpointError, ConfigError
+from core_torch.spec.recipe import OBJECTIVES, Recipe
 from core_torch.training import loop
 from core_torch.training.checkpoints import Checkpoints
 from core_torch.training.loop import History, train
@@ -271,7 +271,7 @@ def test_a_checkpoint_with_a_value_that_is_not_finite_is_neither_written_nor_rea
     with pytest.raises(CheckpointError, match=f"{name} holds a value that is not finite"):
         change(tmp_path, **{name.replace("/", "__"): value})
     with monkeypatch.context() as patch:
-        patch.setattr("core_torch.contract.weights_file.np.isfinite", np.ones_like)
+        patch.setattr("core_torch.files.weights.np.isfinite", np.ones_like)
         change(tmp_path, **{name.replace("/", "__"): value})
     with pytest.raises(CheckpointError, match=f"{name} holds a value that is not finite"):
         run(tmp_path)

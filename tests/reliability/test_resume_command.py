@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import core_torch
-from core_torch.contract.weights_file import MANIFEST_NAME, load_arrays
+from core_torch.files.weights import MANIFEST_NAME, load_arrays
 
 ROOT = Path(core_torch.__file__).parents[1]
 TRAIN = "train --epochs 12 --objective denoising --device cpu --no-figures --output run".split()
@@ -22,7 +22,8 @@ PATIENCE_SECONDS = 120
 # Imports PyTorch once, and forks for each command line: [folder, log, *arguments].
 SERVER = """
 import json, os, sys
-import core_torch.checkpoint, core_torch.command_train, core_torch.evaluation.report, core_torch.training.randomized
+import core_torch.models.checkpoint, core_torch.commands.train, core_torch.evaluation.report
+import core_torch.training.randomized
 import torch
 from core_torch.__main__ import main
 torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # which imports a compiler

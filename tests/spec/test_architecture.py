@@ -7,7 +7,8 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 
-from core_torch.contract.architecture import (
+from core_torch.parity.oracle.network import Oracle
+from core_torch.spec.architecture import (
     ARCHITECTURES,
     Convolutional,
     FullyConnected,
@@ -16,9 +17,9 @@ from core_torch.contract.architecture import (
     describe,
     parameter_shapes,
 )
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.initial_weights import initial_weights
-from core_torch.contract.layers import (
+from core_torch.spec.errors import ConfigError
+from core_torch.spec.initial_weights import initial_weights
+from core_torch.spec.layers import (
     Activation,
     Convolution,
     Dense,
@@ -27,7 +28,6 @@ from core_torch.contract.layers import (
     TransposedConvolution,
     Unflatten,
 )
-from core_torch.contract.oracle import Oracle
 
 RELU, SIGMOID = Activation("relu"), Activation("sigmoid")
 LINEAR = Activation("linear")
@@ -199,7 +199,7 @@ def test_a_decoder_whose_kernels_do_not_grow_would_lose_the_odd_row(monkeypatch)
     def mirrored(inputs, outputs, *, kernel, stride, sides):
         return TransposedConvolution(inputs, outputs, kernel, stride)
 
-    monkeypatch.setattr("core_torch.contract.architecture._restoring_convolution", mirrored)
+    monkeypatch.setattr("core_torch.spec.architecture._restoring_convolution", mirrored)
     assert output_of_ones(linear_model(28, (2,), 1)).shape == (2, 28 * 28)
     assert output_of_ones(linear_model(27, (2,), 1)).shape == (2, 26 * 26)
 

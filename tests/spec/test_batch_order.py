@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core_torch.contract.batch_order import batch_order, epoch_order
-from core_torch.contract.errors import ConfigError
+from core_torch.spec.batch_order import batch_order, epoch_order
+from core_torch.spec.errors import ConfigError
 
 
 @given(

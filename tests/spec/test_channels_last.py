@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core_torch.contract import channels_last
-from core_torch.contract.architecture import Architecture, Convolutional, FullyConnected
-from core_torch.contract.channels_last import from_channels_last, to_channels_last
-from core_torch.contract.errors import CheckpointError
-from core_torch.contract.initial_weights import initial_weights
-from core_torch.contract.oracle import Oracle
+from core_torch.parity.oracle.network import Oracle
+from core_torch.spec import channels_last
+from core_torch.spec.architecture import Architecture, Convolutional, FullyConnected
+from core_torch.spec.channels_last import from_channels_last, to_channels_last
+from core_torch.spec.errors import CheckpointError
+from core_torch.spec.initial_weights import initial_weights
 
 MODELS: dict[str, Architecture] = {
     "dense": FullyConnected(widths=(9, 4, 3)),

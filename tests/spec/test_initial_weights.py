@@ -6,8 +6,8 @@ import zlib
 import numpy as np
 import pytest
 
-from core_torch.contract.architecture import ARCHITECTURES, FullyConnected, parameter_shapes
-from core_torch.contract.initial_weights import initial_weights
+from core_torch.spec.architecture import ARCHITECTURES, FullyConnected, parameter_shapes
+from core_torch.spec.initial_weights import initial_weights
 
 # {parameter: fan_in}, written out by hand for two architectures that hold every kind of layer.
 FAN_IN = {

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from core_torch.checkpoint import load_checkpoint, save_checkpoint
-from core_torch.contract.architecture import ARCHITECTURES, FullyConnected
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.pixels import load_split
-from core_torch.contract.presets import PRESETS, preset
-from core_torch.contract.recipe import OBJECTIVES, Recipe
 from core_torch.data.resident import ResidentDataset
 from core_torch.evaluation.baselines import constant_predictors, is_dead, pixel_rows
+from core_torch.files.splits import load_split
 from core_torch.models.autoencoder import build_autoencoder, to_reference_weights
+from core_torch.models.checkpoint import load_checkpoint, save_checkpoint
 from core_torch.objectives.reconstruction import mean_squared_error
+from core_torch.spec.architecture import ARCHITECTURES, FullyConnected
+from core_torch.spec.errors import ConfigError
+from core_torch.spec.presets import PRESETS, preset
+from core_torch.spec.recipe import OBJECTIVES, Recipe
 from core_torch.training.loop import train
 
 EIGHTEEN = [(model, objective) for model in ARCHITECTURES for objective in OBJECTIVES]

@@ -4,8 +4,8 @@ from dataclasses import FrozenInstanceError, fields
 
 import pytest
 
-from core_torch.contract.errors import ConfigError, UserError
-from core_torch.contract.recipe import LARGEST_SEED, Recipe
+from core_torch.spec.errors import ConfigError, UserError
+from core_torch.spec.recipe import LARGEST_SEED, Recipe
 
 NAN, INFINITY = float("nan"), float("inf")
 NO_NUMBER = (NAN, INFINITY, -INFINITY, True, "1e-3", None, [1])

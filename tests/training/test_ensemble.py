@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from core_torch.contract.architecture import architecture_named
-from core_torch.contract.errors import ConfigError, DivergenceError
-from core_torch.contract.pixels import load_split
-from core_torch.contract.recipe import Recipe
 from core_torch.data.resident import ResidentDataset
+from core_torch.files.splits import load_split
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
+from core_torch.spec.architecture import architecture_named
+from core_torch.spec.errors import ConfigError, DivergenceError
+from core_torch.spec.recipe import Recipe
 from core_torch.training.ensemble import Ensemble, train_together
 from core_torch.training.loop import History, train
 

@@ -11,16 +11,16 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from core_torch.contract.architecture import architecture_named
-from core_torch.contract.batch_order import epoch_order
-from core_torch.contract.errors import ConfigError, DivergenceError
-from core_torch.contract.pixels import load_split
-from core_torch.contract.recipe import Recipe
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset
 from core_torch.data.streaming import StreamedDataset
+from core_torch.files.splits import load_split
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
 from core_torch.objectives.contractive import ContractiveLoss
+from core_torch.spec.architecture import architecture_named
+from core_torch.spec.batch_order import epoch_order
+from core_torch.spec.errors import ConfigError, DivergenceError
+from core_torch.spec.recipe import Recipe
 from core_torch.training import graphed as graphed_module
 from core_torch.training.graphed import GraphedSteps, fused_optimizer
 from core_torch.training.loop import Corrupt, build_criterion, build_optimizer, train_epoch

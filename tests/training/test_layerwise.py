@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from core_torch.contract.architecture import Convolutional, FullyConnected
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.pixels import load_split
-from core_torch.contract.recipe import OBJECTIVES, Recipe
 from core_torch.data.resident import ResidentDataset
+from core_torch.files.splits import load_split
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
 from core_torch.models.randomized import RandomizedAutoencoder
 from core_torch.objectives.reconstruction import mean_squared_error
+from core_torch.spec.architecture import Convolutional, FullyConnected
+from core_torch.spec.errors import ConfigError
+from core_torch.spec.recipe import OBJECTIVES, Recipe
 from core_torch.training import layerwise, randomized
 from core_torch.training.layerwise import layer_inputs, layer_pair, pretrain
 from core_torch.training.randomized import train_randomized

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.parity.bug_optimizers import EpsilonBeforeCorrection, RateInVelocity
-from core_torch.contract.architecture import FullyConnected
-from core_torch.contract.oracle import Arrays, Oracle
-from core_torch.contract.oracle_optimizer import OracleOptimizer
-from core_torch.contract.recipe import Recipe
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder, to_reference_weights
+from core_torch.parity.bugs.optimizers import EpsilonBeforeCorrection, RateInVelocity
+from core_torch.parity.oracle.network import Arrays, Oracle
+from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.spec.architecture import FullyConnected
+from core_torch.spec.recipe import Recipe
 from core_torch.training.loop import build_optimizer
 
 STEPS, RATE, LATER_RATE = 12, 0.05, 0.02  # the rate changes half-way

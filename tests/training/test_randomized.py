@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from core_torch.checkpoint import load_checkpoint, save_checkpoint
-from core_torch.contract.architecture import Convolutional
-from core_torch.contract.errors import ConfigError
-from core_torch.contract.pixels import load_split
-from core_torch.contract.recipe import OBJECTIVES, Recipe
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset
+from core_torch.files.splits import load_split
 from core_torch.models.autoencoder import Autoencoder
+from core_torch.models.checkpoint import load_checkpoint, save_checkpoint
 from core_torch.models.fully_connected import DeepAutoencoder
 from core_torch.models.randomized import RandomizedAutoencoder, random_matrix
 from core_torch.objectives.jacobian import jacobian_norm_squared
 from core_torch.objectives.reconstruction import mean_squared_error
+from core_torch.spec.architecture import Convolutional
+from core_torch.spec.errors import ConfigError
+from core_torch.spec.recipe import OBJECTIVES, Recipe
 from core_torch.training.closed_form import (
     NormalEquations,
     condition_number,

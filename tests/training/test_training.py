@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch.nn.functional import mse_loss
 
-from core_torch.contract.architecture import FullyConnected
-from core_torch.contract.batch_order import batch_order
-from core_torch.contract.errors import ConfigError, DivergenceError
-from core_torch.contract.pixels import Split, load_split
-from core_torch.contract.recipe import OBJECTIVES, Recipe
 from core_torch.data.resident import ResidentDataset
+from core_torch.files.splits import Split, load_split
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
 from core_torch.objectives.reconstruction import mean_squared_error
+from core_torch.spec.architecture import FullyConnected
+from core_torch.spec.batch_order import batch_order
+from core_torch.spec.errors import ConfigError, DivergenceError
+from core_torch.spec.recipe import OBJECTIVES, Recipe
 from core_torch.training import loop
 from core_torch.training.loop import History, train
 

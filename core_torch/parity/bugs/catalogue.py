@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.parity import bug_optimizers as optimizers
-from benchmarks.parity.bug_layers import (
+from benchmarks.ports.timed_port import Arrays
+from core_torch.parity.bugs import optimizers as optimizers
+from core_torch.parity.bugs.layers import (
     BatchSizeBroadcast,
     HalfPrecision,
     MeanPooling,
@@ -23,14 +24,13 @@ from benchmarks.parity.bug_layers import (
     shifted,
     transposed_if_square,
 )
-from benchmarks.parity.oracle_candidate import OracleCandidate
-from benchmarks.parity.problem import Problem
-from benchmarks.trial import Arrays
-from core_torch.contract.architecture import Convolutional
-from core_torch.contract.initial_weights import initial_weights
-from core_torch.contract.layers import Activation, Convolution, Layer, TransposedConvolution
-from core_torch.contract.oracle import Oracle
-from core_torch.contract.oracle_optimizer import OracleOptimizer
+from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.parity.oracle_candidate import OracleCandidate
+from core_torch.parity.problem import Problem
+from core_torch.spec.architecture import Convolutional
+from core_torch.spec.initial_weights import initial_weights
+from core_torch.spec.layers import Activation, Convolution, Layer, TransposedConvolution
 
 LayerEdit = Callable[[str, Layer, OracleCandidate], Layer]
 Relayout = Callable[[str, np.ndarray, Problem], np.ndarray]

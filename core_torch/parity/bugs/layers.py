@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.parity.problem import Problem
-from benchmarks.trial import Arrays
-from core_torch.contract.architecture import Convolutional
-from core_torch.contract.layers import Activation, Convolution, Dense, Layer, MaxPooling, TransposedConvolution
-from core_torch.contract.oracle import Oracle
+from benchmarks.ports.timed_port import Arrays
+from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.problem import Problem
+from core_torch.spec.architecture import Convolutional
+from core_torch.spec.layers import Activation, Convolution, Dense, Layer, MaxPooling, TransposedConvolution
 
 WEIGHTED = (Dense, Convolution, TransposedConvolution)
 LOST_BITS = 13  # of float32's 23 that TF32 does not have

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from benchmarks.trial import Arrays
-from core_torch.contract.oracle import Oracle
-from core_torch.contract.oracle_optimizer import OracleOptimizer
-from core_torch.contract.recipe import ADAM_BETAS, Recipe
+from benchmarks.ports.timed_port import Arrays
+from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.spec.recipe import ADAM_BETAS, Recipe
 
 
 class Remembering(OracleOptimizer):

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from core_torch.contract.layers import Convolution, TransposedConvolution
+from core_torch.spec.layers import Convolution, TransposedConvolution
 
 
 def convolution(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, layer: Convolution) -> np.ndarray:

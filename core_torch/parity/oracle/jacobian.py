@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core_torch.contract.layers import Activation, Convolution, Dense, Layer, MaxPooling
-from core_torch.contract.oracle_activations import CURVATURES
-from core_torch.contract.oracle_convolution import convolution, convolution_weight_gradient, pooled_where_largest
+from core_torch.parity.oracle.activations import CURVATURES
+from core_torch.parity.oracle.convolution import convolution, convolution_weight_gradient, pooled_where_largest
+from core_torch.spec.layers import Activation, Convolution, Dense, Layer, MaxPooling
 
 if TYPE_CHECKING:
-    from core_torch.contract.oracle import Arrays, Oracle
+    from core_torch.parity.oracle.network import Arrays, Oracle
 
 ROWS = 512  # of Jacobians carried at once, which bounds the memory of a convolution's windows
 

@@ -7,8 +7,18 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from core_torch.contract.architecture import Architecture, FullyConnected
-from core_torch.contract.layers import (
+from core_torch.parity.oracle.activations import SLOPES, VALUES
+from core_torch.parity.oracle.convolution import (
+    convolution,
+    convolution_gradients,
+    max_pooling,
+    max_pooling_gradient,
+    transposed_convolution,
+    transposed_convolution_gradients,
+)
+from core_torch.parity.oracle.jacobian import contractive_penalty
+from core_torch.spec.architecture import Architecture, FullyConnected
+from core_torch.spec.layers import (
     Activation,
     Convolution,
     Dense,
@@ -18,16 +28,6 @@ from core_torch.contract.layers import (
     TransposedConvolution,
     Unflatten,
 )
-from core_torch.contract.oracle_activations import SLOPES, VALUES
-from core_torch.contract.oracle_convolution import (
-    convolution,
-    convolution_gradients,
-    max_pooling,
-    max_pooling_gradient,
-    transposed_convolution,
-    transposed_convolution_gradients,
-)
-from core_torch.contract.oracle_jacobian import contractive_penalty
 
 Arrays = dict[str, np.ndarray]
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from core_torch.contract.oracle import Arrays, Oracle
-from core_torch.contract.recipe import ADAM_BETAS, Recipe
+from core_torch.parity.oracle.network import Arrays, Oracle
+from core_torch.spec.recipe import ADAM_BETAS, Recipe
 
 
 class OracleOptimizer:

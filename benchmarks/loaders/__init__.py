@@ -1,0 +1,1 @@
+"""Deliver batches in every way that is timed."""

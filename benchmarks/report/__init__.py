@@ -1,0 +1,1 @@
+"""Store results, compare them and show them."""

@@ -1,0 +1,1 @@
+"""Time contenders side by side, beside what the hardware can do at best."""

@@ -1,0 +1,1 @@
+"""Read and write everything that is on disk, with NumPy only."""

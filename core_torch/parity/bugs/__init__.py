@@ -1,0 +1,1 @@
+"""Compute, in NumPy, what ports with known bugs compute."""

@@ -1,0 +1,1 @@
+"""Compute the autoencoders in plain NumPy: the judge of every framework."""
