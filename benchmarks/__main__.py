@@ -16,17 +16,9 @@ from benchmarks.ports.frameworks import FRAMEWORKS
 from benchmarks.report.compare import THRESHOLD
 from benchmarks.suites import SUITES
 from benchmarks.timing.doctor import NVIDIA_DRIVER, findings
-from core_torch.commands.command_line import (
-    Parser,
-    add_data_options,
-    add_device_option,
-    check_results,
-    prepare_output,
-    run,
-    write_json,
-)
+from core_torch.commands.command_line import Parser, add_data_options, add_device_option, check_results, run
+from core_torch.files.outputs import prepare_output, write_json
 from core_torch.files.splits import load_split
-from core_torch.parity import commands as parity_commands
 from core_torch.spec.errors import ConfigError, check_choice, check_integer, check_number
 from core_torch.spec.recipe import LARGEST_SEED
 
@@ -35,7 +27,6 @@ def build_parser() -> Parser:
     """The commands and their options."""
     parser = Parser(prog="python -m benchmarks", description="Prove that the frameworks agree, then time them.")
     commands = parser.add_subparsers(dest="command", required=True)
-    parity_commands.add_commands(commands)
     reproduce_commands.add_commands(commands)
     runner = commands.add_parser("run", help="the default")
     runner.add_argument("--suite", default="quick", help=f"one of {', '.join(SUITES)} (default quick)")
@@ -228,7 +219,6 @@ def print_markdown(options: argparse.Namespace) -> None:
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
-    **parity_commands.COMMANDS,
     "run": run_suite,
     "compare": run_comparison,
     "verify": run_verification,

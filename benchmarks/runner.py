@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.loaders import loading
 from benchmarks.ports import frameworks as cases
 from benchmarks.ports.epoch_agreement import EpochJudge, rows
-from benchmarks.ports.process import Worker, WorkerError
+from benchmarks.ports.process import Worker
 from benchmarks.ports.timed_port import Case
 from benchmarks.report.results_file import Results, Work, digest_of
 from benchmarks.suites import GROWN, GROWN_ON_CPU, Growth, Loading, Suite, Training
@@ -20,6 +20,7 @@ from benchmarks.timing import floors, quality
 from benchmarks.timing.progress import Progress
 from benchmarks.timing.session import Contender, Contest
 from core_torch.files.splits import Split
+from core_torch.parity.external import WorkerError
 from core_torch.parity.judge import Check, agree
 from core_torch.parity.matrix import Cell, Judges
 from core_torch.parity.tolerances import SAME_IMAGES

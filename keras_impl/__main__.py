@@ -8,19 +8,11 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from core_torch.commands.command_line import (
-    Parser,
-    add_data_options,
-    add_device_option,
-    check_results,
-    prepare_output,
-    report,
-    run,
-    write_json,
-)
+from core_torch.commands.command_line import Parser, add_data_options, add_device_option, check_results, report, run
 from core_torch.commands.train_options import RECIPE_NAME, add_train_options, chosen, recipe_file
+from core_torch.files.atomic import write_atomically
+from core_torch.files.outputs import prepare_output, write_json
 from core_torch.files.splits import DATASETS, load_split
-from core_torch.files.weights import write_atomically
 from core_torch.spec.errors import ConfigError, check_choice
 from keras_impl.options import BACKENDS, add_keras_options, check_logs, check_options, choose_device
 

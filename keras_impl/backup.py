@@ -11,8 +11,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from core_torch.files.weights import MANIFEST_NAME, check_names_and_shapes, load_arrays, save_arrays
+from core_torch.files.weights import MANIFEST_NAME, load_arrays, save_arrays
 from core_torch.spec.errors import CheckpointError
+from core_torch.spec.weight_names import check_names_and_shapes
 
 FOLDER_NAME = "backup"  # its own, so that a backup may lie beside the results
 DESCRIBING = ("units", "filters", "kernel_size", "strides", "pool_size", "padding", "cropping", "dims", "use_bias")

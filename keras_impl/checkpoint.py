@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 
 import keras
 
+from core_torch.files.atomic import write_atomically
 from core_torch.files.model_folder import load_model_folder, save_model_folder
-from core_torch.files.weights import write_atomically
 from core_torch.spec.architecture import Architecture
 from core_torch.spec.errors import CheckpointError
 from core_torch.spec.recipe import Recipe

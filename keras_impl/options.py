@@ -6,7 +6,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from core_torch.commands.command_line import DEVICES, check_file, check_folder
+from core_torch.commands.command_line import DEVICES
+from core_torch.files.outputs import check_file, check_folder
 from core_torch.spec.errors import ConfigError, check_choice, check_integer
 from core_torch.spec.recipe import Recipe
 

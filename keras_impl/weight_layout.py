@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
-from core_torch.files.weights import check_names_and_shapes
 from core_torch.spec.architecture import Architecture, parameter_shapes
 from core_torch.spec.channels_last import layout
 from core_torch.spec.errors import CheckpointError
+from core_torch.spec.weight_names import check_names_and_shapes
 
 Arrays = dict[str, np.ndarray]
 

@@ -12,10 +12,10 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from core_torch.commands.command_line import prepare_output
 from core_torch.data.resident import ResidentDataset
 from core_torch.evaluation.mode import only_looking
-from core_torch.files.weights import write_atomically
+from core_torch.files.atomic import write_atomically
+from core_torch.files.outputs import prepare_output
 from core_torch.objectives.reconstruction import EVALUATION_BATCH
 from core_torch.training.watch import Watch
 

@@ -10,8 +10,8 @@ from typing import Any, Self
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
+from core_torch.files.atomic import write_atomically
 from core_torch.files.safe_reading import read_regular
-from core_torch.files.weights import write_atomically
 from core_torch.spec.errors import CheckpointError
 
 # A checkpoint is a zip file, which ends with the length of a comment and the comment: here its own sha256.

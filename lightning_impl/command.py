@@ -23,11 +23,11 @@ from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from core_torch.commands.command_line import check_folder, prepare_output, write_json
 from core_torch.commands.train_options import OBJECTIVE_OF, RECIPE_FIELDS, RECIPE_NAME, RIDGE_FIELDS, recipe_file
 from core_torch.evaluation.report import measure
+from core_torch.files.atomic import write_atomically
+from core_torch.files.outputs import check_folder, prepare_output, write_json
 from core_torch.files.splits import load_split
-from core_torch.files.weights import write_atomically
 from core_torch.models.checkpoint import save_checkpoint
 from core_torch.spec.architecture import Architecture
 from core_torch.spec.errors import (

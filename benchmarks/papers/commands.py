@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.papers import TABLES
-from core_torch.commands.command_line import add_device_option, check_results, prepare_output
+from core_torch.commands.command_line import add_device_option, check_results
+from core_torch.files.outputs import prepare_output
 from core_torch.spec.errors import ConfigError, check_choice, check_integer
 
 

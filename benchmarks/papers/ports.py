@@ -10,10 +10,10 @@ from pathlib import Path
 
 from benchmarks.papers.equivalence import FEWEST_PAIRS, Equivalence
 from benchmarks.papers.table import Data, Metrics, Row, Table
-from benchmarks.ports.process import QUIET, SINGLE_THREAD
 from core_torch.data.resident import ResidentDataset
 from core_torch.models.checkpoint import load_checkpoint
 from core_torch.objectives.reconstruction import mean_squared_error
+from core_torch.parity.external import QUIET, SINGLE_THREAD
 from core_torch.spec.architecture import Architecture
 from core_torch.spec.errors import ConfigError
 from core_torch.spec.presets import preset

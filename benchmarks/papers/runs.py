@@ -16,7 +16,7 @@ from benchmarks.papers import TABLES
 from benchmarks.papers.table import COUNT, Data, Row, Table, table_named
 from benchmarks.report.schema import read_json
 from benchmarks.timing.environment import commit
-from core_torch.commands.command_line import write_json
+from core_torch.files.outputs import write_json
 from core_torch.spec.errors import ConfigError, DataFormatError, DivergenceError
 
 NAME = "reproduction.json"

@@ -9,33 +9,33 @@ from torch.utils.data import DataLoader
 
 from benchmarks.loaders.per_image import PerImageDataset
 from benchmarks.ports.frameworks import AT_ONCE, FRAMEWORKS, GRAPHED, TOGETHER
-from benchmarks.ports.timed_port import Arrays, Case
+from benchmarks.ports.timed_port import Case
 from core_torch.data.device import choose_products
 from core_torch.data.residency import resident_or_streamed
 from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.files.splits import Split
-from core_torch.models.autoencoder import Autoencoder, build_autoencoder, load_reference_weights, to_reference_weights
-from core_torch.objectives.contractive import ContractiveLoss
+from core_torch.models.autoencoder import Autoencoder, build_autoencoder
+from core_torch.parity.adapters.torch import TorchCandidate
+from core_torch.parity.candidate import Arrays
 from core_torch.spec.batch_order import epoch_order
 from core_torch.spec.errors import check_choice
 from core_torch.spec.recipe import Recipe
 from core_torch.training.by_hand import StepsByHand
+from core_torch.training.candidate import exact, pin_precision
 from core_torch.training.ensemble import Ensemble
 from core_torch.training.graphed import GraphedSteps, fused_optimizer
-from core_torch.training.loop import Criterion, build_criterion, build_optimizer, train_epoch
+from core_torch.training.loop import build_criterion, build_optimizer, train_epoch
 
 
-class TorchTrial:
-    """See `benchmarks.ports.timed_port.Trial`."""
+class TimedTorch(TorchCandidate[Autoencoder]):
+    """See `benchmarks.ports.timed_port.TimedPort`."""
 
     def __init__(self, case: Case, split: Split, recipe: Recipe) -> None:
         check_choice("route", case.route, FRAMEWORKS["core_torch"].routes)
         self.case, self.recipe, self.count = case, recipe, len(split)
-        self.dtype = getattr(torch, case.dtype)
-        self.model = build_autoencoder(case.architecture, seed=recipe.seed).to(case.device, self.dtype)
-        self.trained: Any = torch.compile(self.model) if "compiled" in case.route else self.model
-        self.criterion = exact(build_criterion(self.model, recipe))
-        self.optimizer = self._new_optimizer()
+        model = build_autoencoder(case.architecture, seed=recipe.seed).to(case.device, getattr(torch, case.dtype))
+        super().__init__(model, exact(build_criterion(model, recipe)), self._new_optimizer)
+        self.trained: Any = torch.compile(model) if "compiled" in case.route else model
         self.loader: DataLoader | None = None
         self.fell_back_to = ""  # a residency, where the split does not fit on the device as the route has it
         if case.route == "tutorial":
@@ -49,8 +49,7 @@ class TorchTrial:
 
     def load(self, weights: Arrays) -> None:
         """Set every weight; forget the momentum."""
-        load_reference_weights(self.model, weights)
-        self.optimizer = self._new_optimizer()
+        super().load(weights)
         self._record()
 
     def _record(self) -> None:
@@ -67,37 +66,19 @@ class TorchTrial:
             largest = max(self.recipe.batch_size, self.case.batch_size)
             self.by_hand = StepsByHand(self.model, self.recipe.with_changes(batch_size=largest))
 
-    def _new_optimizer(self) -> torch.optim.Optimizer:
+    def _new_optimizer(self, model: Autoencoder) -> torch.optim.Optimizer:
         optimizer = build_optimizer(self.model, self.recipe)
         return fused_optimizer(optimizer) if self.case.route in GRAPHED | {"fused"} else optimizer
 
-    def weights(self) -> Arrays:
-        """The current weights."""
-        return to_reference_weights(self.model)
-
-    def activations(self, inputs: np.ndarray) -> Arrays:
-        """Of every layer."""
-        return layer_outputs(self.model, self._tensor(inputs))
-
-    def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Arrays]:
-        """Loss and gradients, by autograd."""
-        loss = self.criterion(self.model(self._tensor(inputs)), self._tensor(targets))
-        return loss.item(), gradients_of(loss, self.model)
-
     def step(self, inputs: np.ndarray, targets: np.ndarray) -> float:
         """The loop's own step, on one batch."""
-        return self._run([(self._tensor(inputs), self._tensor(targets))])
+        return self._run([(self.to_tensor(inputs), self.to_tensor(targets))])
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """From the next step on."""
         if self.case.route == "by-hand":
             self.by_hand.learning_rate = learning_rate
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["lr"].fill_(learning_rate) if torch.is_tensor(group["lr"]) else learning_rate
-
-    def optimizer_state(self) -> Arrays:
-        """In the oracle's names."""
-        return state_of(self.optimizer, self.model)
+        super().set_learning_rate(learning_rate)
 
     def epoch(self, epoch: int) -> int:
         """One pass by the case's route."""
@@ -130,57 +111,10 @@ class TorchTrial:
             return losses[-1][0].item()
         return train_epoch(self.trained, batches, criterion=self.criterion, optimizer=self.optimizer)
 
-    def _tensor(self, array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(array).to(self.case.device, self.dtype)
 
-
-def exact(criterion: Criterion) -> Criterion:
-    """A contractive loss without its random estimator, which no two frameworks draw alike."""
-    if isinstance(criterion, ContractiveLoss):
-        criterion.estimator = "exact"
-    return criterion
-
-
-@torch.no_grad()
-def layer_outputs(model: Autoencoder, inputs: torch.Tensor) -> Arrays:
-    """{"input", "encoder.0", ..., "decoder.0", ..., "output"}, layer by layer as the model's forward pass does."""
-    found, x = {"input": inputs}, inputs.reshape(len(inputs), *model.architecture.input_shape)
-    for part, layers in (("encoder", model.encoder), ("decoder", model.decoder)):
-        for index, layer in enumerate(layers):
-            x = found[f"{part}.{index}"] = layer(x)
-    found["output"] = model(inputs)
-    return {name: value.cpu().numpy() for name, value in found.items()}
-
-
-def gradients_of(loss: torch.Tensor, model: Autoencoder) -> Arrays:
-    """{name: gradient}, by autograd; of a weight that the loss does not reach, zero."""
-    names, parameters = zip(*model.named_parameters())
-    gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
-    return {name: gradient.cpu().numpy() for name, gradient in zip(names, gradients)}
-
-
-STATE_NAMES = {"momentum_buffer": "momentum", "exp_avg": "first_moment", "exp_avg_sq": "second_moment"}
-
-
-def state_of(optimizer: torch.optim.Optimizer, model: Autoencoder) -> Arrays:
-    """{"momentum/NAME", ...} in the oracle's names."""
-    return {
-        f"{STATE_NAMES[kind]}/{name}": value.cpu().numpy()
-        for name, parameter in model.named_parameters()
-        for kind, value in optimizer.state[parameter].items()
-        if kind in STATE_NAMES and value is not None
-    }
-
-
-def pin_precision() -> None:
-    """float32 throughout: cuDNN's convolutions use TF32 by default, matrix products do where they are told to."""
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
-
-
-def prepare(case: Case, split: Split, recipe: Recipe) -> TorchTrial:
-    """The trial of a case."""
+def prepare(case: Case, split: Split, recipe: Recipe) -> TimedTorch:
+    """The timed port of a case."""
     pin_precision()
     if case.route == "by-hand":
         choose_products()
-    return TorchTrial(case, split, recipe)
+    return TimedTorch(case, split, recipe)

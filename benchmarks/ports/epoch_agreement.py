@@ -5,12 +5,13 @@ from functools import cached_property
 import numpy as np
 
 from benchmarks.ports.frameworks import BASELINE, ONE_SHUFFLE
-from benchmarks.ports.timed_port import Arrays, Case, Trial
+from benchmarks.ports.timed_port import Case, TimedPort
 from core_torch.files.splits import Split, to_unit_range
+from core_torch.parity.candidate import Arrays
 from core_torch.parity.distance import relative_distance
 from core_torch.parity.judge import Check
-from core_torch.parity.oracle.network import Oracle
 from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.parity.oracle.oracle import Oracle
 from core_torch.parity.tolerances import (
     BITWISE,
     EPOCH,
@@ -51,7 +52,7 @@ class EpochJudge:
         self.error = self._error_of(oracle)
         self.reference: Arrays = {}
 
-    def check(self, trial: Trial, case: Case) -> list[Check]:
+    def check(self, trial: TimedPort, case: Case) -> list[Check]:
         """Run the trial's epoch 0 and compare: where the shuffle is ours weight by weight, else by the error."""
         trial.load(self.start)
         seen = trial.epoch(0)
@@ -116,7 +117,7 @@ class EpochJudge:
                 return seen
         return None
 
-    def _error_of(self, model: Oracle | Trial) -> float:
+    def _error_of(self, model: Oracle | TimedPort) -> float:
         judged = self.images[:JUDGED_IMAGES]
         return float(np.mean((model.activations(judged)["output"] - judged) ** 2))
 

@@ -9,20 +9,17 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 
 import lightning as L
-import numpy as np
-import torch
 from torch.utils.data import DataLoader
 
 from benchmarks.loaders.per_image import PerImageDataset
-from benchmarks.ports.core_torch import exact, gradients_of, layer_outputs, pin_precision, state_of
-from benchmarks.ports.timed_port import Arrays, Case
-from core_torch.data.resident import Batch, ResidentDataset
+from benchmarks.ports.timed_port import Case
+from core_torch.data.resident import ResidentDataset
 from core_torch.files.splits import Split
-from core_torch.models.autoencoder import build_autoencoder, load_reference_weights, to_reference_weights
-from core_torch.spec.errors import ConfigError, check_choice
+from core_torch.spec.errors import check_choice
 from core_torch.spec.recipe import Recipe
+from core_torch.training.candidate import pin_precision
+from lightning_impl.candidate import LightningCandidate
 from lightning_impl.datamodule import EpochOrder, ResidentBatches, with_targets
-from lightning_impl.module import LitAutoencoder
 
 BAREBONES = {"barebones": True}
 TRAINERS: dict[str, dict[str, Any]] = {
@@ -37,26 +34,13 @@ TRAINERS: dict[str, dict[str, Any]] = {
 }
 
 
-class KeptOptimizer(LitAutoencoder):
-    """Keeps its momentum from one `fit` to the next."""
-
-    kept: torch.optim.Optimizer | None = None
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The same optimizer every time."""
-        self.kept = self.kept or super().configure_optimizers()
-        return self.kept
-
-
-class LightningTrial:
-    """See `benchmarks.ports.timed_port.Trial`."""
+class TimedLightning(LightningCandidate):
+    """See `benchmarks.ports.timed_port.TimedPort`."""
 
     def __init__(self, case: Case, split: Split, recipe: Recipe) -> None:
         check_choice("route", case.route, ("lean", *TRAINERS))
-        self.case, self.recipe, self.device = case, recipe, torch.device(case.device)
-        self.dtype = getattr(torch, case.dtype)
-        self.lit = KeptOptimizer.wrap(build_autoencoder(case.architecture, seed=recipe.seed), recipe).to(self.dtype)
-        self.lit.criterion, self.lit.corrupt = exact(self.lit.criterion), None  # noise comes with the inputs
+        super().__init__(case.architecture, recipe, dtype=case.dtype, device=case.device)
+        self.case = case
         self.count = len(split)
         if case.route == "lean":
             self.dataset = ResidentDataset(split, device=self.device)
@@ -66,50 +50,6 @@ class LightningTrial:
             )
         for name in ("lightning.pytorch", "lightning.fabric"):
             logging.getLogger(name).setLevel(logging.ERROR)
-
-    def load(self, weights: Arrays) -> None:
-        """Set every weight; forget the momentum."""
-        load_reference_weights(self.lit.model, weights)
-        self.lit.kept = None
-
-    def weights(self) -> Arrays:
-        """The current weights."""
-        return to_reference_weights(self.lit.model)
-
-    def activations(self, inputs: np.ndarray) -> Arrays:
-        """The output by `predict_step`, the layers of the module it holds."""
-        batch = self._batch(inputs, inputs)
-        with torch.no_grad():
-            output = self.lit.predict_step(batch, 0).cpu().numpy()
-        return layer_outputs(self.lit.model, batch[0]) | {"output": output}
-
-    def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Arrays]:
-        """Of `training_step`, by autograd."""
-        loss = self._loss(self._batch(inputs, targets))
-        return loss.item(), gradients_of(loss, self.lit.model)
-
-    def step(self, inputs: np.ndarray, targets: np.ndarray) -> float:
-        """`training_step`, and the optimizer that the module configures."""
-        batch, optimizer = self._batch(inputs, targets), self.lit.configure_optimizers()
-        loss = self._loss(batch)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    def _loss(self, batch: Batch) -> torch.Tensor:
-        loss = self.lit.training_step(batch, 0)
-        if loss is None:
-            raise ConfigError("solver: found one, allowed: none, a layer that is solved for has no step")
-        return loss
-
-    def set_learning_rate(self, learning_rate: float) -> None:
-        """From the next step on."""
-        self.lit.configure_optimizers().param_groups[0]["lr"] = learning_rate
-
-    def optimizer_state(self) -> Arrays:
-        """In the oracle's names."""
-        return state_of(self.lit.configure_optimizers(), self.lit.model)
 
     def epoch(self, epoch: int) -> int:
         """One `fit` of one epoch, the start and end of its Trainer included."""
@@ -129,14 +69,6 @@ class LightningTrial:
         accelerator = "gpu" if self.device.type == "cuda" else self.device.type
         return L.Trainer(max_epochs=1, accelerator=accelerator, devices=1, **options)
 
-    def _batch(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """On the device; and so the model and its momentum, which `fit` leaves on the CPU."""
-        self.lit.to(self.device)
-        if self.lit.kept:
-            self.lit.kept.load_state_dict(self.lit.kept.state_dict())
-        on_device = [torch.from_numpy(array).to(self.device, self.dtype) for array in (inputs, targets)]
-        return on_device[0], on_device[1]
-
 
 @contextmanager
 def quiet() -> Iterator[None]:
@@ -150,7 +82,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def prepare(case: Case, split: Split, recipe: Recipe) -> LightningTrial:
-    """The trial of a case."""
+def prepare(case: Case, split: Split, recipe: Recipe) -> TimedLightning:
+    """The timed port of a case."""
     pin_precision()
-    return LightningTrial(case, split, recipe)
+    return TimedLightning(case, split, recipe)

@@ -1,6 +1,5 @@
 """Trainings by core_torch that are held to an error: see `quality`."""
 
-from benchmarks.ports.core_torch import pin_precision
 from benchmarks.ports.timed_port import Case
 from benchmarks.timing.quality import CLOSED_FORM, ROUTES
 from core_torch.data.resident import ResidentDataset
@@ -11,6 +10,7 @@ from core_torch.objectives.reconstruction import mean_squared_error
 from core_torch.spec.errors import check_choice
 from core_torch.spec.presets import preset
 from core_torch.spec.recipe import Recipe
+from core_torch.training.candidate import pin_precision
 from core_torch.training.loop import train
 from core_torch.training.randomized import train_randomized
 

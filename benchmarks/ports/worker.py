@@ -1,22 +1,17 @@
-"""The inside of a worker process: one framework, one trial, requests on standard input.
+"""The inside of a worker process that is timed; see `core_torch.parity.worker` for what it shares with others."""
 
-A request is one line of JSON, {"do": ...}; so is a reply. Arrays travel as safetensors files in the folder that the
-parent names; see `process` for the protocol. Whatever a framework prints goes to standard error, so that replies stay
-clean.
-"""
-
+import argparse
 import importlib
-import json
 import os
 import platform
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +19,8 @@ from benchmarks.ports.timed_port import Case
 from benchmarks.timing.environment import PACKAGES, package_version
 from benchmarks.timing.resources import energy_per_image, peak_device_bytes, peak_host_bytes, torch_calls
 from core_torch.files.splits import Split, to_unit_range
-from core_torch.parity.arrays_file import read_arrays, write_arrays
+from core_torch.parity.arrays_file import read_arrays
+from core_torch.parity.worker import Handler, Server, serve_standard_input
 from core_torch.spec.recipe import Recipe
 
 PROFILED_IMAGES = 1000  # the largest batch
@@ -34,48 +30,29 @@ VARIABLES = (
 )
 
 
-class Server:
-    """Answers requests about one trial."""
+class TimedServer(Server):
+    """Answers requests about one timed port, loader, floor or calibration."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.trial: Any = None
+    def __init__(self, folder: Path, module: str) -> None:
+        super().__init__(folder, module)
         self.device = "cpu"
         self.images = np.empty((0, 0), np.float32)  # (N, pixels) in [0, 1]: what a single step is timed on
 
+    def handlers(self) -> dict[str, Handler]:
+        """{what a request asks for: the method that answers it}."""
+        return super().handlers() | {"time": self.time, "profile": self.profile, "describe": self.describe}
+
     def prepare(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Build the trial; the time that takes is reported, never compared."""
+        """Build the timed port; the time that takes is reported, never compared."""
         split = Split(**read_arrays(self.folder / "split.safetensors"), name=request["name"])
         few = split.take(np.arange(min(len(split), PROFILED_IMAGES)))
         self.images = to_unit_range(few.images).reshape(len(few), -1)
         started = time.perf_counter()
-        module = importlib.import_module(request["module"])
+        module = importlib.import_module(self.module)
         case = Case(**request["case"])
         self.device = case.device
-        self.trial = module.prepare(case, split, Recipe().with_changes(**request["recipe"]))
+        self.candidate = module.prepare(case, split, Recipe().with_changes(**request["recipe"]))
         return {"seconds": time.perf_counter() - started}
-
-    def call(self, request: dict[str, Any]) -> dict[str, Any]:
-        """A method of the trial; arrays or a number in, arrays and a number out."""
-        arguments: list[Any] = []
-        if request.get("number") is not None:
-            arguments.append(request["number"])
-        if request["arrays"]:
-            arrays = read_arrays(self.folder / "request.safetensors")
-            arguments += [arrays] if request["method"] == "load" else [arrays[name] for name in request["arrays"]]
-        result = getattr(self.trial, request["method"])(*arguments)
-        number, arrays = None, {}
-        match result:
-            case (value, dict()):
-                number, arrays = value, result[1]
-            case dict():
-                arrays = result
-            case np.ndarray():
-                arrays = {"result": result}
-            case float() | int():
-                number = float(result)
-        write_arrays(self.folder / "reply.safetensors", arrays)
-        return {"number": number}
 
     def time(self, request: dict[str, Any]) -> dict[str, Any]:
         """Epochs for `least` seconds, one at least: wall seconds, processor seconds of this process and its children,
@@ -84,25 +61,25 @@ class Server:
         images: list[int] = []
         taken = {"wall": 0.0, "cpu": 0.0}
         while not images or taken["wall"] < request["least"]:
-            clocked = _clocked(lambda: images.append(self.trial.epoch(request["epoch"] + len(images))))
+            clocked = _clocked(lambda: images.append(self.candidate.epoch(request["epoch"] + len(images))))
             taken = {clock: taken[clock] + clocked[clock] for clock in taken}
         return taken | {"images": sum(images)}
 
     def profile(self, request: dict[str, Any]) -> dict[str, Any]:
         """Where an epoch's time goes, and what it takes: see `Worker.profile`."""
         found: dict[str, Any] = {"peak_host_bytes": peak_host_bytes(), "peak_device_bytes": peak_device_bytes()}
-        found["joules_per_image"] = energy_per_image(lambda: self.trial.epoch(0), device=self.device)
+        found["joules_per_image"] = energy_per_image(lambda: self.candidate.epoch(0), device=self.device)
         images = self.images[: request["batch_size"]]
-        if hasattr(self.trial, "step"):
+        if hasattr(self.candidate, "step"):
             steps: list[dict[str, float]] = []
             least, most, seconds = request["steps"]
             while len(steps) < least or (len(steps) < most and sum(step["wall"] for step in steps) < seconds):
-                steps.append(_clocked(lambda: self.trial.step(images, images)))
+                steps.append(_clocked(lambda: self.candidate.step(images, images)))
             found["step_walls"] = [step["wall"] for step in steps]
             found["step"] = {clock: median(step[clock] for step in steps) for clock in ("wall", "cpu")}
-            found |= torch_calls(lambda: self.trial.step(images, images))
-        if hasattr(self.trial, "batches"):
-            found["data"] = _clocked(lambda: deque(self.trial.batches(0), maxlen=0))
+            found |= torch_calls(lambda: self.candidate.step(images, images))
+        if hasattr(self.candidate, "batches"):
+            found["data"] = _clocked(lambda: deque(self.candidate.batches(0), maxlen=0))
         return found | {"settings": self.describe(request)["settings"]}
 
     def describe(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -117,9 +94,9 @@ class Server:
         if jax := sys.modules.get("jax"):
             settings["jax matmul precision"] = jax.config.jax_default_matmul_precision
         for name in ("jit_compile", "run_eagerly", "steps_per_execution"):
-            if isinstance(value := getattr(getattr(self.trial, "trained", None), name, None), (bool, int, str)):
+            if isinstance(value := getattr(getattr(self.candidate, "trained", None), name, None), (bool, int, str)):
                 settings[f"keras {name}"] = value
-        if residency := getattr(self.trial, "fell_back_to", ""):
+        if residency := getattr(self.candidate, "fell_back_to", ""):
             settings["fell back to"] = residency
         versions = {name: package_version(name) for name in PACKAGES if name in sys.modules}
         return {"python": platform.python_version(), "cores": _cores(), "versions": versions, "settings": settings}
@@ -141,20 +118,6 @@ def _processor_seconds() -> float:
     return time.process_time() + times.children_user + times.children_system
 
 
-def serve(folder: Path, requests: TextIO, replies: TextIO) -> None:
-    """Answer until the input ends; an exception becomes a reply, so that the parent can name it."""
-    server = Server(folder)
-    for line in requests:
-        request = json.loads(line)
-        handler: Callable[[dict[str, Any]], dict[str, Any]] = getattr(server, request["do"])
-        try:
-            reply = handler(request)
-        except Exception as error:  # the parent decides what a failure of any kind means
-            reply = {"error": f"{type(error).__name__}: {error}"}
-        replies.write(json.dumps(reply) + "\n")
-        replies.flush()
-
-
 def pin(core: int) -> None:
     """Every thread to one core: then no framework's thread pool can differ from another's."""
     for thread in os.listdir("/proc/self/task"):
@@ -162,15 +125,14 @@ def pin(core: int) -> None:
 
 
 def main() -> None:
-    """`python -m benchmarks.ports.worker FOLDER MODULE [CORE]`: the module is imported at once, on any core."""
-    folder, module, *core = sys.argv[1:]
-    replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    with suppress(Exception):  # `prepare` tells
-        importlib.import_module(module)
-    if core:
-        pin(int(core[0]))
-    serve(Path(folder), sys.stdin, replies)
+    """`python -m benchmarks.ports.worker MODULE [--core N] FOLDER`: the module is imported at once, on any core."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ports.worker")
+    parser.add_argument("module")
+    parser.add_argument("--core", type=int)
+    parser.add_argument("folder", type=Path)
+    options = parser.parse_args()
+    pinned = () if options.core is None else (partial(pin, options.core),)
+    serve_standard_input(TimedServer(options.folder, options.module), *pinned)
 
 
 if __name__ == "__main__":

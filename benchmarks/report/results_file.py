@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.report.schema import read_json
 from benchmarks.timing.intervals import Interval, Sample, interval, speed_ratio
-from core_torch.files.weights import write_atomically
+from core_torch.files.atomic import write_atomically
 from core_torch.parity.judge import Check
 from core_torch.spec.errors import DataFormatError
 

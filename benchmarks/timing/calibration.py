@@ -11,13 +11,13 @@ from statistics import median
 import numpy as np
 import torch
 
-from benchmarks.ports.core_torch import pin_precision
 from benchmarks.ports.timed_port import Case
 from benchmarks.timing.floors import products, recorded
 from core_torch.data.resident import RESIDENCIES, ResidentDataset
 from core_torch.files.splits import Split
 from core_torch.spec.architecture import architecture_named
 from core_torch.spec.recipe import Recipe
+from core_torch.training.candidate import pin_precision
 
 BATCH_SIZES = (32, 512, 1000)
 MODELS = ("shallow", "deep")

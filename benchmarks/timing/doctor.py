@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
-from benchmarks.ports.process import SINGLE_THREAD
 from benchmarks.timing.environment import BUSY_SHARE, output_of, package_version
+from core_torch.parity.external import SINGLE_THREAD
 
 LEAST_MEMORY = 4e9  # bytes available; two dozen processes of frameworks are alive at once
 LARGEST_SPREAD = 0.2  # relative, of the same work repeated; above it, intervals will be too wide to tell much

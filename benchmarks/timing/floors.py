@@ -153,7 +153,7 @@ def _multiplication(library: str, pairs: list[tuple[np.ndarray, np.ndarray]], de
     if library == "torch":
         import torch
 
-        from benchmarks.ports.core_torch import pin_precision
+        from core_torch.training.candidate import pin_precision
 
         pin_precision()
         tensors = [[torch.from_numpy(array).to(device) for array in pair] for pair in pairs]

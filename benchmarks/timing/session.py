@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import median
 
-from benchmarks.ports.process import Worker, WorkerError
+from benchmarks.ports.process import Worker
 from benchmarks.report.results_file import CLOCKS, Results, Work
 from benchmarks.timing.clocks import is_crowded, is_stolen
 from benchmarks.timing.intervals import Sample, in_turns, speed_ratio, warm_up
 from benchmarks.timing.progress import duration
+from core_torch.parity.external import WorkerError
 from core_torch.parity.judge import Check
 
 

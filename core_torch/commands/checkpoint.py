@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core_torch.commands.command_line import check_device, check_file, check_json, check_results, report, write_json
+from core_torch.commands.command_line import check_device, check_json, check_results, report
 from core_torch.commands.run_folder import FIGURES_NAME, draw, missing_library, read_metrics
 from core_torch.evaluation.projection import PROJECTIONS
 from core_torch.evaluation.run_page import CAPTIONS
+from core_torch.files.atomic import write_atomically
+from core_torch.files.outputs import check_file, write_json
 from core_torch.files.splits import DATASETS, Split, load_split
-from core_torch.files.weights import MANIFEST_NAME, write_atomically
+from core_torch.files.weights import MANIFEST_NAME
 from core_torch.spec.errors import CheckpointError, ConfigError, check_choice
 from core_torch.spec.recipe import Recipe
 

@@ -1,21 +1,19 @@
 """What the commands share: one-line errors, exit code 2, and the options that mean the same everywhere."""
 
 import argparse
-import json
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from difflib import get_close_matches
 from io import TextIOWrapper
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any, NoReturn
 
+from core_torch.files.outputs import check_file, check_folder, write_json
 from core_torch.files.splits import DATASETS
-from core_torch.files.weights import MANIFEST_NAME, WEIGHTS_NAME, write_atomically
+from core_torch.files.weights import MANIFEST_NAME, WEIGHTS_NAME
 from core_torch.spec.errors import ConfigError, UserError, check_choice
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -112,56 +110,11 @@ def _inputs(options: argparse.Namespace) -> set[Path]:
     return {*paths, *(path / name for path in paths for name in (WEIGHTS_NAME, MANIFEST_NAME))}
 
 
-def check_folder(name: str, path: str) -> None:
-    """`ConfigError` unless the folder is there and can be written to, or can be made."""
-    folder = Path(path).absolute()
-    existing = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
-    _check_writable(name, path, existing)
-
-
-def check_file(name: str, path: str) -> None:
-    """`ConfigError` unless the file can be written, and is not a device, which a file would take the place of."""
-    if os.path.exists(path) and not os.path.isfile(path):
-        kind = "folder" if os.path.isdir(path) else "device or pipe"
-        raise ConfigError(f"{name}: found the {kind} {path}, allowed: a file")
-    _check_writable(name, path, Path(path).absolute().parent)
-
-
-def _check_writable(name: str, path: str, folder: Path) -> None:
-    try:
-        if not path:
-            raise OSError
-        with suppress(FileNotFoundError):
-            os.lstat(path)  # refuses a name that no file can have
-        TemporaryFile(dir=folder).close()  # not `os.access`, which tells the superuser yes; it leaves no name
-    except OSError as error:
-        raise ConfigError(f"{name}: {path or 'an empty path'} cannot be written to, see {folder}") from error
-
-
-def prepare_output(folder: str | Path) -> Path:
-    """Create the folder and prove that it can be written to; `ConfigError` if not."""
-    path = Path(folder)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".probe-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(f"output: {path} cannot be written to ({error.strerror})") from error
-    return path
-
-
 def report(values: Mapping[str, object], *, json_file: str | None) -> None:
     """Print a line a value, and write them as JSON where asked."""
     for name, value in values.items():
         print(f"{name:26} {value:.6g}" if isinstance(value, float) else f"{name:26} {value}")
     write_json(json_file, values)
-
-
-def write_json(path: str | Path | None, values: object) -> None:
-    """Atomically, with a newline at the end; nothing without a path."""
-    if path is not None:
-        write_atomically(Path(path), (json.dumps(values, indent=2) + "\n").encode())
 
 
 def run(command: Callable[[], int | None], *, program: str) -> NoReturn:

@@ -2,8 +2,8 @@
 
 import argparse
 
-from core_torch.commands.command_line import check_file, write_json
 from core_torch.files.downloads import SOURCES, faults, raw_folder, repair
+from core_torch.files.outputs import check_file, write_json
 from core_torch.spec.errors import check_choice
 
 

@@ -15,12 +15,13 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core_torch.commands.command_line import prepare_output, write_json
 from core_torch.commands.train_options import RECIPE_NAME, recipe_file
 from core_torch.evaluation.run_page import CAPTIONS, write_run_page
+from core_torch.files.atomic import write_atomically
+from core_torch.files.outputs import prepare_output, write_json
 from core_torch.files.safe_reading import read_regular
 from core_torch.files.splits import Split
-from core_torch.files.weights import MANIFEST_NAME, WEIGHTS_NAME, write_atomically
+from core_torch.files.weights import MANIFEST_NAME, WEIGHTS_NAME
 from core_torch.spec.recipe import Recipe
 
 if TYPE_CHECKING:

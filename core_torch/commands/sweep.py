@@ -5,12 +5,13 @@ import sys
 import time
 from itertools import product
 
-from core_torch.commands.command_line import check_device, check_results, prepare_output, write_json
+from core_torch.commands.command_line import check_device, check_results
 from core_torch.commands.run_folder import Run, csv_of
 from core_torch.commands.train import fit, judged, load_splits, measured
 from core_torch.commands.train_options import is_randomized
+from core_torch.files.atomic import write_atomically
+from core_torch.files.outputs import prepare_output, write_json
 from core_torch.files.splits import Split
-from core_torch.files.weights import write_atomically
 from core_torch.spec.architecture import Architecture
 from core_torch.spec.ensembles import check_alike
 from core_torch.spec.errors import ConfigError, DivergenceError

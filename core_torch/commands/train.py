@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core_torch.commands.command_line import check_device, check_results, prepare_output, report
+from core_torch.commands.command_line import check_device, check_results, report
 from core_torch.commands.run_folder import RUN_FILES, Run, write_run
 from core_torch.commands.train_options import chosen, is_randomized
+from core_torch.files.outputs import prepare_output
 from core_torch.files.splits import Split, load_split
 from core_torch.files.weights import MANIFEST_NAME
 from core_torch.spec.architecture import ARCHITECTURES, Architecture

@@ -14,8 +14,8 @@ from core_torch.evaluation.grids import tile
 from core_torch.evaluation.jacobian import mean_singular_values
 from core_torch.evaluation.probe import encode
 from core_torch.evaluation.run_page import CAPTIONS
+from core_torch.files.atomic import write_atomically
 from core_torch.files.splits import Split
-from core_torch.files.weights import write_atomically
 from core_torch.models.autoencoder import Autoencoder
 from core_torch.spec.recipe import Recipe
 

@@ -5,7 +5,7 @@ import html
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from core_torch.files.weights import write_atomically
+from core_torch.files.atomic import write_atomically
 
 CAPTIONS = {
     "reconstructions.png": "One test image of each class, damaged, and what the model makes of the damaged one.",

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
+from core_torch.files.atomic import ORPHAN_SECONDS
 from core_torch.files.idx import INT32, UNSIGNED_BYTE, check_md5, read_idx
-from core_torch.files.weights import ORPHAN_SECONDS
 from core_torch.spec.architecture import IMAGE_SIDE
 from core_torch.spec.errors import DataFormatError
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from core_torch.files.weights import check_names_and_shapes, load_weights, save_weights
+from core_torch.files.weights import load_weights, save_weights
 from core_torch.spec.architecture import Architecture, architecture_from, describe, parameter_shapes
 from core_torch.spec.errors import CheckpointError, ConfigError
 from core_torch.spec.recipe import Recipe
+from core_torch.spec.weight_names import check_names_and_shapes
 
 # What the ports write beside it, each its own: none may outlive the model it is of.
 COMPANIONS = (

@@ -7,18 +7,16 @@ A save stages the weights under a name with their sha256, writes the manifest, t
 place. Whenever it dies, the manifest that is there finds its own weights: staged, or in place.
 """
 
-import glob
 import hashlib
 import json
 import os
-import secrets
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from core_torch.files.atomic import RANDOM, sweep, write_atomically
 from core_torch.files.safe_reading import LARGEST_FILE, read_regular
 from core_torch.spec.errors import CheckpointError
 
@@ -26,41 +24,6 @@ WEIGHTS_NAME = "weights.safetensors"
 MANIFEST_NAME = "manifest.json"
 SCHEMA = 1
 LARGEST_MANIFEST = 1 << 24  # bytes
-ORPHAN_SECONDS = 60  # after which nobody is at work any more on a file that is written in one go
-RANDOM = "[0-9a-f]" * 16  # how the name of a temporary file ends, as a pattern
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` in one step: after a crash the old file or the new one is there, whole.
-
-    What earlier processes left that were killed meanwhile is removed.
-
-    Raises:
-        CheckpointError: the folder cannot be written to, or is full; the old file stays.
-    """
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    try:
-        try:
-            with temporary.open("xb") as file:  # unlike tempfile's, readable as the user's umask says
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from error
-    _sweep(path.parent, glob.escape(f".{path.name}-") + RANDOM)
-
-
-def _sweep(folder: Path, pattern: str) -> None:
-    """Remove temporary files of that name, but for those that another process may be about to move into place."""
-    for orphan in folder.glob(pattern):
-        with suppress(OSError):
-            if time.time() - orphan.stat().st_mtime > ORPHAN_SECONDS:
-                orphan.unlink()
 
 
 def save_weights(folder: Path, weights: Mapping[str, np.ndarray], *, about: Mapping[str, object]) -> None:
@@ -97,7 +60,7 @@ def save_arrays(folder: Path, arrays: Mapping[str, np.ndarray], *, about: Mappin
         os.replace(staged, folder / WEIGHTS_NAME)
         for orphan in folder.glob(_staged_name("*")):
             orphan.unlink()
-        _sweep(folder, f".{_staged_name('*')}-{RANDOM}")
+        sweep(folder, f".{_staged_name('*')}-{RANDOM}")
 
 
 def load_weights(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
@@ -168,19 +131,3 @@ def _digest(manifest: Mapping[str, object]) -> str:
 
 def _staged_name(sha256: str) -> str:
     return f".{WEIGHTS_NAME}-{sha256[:16]}"
-
-
-def check_names_and_shapes(
-    weights: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]], *, where: str
-) -> None:
-    """Raise `CheckpointError` unless `weights` has exactly the expected names and shapes, all finite."""
-    missing, extra = expected.keys() - weights.keys(), weights.keys() - expected.keys()
-    if missing or extra:
-        raise CheckpointError(
-            f"{where}: missing {sorted(missing) or 'nothing'}, unexpected {sorted(extra) or 'nothing'}"
-        )
-    for name, shape in expected.items():
-        if tuple(weights[name].shape) != shape:
-            raise CheckpointError(f"{where}: {name} has shape {tuple(weights[name].shape)}, expected {shape}")
-        if not np.isfinite(weights[name]).all():
-            raise CheckpointError(f"{where}: {name} holds a value that is not finite")

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from core_torch.files.weights import check_names_and_shapes
 from core_torch.models.layers import TiedLinear, to_module
 from core_torch.spec.architecture import Architecture, FullyConnected, parameter_shapes
 from core_torch.spec.errors import ConfigError
 from core_torch.spec.initial_weights import initial_weights
+from core_torch.spec.weight_names import check_names_and_shapes
 
 
 class Autoencoder(nn.Module):

@@ -11,7 +11,7 @@ from typing import Any
 
 _HOME = {
     "GOLDEN": "core_torch.parity.golden_traces",
-    "Candidate": "benchmarks.ports.timed_port",
+    "Candidate": "core_torch.parity.candidate",
     "Check": "core_torch.parity.judge",
     "Judge": "core_torch.parity.judge",
     "Problem": "core_torch.parity.problem",
@@ -23,7 +23,7 @@ _HOME = {
     "from_channels_last": "core_torch.spec.channels_last",
     "golden": "core_torch.parity.golden_traces",
     "load_trace": "core_torch.parity.trace",
-    "opened": "core_torch.parity.assertion",
+    "open_worker": "core_torch.parity.assertion",
     "record_trace": "core_torch.parity.trace",
     "save_trace": "core_torch.parity.trace",
     "to_channels_last": "core_torch.spec.channels_last",

@@ -8,19 +8,18 @@ from typing import Literal
 
 import numpy as np
 
-from benchmarks.ports.frameworks import FRAMEWORKS
-from benchmarks.ports.process import TIMEOUT_SECONDS, Worker, WorkerError
-from benchmarks.ports.timed_port import Candidate, Case
-from core_torch.files.splits import IMAGE_SIDE, Split
+from core_torch.parity.candidate import Candidate
 from core_torch.parity.diagnosis import explain
 from core_torch.parity.distance import distances
+from core_torch.parity.external import NO_ACCELERATOR, TIMEOUT_SECONDS, ExternalWorker, WorkerError
 from core_torch.parity.golden_traces import golden, golden_cell, golden_judges
 from core_torch.parity.judge import Check, Judge, checked_levels, compare_traces
+from core_torch.parity.known_ports import KNOWN_PORTS
 from core_torch.parity.oracle_candidate import OracleCandidate
 from core_torch.parity.problem import Problem
 from core_torch.parity.tolerances import LEVEL_NAMES, ROUNDING, tolerances
 from core_torch.parity.trace import KEPT_STEPS, Trace, check_trace, record_trace
-from core_torch.spec.architecture import Convolutional, describe
+from core_torch.spec.architecture import Convolutional
 from core_torch.spec.errors import ConfigError, ParityError, check_choice, check_integer, check_number
 
 Reference = str | Judge | Problem
@@ -44,7 +43,7 @@ def assert_parity(
         reference: a golden name such as "conv-deep-contractive" (`GOLDEN` has all), a problem, or its judge.
         candidate: an object with the methods of `Candidate`; a trace recorded by `record_trace`; the name of one of
             this repository's frameworks, such as "keras-jax"; or a command, as a list, that follows the protocol of
-            `benchmarks.ports.process`.
+            `core_torch.parity.external`.
         levels: of `LEVEL_NAMES`; the first that fails ends the comparison.
         steps: of a golden trace 1, 10 or 100; of a problem up to as many as it has.
         dtype: float32 or float64, in which the candidate is given its arrays and held to account.
@@ -123,7 +122,7 @@ def _trace(candidate: Port, problem: Problem, *, dtype: str, timeout: float) -> 
         raise ConfigError(f"candidate: found {candidate!r}, allowed: a port, a trace, a framework's name or a command")
     try:
         if isinstance(candidate, (str, Sequence)):
-            with opened(candidate, problem, dtype=dtype, timeout=timeout) as worker:
+            with open_worker(candidate, problem, dtype=dtype, timeout=timeout) as worker:
                 return record_trace(worker, problem, dtype=dtype)
         return record_trace(candidate, problem, dtype=dtype)
     except (ConfigError, ParityError):
@@ -135,24 +134,21 @@ def _trace(candidate: Port, problem: Problem, *, dtype: str, timeout: float) -> 
 
 
 @contextmanager
-def opened(
+def open_worker(
     candidate: str | Sequence[str], problem: Problem, *, dtype: str = "float32", timeout: float = TIMEOUT_SECONDS
-) -> Iterator[Worker]:
-    """A worker prepared for the problem: a framework of this repository, or a command in any language."""
+) -> Iterator[ExternalWorker]:
+    """A worker prepared for the problem: a port of this repository, or a command in any language."""
     if isinstance(candidate, str):
-        check_choice("candidate", candidate, FRAMEWORKS)
-        framework = FRAMEWORKS[candidate]
-        worker = Worker(candidate, module=framework.module, environment=framework.environment, timeout=timeout)
+        check_choice("candidate", candidate, KNOWN_PORTS)
+        port = KNOWN_PORTS[candidate]
+        variables = NO_ACCELERATOR | port.environment
+        worker = ExternalWorker(candidate, command=port.command, environment=variables, timeout=timeout)
     else:
         if shutil.which(candidate[0]) is None:
-            check_choice("candidate", candidate[0], FRAMEWORKS)  # which it is not: with a suggestion
-        worker = Worker(label(candidate), command=candidate, timeout=timeout)
-    name = candidate if isinstance(candidate, str) else "command"
-    nothing = Split(np.zeros((1, IMAGE_SIDE, IMAGE_SIDE), np.uint8), np.zeros(1, np.int64), "nothing")
+            check_choice("candidate", candidate[0], KNOWN_PORTS)  # raises ConfigError with a spelling suggestion
+        worker = ExternalWorker(label(candidate), command=candidate, timeout=timeout)
     with worker:
-        worker.prepare(
-            Case(framework=name, model=describe(problem.architecture), dtype=dtype), nothing, problem.recipe
-        )
+        worker.prepare(problem, dtype=dtype)
         yield worker
 
 

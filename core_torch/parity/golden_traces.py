@@ -1,7 +1,7 @@
 """Golden traces: all six architectures, each trained three ways, on real digits, in float64.
 
 Of slim models, 100 steps: these need nothing but NumPy and are small enough to be committed. Of the full-size ones, 10
-steps, made where they are wanted. `python -m benchmarks golden` makes either.
+steps, made where they are wanted. `python -m core_torch.parity golden` makes either.
 """
 
 import json
@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.ports.timed_port import Arrays
 from core_torch.files.splits import load_split, to_unit_range
+from core_torch.parity.candidate import Arrays
 from core_torch.parity.distance import entries, steps
 from core_torch.parity.judge import Judge
 from core_torch.parity.matrix import EIGHTEEN, Cell, Judges, rates_of, recipe_of

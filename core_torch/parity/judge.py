@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from benchmarks.ports.timed_port import Candidate
+from core_torch.parity.candidate import Candidate
 from core_torch.parity.distance import altered_weights, distances
 from core_torch.parity.oracle_candidate import OracleCandidate
 from core_torch.parity.problem import Problem, steps_off_kinks

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.ports.timed_port import Arrays
+from core_torch.parity.candidate import Arrays
 from core_torch.parity.judge import Judge
 from core_torch.parity.problem import Problem, corrupted, trained_weights
 from core_torch.spec.architecture import ARCHITECTURES, IMAGE_SIDE, PIXELS, Architecture

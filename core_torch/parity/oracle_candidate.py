@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from benchmarks.ports.timed_port import Arrays
-from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.candidate import Arrays
 from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.parity.oracle.oracle import Oracle
 from core_torch.parity.problem import Problem
 
 
 class OracleCandidate:
-    """See `benchmarks.ports.timed_port.Candidate`."""
+    """See `core_torch.parity.candidate.Candidate`."""
 
     oracle_class: type[Oracle] = Oracle
     optimizer_class: type[OracleOptimizer] = OracleOptimizer

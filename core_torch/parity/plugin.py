@@ -65,9 +65,8 @@ def parity(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
     A framework of this repository that is not installed skips the test.
     """
-    from benchmarks.ports.frameworks import FRAMEWORKS
-    from benchmarks.timing import environment
     from core_torch.parity import assert_parity
+    from core_torch.parity.known_ports import KNOWN_PORTS
 
     marker = request.node.get_closest_marker("parity")
     config = request.config
@@ -76,9 +75,9 @@ def parity(request: pytest.FixtureRequest) -> Callable[..., Any]:
     def check(candidate: Any, reference: Any = None, *, name: str | None = None, **options: Any) -> Any:
         if reference is None and (marker is None or not marker.args):
             raise pytest.UsageError('parity needs @pytest.mark.parity("NAME") or a reference')
-        package = FRAMEWORKS[candidate].package if isinstance(candidate, str) and candidate in FRAMEWORKS else None
-        if package and not environment.installed(package):
-            pytest.skip(f"{candidate} needs the package {package}, which is not installed")
+        port = KNOWN_PORTS.get(candidate) if isinstance(candidate, str) else None
+        if port and not port.is_installed:
+            pytest.skip(f"{candidate} needs the package {port.package}, which is not installed")
         chosen = defaults | (marker.kwargs if marker else {}) | options
         label = name or (candidate if isinstance(candidate, str) else type(candidate).__name__)
         record = {"test": request.node.nodeid, "candidate": label, "passed": False, **chosen}

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.ports.timed_port import Arrays
 from core_torch.files.splits import to_unit_range
-from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.candidate import Arrays
 from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.parity.oracle.oracle import Oracle
 from core_torch.spec.architecture import Architecture, FullyConnected
 from core_torch.spec.batch_order import batch_order
 from core_torch.spec.errors import ConfigError

@@ -21,10 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.ports.timed_port import Arrays, Candidate
+from core_torch.files.atomic import write_atomically
 from core_torch.files.idx import FREE_EXPANSION_BYTES, LARGEST_EXPANSION
 from core_torch.files.safe_reading import open_regular
-from core_torch.files.weights import write_atomically
+from core_torch.parity.candidate import Arrays, Candidate
 from core_torch.parity.problem import Problem, Step
 from core_torch.spec.errors import DataFormatError, ParityError
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core_torch.files.weights import check_names_and_shapes
 from core_torch.spec.architecture import Architecture, Convolutional, parameter_shapes
 from core_torch.spec.layers import Flatten, Unflatten
+from core_torch.spec.weight_names import check_names_and_shapes
 
 Shape = tuple[int, ...]
 

@@ -10,8 +10,8 @@ from itertools import count
 from pathlib import Path
 from types import FrameType
 
-from core_torch.commands.command_line import prepare_output
 from core_torch.data.resident import GATHERED, ResidentDataset, to_unit_range
+from core_torch.files.outputs import prepare_output
 from core_torch.files.weights import MANIFEST_NAME, WEIGHTS_NAME, load_arrays, save_arrays
 from core_torch.spec.errors import CheckpointError, check_integer
 from core_torch.training.state import TrainingState

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 
-from core_torch.commands.command_line import check_folder
+from core_torch.files.outputs import check_folder
 from core_torch.spec.errors import ConfigError
 from core_torch.training.history import History
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.ports.process import WorkerError
 from benchmarks.report.results_file import Results
 from benchmarks.runner import Runner
 from benchmarks.suites import SUITES, Suite
@@ -14,6 +13,7 @@ from benchmarks.timing import calibration
 from benchmarks.timing.calibration import BATCH_SIZES, MEGABYTES, MODELS, Calibration
 from core_torch.data.resident import RESIDENCIES
 from core_torch.files.splits import Split
+from core_torch.parity.external import WorkerError
 
 SHAPES = len(MODELS) * len(BATCH_SIZES)
 GATHERS = len(RESIDENCIES) * len(BATCH_SIZES)

@@ -10,8 +10,8 @@ from benchmarks.ports.epoch_agreement import EpochJudge, rows
 from benchmarks.ports.frameworks import RECIPE
 from benchmarks.ports.timed_port import Case
 from core_torch.files.splits import Split
-from core_torch.parity.oracle.network import Oracle
 from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.parity.oracle.oracle import Oracle
 from core_torch.spec.architecture import architecture_named
 from core_torch.spec.batch_order import batch_order
 from core_torch.spec.initial_weights import initial_weights

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.ports.process import LEAST_SECONDS, SINGLE_THREAD, Worker, WorkerError
+from benchmarks.ports.process import LEAST_SECONDS, Worker
 from benchmarks.ports.timed_port import Case
 from core_torch.files.splits import Split
+from core_torch.parity.external import SINGLE_THREAD, WorkerError
 from core_torch.spec.recipe import Recipe
 
 # What its `epoch` does is the case's route.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.ports.core_torch import TorchTrial, prepare
+from benchmarks.ports.core_torch import TimedTorch, prepare
 from benchmarks.ports.epoch_agreement import EpochJudge
 from benchmarks.ports.frameworks import AT_ONCE, RECIPE, TOGETHER, routes_of
 from benchmarks.ports.timed_port import Case
@@ -20,7 +20,7 @@ def judge(digits: Split) -> EpochJudge:
 
 
 @pytest.fixture
-def trial(digits: Split) -> TorchTrial:
+def trial(digits: Split) -> TimedTorch:
     return prepare(CASE, digits.take(np.arange(100)), SMALL)
 
 

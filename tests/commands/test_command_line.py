@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import core_torch.spec
-from core_torch.commands.command_line import Parser, check_file, prepare_output, run
+from core_torch.commands.command_line import Parser, run
 from core_torch.commands.train_options import add_train_options, chosen, recipe_file
+from core_torch.files.outputs import check_file, prepare_output
 from core_torch.spec.errors import CheckpointError, ConfigError, DataFormatError
 from core_torch.spec.presets import preset
 from core_torch.spec.recipe import OBJECTIVES, Recipe

@@ -72,7 +72,7 @@ def test_training_writes_what_the_design_promises(trained):
 def test_the_reported_error_is_that_of_the_saved_weights(trained):
     from core_torch.models.autoencoder import to_reference_weights
     from core_torch.models.checkpoint import load_checkpoint
-    from core_torch.parity.oracle.network import Oracle
+    from core_torch.parity.oracle.oracle import Oracle
 
     model, recipe, _ = load_checkpoint(trained.checkpoint)
     images = load_split("digits", train=False).images.reshape(-1, 784) / 255

@@ -6,17 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core_torch.files.weights import (
-    MANIFEST_NAME,
-    WEIGHTS_NAME,
-    check_names_and_shapes,
-    load_weights,
-    save_weights,
-    write_atomically,
-)
+from core_torch.files.atomic import write_atomically
+from core_torch.files.weights import MANIFEST_NAME, WEIGHTS_NAME, load_weights, save_weights
 from core_torch.spec.architecture import FullyConnected, parameter_shapes
 from core_torch.spec.errors import CheckpointError
 from core_torch.spec.initial_weights import initial_weights
+from core_torch.spec.weight_names import check_names_and_shapes
 
 MODEL = FullyConnected(widths=(5, 3))
 

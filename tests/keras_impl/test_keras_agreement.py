@@ -17,8 +17,8 @@ import pytest
 
 from benchmarks.ports.timed_port import Case
 from core_torch.files.splits import load_split, to_unit_range
-from core_torch.parity.oracle.network import Oracle
 from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.parity.oracle.oracle import Oracle
 from core_torch.spec.architecture import Architecture, Convolutional, FullyConnected, describe
 from core_torch.spec.batch_order import batch_order
 from core_torch.spec.initial_weights import initial_weights
@@ -141,11 +141,11 @@ def work(folder: Path) -> None:
 
 
 def make_trial(run: Run, *, batch_size: int = BATCH_SIZE, dtype: str = "float32") -> Any:
-    from benchmarks.ports.keras import KerasTrial
+    from benchmarks.ports.keras import TimedKeras
 
     architecture = ARCHITECTURES[run.model]
     case = Case(framework="", route=run.route, model=describe(architecture), batch_size=batch_size, dtype=dtype)
-    return KerasTrial(case, images_for(architecture)[:EPOCH_IMAGES], run.recipe)
+    return TimedKeras(case, images_for(architecture)[:EPOCH_IMAGES], run.recipe)
 
 
 def take_steps(trial: Any, run: Run, folder: Path, *, dtype: str = "float32") -> dict[str, Any]:

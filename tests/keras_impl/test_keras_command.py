@@ -14,7 +14,7 @@ from core_torch.__main__ import build_parser as core_parser
 from core_torch.commands.train_options import chosen
 from core_torch.files.splits import load_split, to_unit_range
 from core_torch.files.weights import load_weights
-from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.oracle.oracle import Oracle
 from core_torch.spec.architecture import ARCHITECTURES, architecture_from, parameter_shapes
 from core_torch.spec.errors import ConfigError
 from core_torch.spec.recipe import OBJECTIVES, Recipe

@@ -16,11 +16,12 @@ from benchmarks.loaders.per_image import PerImageDataset
 from benchmarks.ports import core_torch as route_core_torch
 from benchmarks.ports import lightning as route_lightning
 from benchmarks.ports.frameworks import RECIPE
-from benchmarks.ports.timed_port import Arrays, Case
+from benchmarks.ports.timed_port import Case
 from core_torch.data.resident import ResidentDataset
 from core_torch.files.splits import load_split, to_unit_range
-from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.candidate import Arrays
 from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.parity.oracle.oracle import Oracle
 from core_torch.spec.architecture import ARCHITECTURES, Architecture, Convolutional, FullyConnected, describe
 from core_torch.spec.errors import ConfigError
 from core_torch.spec.initial_weights import initial_weights
@@ -32,11 +33,11 @@ FIRST, SECOND = ROWS[:64], ROWS[64:96]
 ROUTES = [("lean", "lean"), ("default", "tutorial")]
 
 
-def lightning(route: str = "lean", model: str = "shallow") -> route_lightning.LightningTrial:
+def lightning(route: str = "lean", model: str = "shallow") -> route_lightning.TimedLightning:
     return route_lightning.prepare(case("lightning", route, model), SPLIT, RECIPE)
 
 
-def core(route: str = "lean", model: str = "shallow") -> route_core_torch.TorchTrial:
+def core(route: str = "lean", model: str = "shallow") -> route_core_torch.TimedTorch:
     return route_core_torch.prepare(case("core_torch", route, model), SPLIT, RECIPE)
 
 
@@ -90,11 +91,11 @@ def test_loss_and_gradients_change_nothing() -> None:
     assert equal(one.weights(), other.weights())
 
 
-def restart(trial: route_lightning.LightningTrial) -> None:
+def restart(trial: route_lightning.TimedLightning) -> None:
     trial.load(initial_weights(ARCHITECTURES["shallow"], seed=RECIPE.seed))
 
 
-def restart_with_momentum(trial: route_lightning.LightningTrial) -> None:
+def restart_with_momentum(trial: route_lightning.TimedLightning) -> None:
     kept = trial.lit.kept
     restart(trial)
     trial.lit.kept = kept

@@ -10,7 +10,7 @@ import torch
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
 from core_torch.models.convolutional import DeepConvAutoencoder, ShallowConvAutoencoder
 from core_torch.models.fully_connected import DeepAutoencoder, ShallowAutoencoder
-from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.oracle.oracle import Oracle
 from core_torch.spec.architecture import (
     ARCHITECTURES,
     Architecture,

@@ -20,7 +20,7 @@ from core_torch.objectives.jacobian import (
     reverse_norm_squared,
     weight_product_norm,
 )
-from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.oracle.oracle import Oracle
 from core_torch.spec.architecture import ARCHITECTURES, Architecture, Convolutional, FullyConnected
 from core_torch.spec.errors import ConfigError
 from core_torch.spec.layers import ACTIVATIONS

@@ -11,8 +11,8 @@ from core_torch.parity.golden_traces import SLIM, golden_judges
 from core_torch.parity.judge import Judge, agree, check_well_posed
 from core_torch.parity.matrix import Cell, Judges
 from core_torch.parity.mutants import NOWHERE, SURVIVES, cells_of, mutation_table, verdict
-from core_torch.parity.oracle.network import Oracle
 from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.parity.oracle.oracle import Oracle
 from core_torch.parity.oracle_candidate import OracleCandidate
 from core_torch.parity.tolerances import LEVEL_NAMES
 from core_torch.parity.trace import record_trace

@@ -17,8 +17,8 @@ from core_torch.parity.oracle.convolution import (
     transposed_convolution,
     transposed_convolution_gradients,
 )
-from core_torch.parity.oracle.network import Oracle
 from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.parity.oracle.oracle import Oracle
 from core_torch.spec.architecture import Convolutional, FullyConnected
 from core_torch.spec.batch_order import batch_order
 from core_torch.spec.initial_weights import initial_weights

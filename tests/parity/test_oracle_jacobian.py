@@ -9,7 +9,7 @@ import pytest
 from core_torch.parity.oracle import jacobian as oracle_jacobian
 from core_torch.parity.oracle.activations import CURVATURES
 from core_torch.parity.oracle.convolution import max_pooling
-from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.oracle.oracle import Oracle
 from core_torch.spec.architecture import Architecture, Convolutional, FullyConnected
 from core_torch.spec.initial_weights import initial_weights
 

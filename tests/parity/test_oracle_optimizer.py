@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from core_torch.parity.oracle.network import Oracle
 from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.parity.oracle.oracle import Oracle
 from core_torch.spec.architecture import FullyConnected
 from core_torch.spec.batch_order import batch_order
 from core_torch.spec.initial_weights import initial_weights

@@ -37,7 +37,7 @@ COMMANDS = {
     "keras on jax": f"-m keras_impl train {SHORT} --output keras",
     "keras, of another port": "-m keras_impl evaluate run",
     "lightning": "-m lightning_impl fit --trainer.max_epochs 1 --trainer.accelerator cpu --output lightning",
-    "a worker of the benchmark": "-m benchmarks parity --steps 1 shallow-standard core_torch",
+    "a worker of the benchmark": "-m core_torch.parity check --steps 1 shallow-standard core_torch",
     "the tables of a run": f"-m benchmarks markdown {ROOT}/benchmarks/published/2026-11-23-mnist-cpu/results.json",
 }
 ASKING = "import socket; socket.create_connection(('192.0.2.1', 80), timeout=1)"

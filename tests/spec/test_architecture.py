@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 
-from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.oracle.oracle import Oracle
 from core_torch.spec.architecture import (
     ARCHITECTURES,
     Convolutional,

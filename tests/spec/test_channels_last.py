@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.oracle.oracle import Oracle
 from core_torch.spec import channels_last
 from core_torch.spec.architecture import Architecture, Convolutional, FullyConnected
 from core_torch.spec.channels_last import from_channels_last, to_channels_last

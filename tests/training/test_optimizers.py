@@ -8,8 +8,8 @@ import torch
 
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder, to_reference_weights
 from core_torch.parity.bugs.optimizers import EpsilonBeforeCorrection, RateInVelocity
-from core_torch.parity.oracle.network import Arrays, Oracle
 from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.parity.oracle.oracle import Arrays, Oracle
 from core_torch.spec.architecture import FullyConnected
 from core_torch.spec.recipe import Recipe
 from core_torch.training.loop import build_optimizer

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.ports.timed_port import Arrays
 from core_torch.parity.bugs import optimizers as optimizers
 from core_torch.parity.bugs.layers import (
     BatchSizeBroadcast,
@@ -24,8 +23,9 @@ from core_torch.parity.bugs.layers import (
     shifted,
     transposed_if_square,
 )
-from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.candidate import Arrays
 from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.parity.oracle.oracle import Oracle
 from core_torch.parity.oracle_candidate import OracleCandidate
 from core_torch.parity.problem import Problem
 from core_torch.spec.architecture import Convolutional

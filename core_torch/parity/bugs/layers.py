@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.ports.timed_port import Arrays
-from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.candidate import Arrays
+from core_torch.parity.oracle.oracle import Oracle
 from core_torch.parity.problem import Problem
 from core_torch.spec.architecture import Convolutional
 from core_torch.spec.layers import Activation, Convolution, Dense, Layer, MaxPooling, TransposedConvolution

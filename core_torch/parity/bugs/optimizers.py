@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from benchmarks.ports.timed_port import Arrays
-from core_torch.parity.oracle.network import Oracle
+from core_torch.parity.candidate import Arrays
 from core_torch.parity.oracle.optimizer import OracleOptimizer
+from core_torch.parity.oracle.oracle import Oracle
 from core_torch.spec.recipe import ADAM_BETAS, Recipe
 
 

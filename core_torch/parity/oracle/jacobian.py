@@ -4,40 +4,36 @@ Row k of the Jacobian J is a backward pass from code unit k. That pass is linear
 gradient of the squared norm is a forward pass of twice the row; only a curved activation adds a term of its own.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from core_torch.parity.oracle.activations import CURVATURES
 from core_torch.parity.oracle.convolution import convolution, convolution_weight_gradient, pooled_where_largest
+from core_torch.parity.oracle.network import Arrays, Network
 from core_torch.spec.layers import Activation, Convolution, Dense, Layer, MaxPooling
-
-if TYPE_CHECKING:
-    from core_torch.parity.oracle.network import Arrays, Oracle
 
 ROWS = 512  # of Jacobians carried at once, which bounds the memory of a convolution's windows
 
 
 def contractive_penalty(
-    oracle: "Oracle", record: "Arrays", *, weight: float, gradients: "Arrays | None" = None
+    network: Network, record: Arrays, *, weight: float, gradients: Arrays | None = None
 ) -> float:
     """`weight` times ||J||_F^2 averaged over the images of `record`; adds its gradient to `gradients`.
 
     Rifai et al., ICML 2011, for any encoder.
     """
-    encoder = oracle.layers[: len(oracle.architecture.encoder_layers())]
+    encoder = network.layers[: len(network.architecture.encoder_layers())]
     count, code_width = record[encoder[-1][0]].shape
     rows = np.indices((count, code_width)).reshape(2, -1).T  # (image, code unit)
     squares, bends = 0.0, {name: np.zeros_like(record[name]) for name, layer in encoder if _is_curved(layer)}
     for part in np.split(rows, range(ROWS, len(rows), ROWS)):
-        stack = JacobianRows(oracle, encoder, record, part)
+        stack = JacobianRows(network, encoder, record, part)
         squares += float(np.sum(stack.rows**2))
         if gradients is not None:
-            stack.add_gradients(oracle.dtype(2 * weight / count), gradients, bends)
+            stack.add_gradients(network.dtype(2 * weight / count), gradients, bends)
     if gradients is not None:
         for place, (name, _) in enumerate(encoder):
             if name in bends:
-                oracle.pull_back(record, bends[name], encoder[:place], gradients)
+                network.pull_back(record, bends[name], encoder[:place], gradients)
     return weight * squares / count
 
 
@@ -49,21 +45,21 @@ class JacobianRows:
     """Some rows of the Jacobians of some images: `rows` (R, *input shape) for pairs (R, 2) of image and code unit."""
 
     def __init__(
-        self, oracle: "Oracle", encoder: list[tuple[str, Layer]], record: "Arrays", pairs: np.ndarray
+        self, network: Network, encoder: list[tuple[str, Layer]], record: Arrays, pairs: np.ndarray
     ) -> None:
-        self.oracle, self.images = oracle, pairs[:, 0]
+        self.network, self.images = network, pairs[:, 0]
         # (name, layer, its input at each row's image, the row as it reached the layer's output)
         self.stages: list[tuple[str, Layer, np.ndarray, np.ndarray]] = []
-        row: np.ndarray = np.zeros((len(pairs), record[encoder[-1][0]].shape[1]), oracle.dtype)
+        row: np.ndarray = np.zeros((len(pairs), record[encoder[-1][0]].shape[1]), network.dtype)
         row[np.arange(len(pairs)), pairs[:, 1]] = 1
         inputs = ["input", *(name for name, _ in encoder)]
         for (name, layer), below in reversed(list(zip(encoder, inputs))):
             x = record[below][self.images]
             self.stages.insert(0, (name, layer, x, row))
-            row = oracle.backward(name, layer, x, row)[0]
+            row = network.backward(name, layer, x, row)[0]
         self.rows = row
 
-    def add_gradients(self, scale: np.floating, gradients: "Arrays", bends: "Arrays") -> None:
+    def add_gradients(self, scale: np.floating, gradients: Arrays, bends: Arrays) -> None:
         """Of scale / 2 times the sum of squares, for weights, and for curved activations' pre-activations."""
         adjoint = scale * self.rows
         for name, layer, x, row in self.stages:
@@ -78,7 +74,7 @@ class JacobianRows:
 
     def _push(self, name: str, layer: Layer, x: np.ndarray, adjoint: np.ndarray) -> np.ndarray:
         """The layer's derivative at x, applied to `adjoint`."""
-        weight = self.oracle.weights.get(f"{name}.weight")
+        weight = self.network.weights.get(f"{name}.weight")
         match layer:
             case Dense():
                 return adjoint @ weight.T  # type: ignore[union-attr]
@@ -87,6 +83,6 @@ class JacobianRows:
             case MaxPooling(size):
                 return pooled_where_largest(x, adjoint, size)
             case Activation():
-                return self.oracle.backward(name, layer, x, adjoint)[0]
+                return self.network.backward(name, layer, x, adjoint)[0]
             case _:
                 return adjoint.reshape(len(adjoint), -1)  # Flatten, the only other layer of an encoder

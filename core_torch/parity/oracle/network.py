@@ -1,7 +1,4 @@
-"""The judge: forward pass, loss and gradients in plain NumPy, float64 by default.
-
-It imports no framework and calls no autograd, so an error shared with one of them is unlikely.
-"""
+"""Network: every layer's forward and backward rule in plain NumPy, float64 by default."""
 
 from collections.abc import Mapping
 
@@ -16,7 +13,6 @@ from core_torch.parity.oracle.convolution import (
     transposed_convolution,
     transposed_convolution_gradients,
 )
-from core_torch.parity.oracle.jacobian import contractive_penalty
 from core_torch.spec.architecture import Architecture, FullyConnected
 from core_torch.spec.layers import (
     Activation,
@@ -32,8 +28,8 @@ from core_torch.spec.layers import (
 Arrays = dict[str, np.ndarray]
 
 
-class Oracle:
-    """One model. Names and layouts are the reference's; see `parameter_shapes`.
+class Network:
+    """One model, forward and backward. Names and layouts are the reference's; see `parameter_shapes`.
 
     Args:
         architecture: what to compute.
@@ -63,25 +59,6 @@ class Oracle:
             current = record[name] = self._forward(name, layer, current)
         record["output"] = current
         return record
-
-    def loss(self, inputs: np.ndarray, targets: np.ndarray, *, contraction: float = 0.0) -> float:
-        """Squared error averaged over images and pixels, plus `contraction` times the mean of ||J||_F^2."""
-        record = self.activations(inputs)
-        error = float(np.mean((record["output"] - np.asarray(targets, self.dtype)) ** 2))
-        return error + contractive_penalty(self, record, weight=contraction) if contraction else error
-
-    def gradients(
-        self, inputs: np.ndarray, targets: np.ndarray, *, contraction: float = 0.0
-    ) -> tuple[float, Arrays]:
-        """(loss, {name: gradient of the loss}), by the chain rule from the last layer to the first."""
-        record = self.activations(inputs)
-        error = record["output"] - np.asarray(targets, self.dtype)
-        gradients: Arrays = {}
-        self.pull_back(record, 2 * error / error.size, self.layers, gradients)
-        loss = float(np.mean(error**2))
-        if contraction:
-            loss += contractive_penalty(self, record, weight=contraction, gradients=gradients)
-        return loss, {name: gradients[name] for name in self.weights}
 
     def pull_back(
         self, record: Arrays, upstream: np.ndarray, layers: list[tuple[str, Layer]], gradients: Arrays

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from core_torch.parity.oracle.network import Arrays, Oracle
+from core_torch.parity.oracle.oracle import Arrays, Oracle
 from core_torch.spec.recipe import ADAM_BETAS, Recipe
 
 

@@ -1,27 +1,32 @@
-"""The commands about agreement: python -m benchmarks mutants | golden | parity."""
+"""python -m core_torch.parity check NAME COMMAND | mutants | golden: agreement from the command line."""
 
 import argparse
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
 
-from core_torch.commands.command_line import check_results, prepare_output, write_json
+from core_torch.commands.command_line import Parser, check_results, run
+from core_torch.files.outputs import prepare_output, write_json
 from core_torch.spec.errors import ConfigError, ParityError, check_choice
 
+PROGRAM = "python -m core_torch.parity"
 
-def add_commands(commands: Any) -> None:
-    """To a parser's subcommands."""
+
+def build_parser() -> Parser:
+    """The commands and their options."""
+    parser = Parser(prog=PROGRAM, description="Hold any implementation against a reference.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(COMMANDS))
     table = commands.add_parser("mutants", help="the mutation table: every known bug on every architecture")
     goldens = commands.add_parser("golden", help="make the golden traces")
     goldens.add_argument("--output", metavar="DIR", required=True, help="for eighteen .npz files")
     goldens.add_argument("--size", default="slim", metavar="SIZE", help="slim (default) or full: 1 GB, an hour")
-    parity = commands.add_parser("parity", help="hold a worker, in any language, against a golden trace")
-    parity.add_argument("golden", metavar="NAME", help="such as conv-deep-contractive")
-    parity.add_argument("worker", nargs=argparse.REMAINDER, metavar="COMMAND", help="a framework's name, or a command")
-    parity.add_argument("--steps", type=int, default=10, metavar="N", help="1, 10 (default) or 100")
-    parity.add_argument("--dtype", default="float32", metavar="TYPE", help="float32 (default) or float64")
-    for command in (table, parity):
+    check = commands.add_parser("check", help="hold a worker, in any language, against a golden trace")
+    check.add_argument("golden", metavar="NAME", help="such as conv-deep-contractive")
+    check.add_argument("worker", nargs=argparse.REMAINDER, metavar="COMMAND", help="a framework's name, or a command")
+    check.add_argument("--steps", type=int, default=10, metavar="N", help="1, 10 (default) or 100")
+    check.add_argument("--dtype", default="float32", metavar="TYPE", help="float32 (default) or float64")
+    for command in (table, check):
         command.add_argument("--json", metavar="FILE", help="also write the printed values there")
+    return parser
 
 
 def mutants(options: argparse.Namespace) -> int:
@@ -46,17 +51,17 @@ def golden(options: argparse.Namespace) -> None:
         print(path)
 
 
-def parity(options: argparse.Namespace) -> int:
+def check(options: argparse.Namespace) -> int:
     """Print the levels, or what is wrong; 1 if the worker disagrees."""
-    from benchmarks.ports.frameworks import FRAMEWORKS
     from core_torch.parity import assert_parity
+    from core_torch.parity.known_ports import KNOWN_PORTS
 
     if not options.worker:
-        raise ConfigError(f"worker: found none, allowed: a command, or one of {', '.join(FRAMEWORKS)}")
+        raise ConfigError(f"worker: found none, allowed: a command, or one of {', '.join(KNOWN_PORTS)}")
     first, *rest = options.worker
-    if first in FRAMEWORKS and rest:
+    if first in KNOWN_PORTS and rest:
         raise ConfigError(f"worker: found {' '.join(rest)} after {first}, allowed: options stand before NAME")
-    candidate = first if first in FRAMEWORKS else options.worker
+    candidate = first if first in KNOWN_PORTS else options.worker
     check_results(options)
     try:
         checks = assert_parity(options.golden, candidate, steps=options.steps, dtype=options.dtype)
@@ -64,14 +69,29 @@ def parity(options: argparse.Namespace) -> int:
         print(error)
         write_json(options.json, {"passed": False, "error": str(error)})
         return 1
-    for check in checks:
-        print(f"{check.check:12} {check.value:9.1e}  allowed {check.tolerance:.1e}")
-    write_json(options.json, {"passed": True, "checks": [asdict(check) for check in checks]})
+    for level in checks:
+        print(f"{level.check:12} {level.value:9.1e}  allowed {level.tolerance:.1e}")
+    write_json(options.json, {"passed": True, "checks": [asdict(level) for level in checks]})
     return 0
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "mutants": mutants,
     "golden": golden,
-    "parity": parity,
+    "check": check,
 }
+
+
+def dispatch() -> int | None:
+    """Parse, and do what the command says."""
+    options = build_parser().parse_args()
+    return COMMANDS[options.command](options)
+
+
+def main() -> None:
+    """Dispatch and exit."""
+    run(dispatch, program=PROGRAM)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Turn a model of some framework into a `Candidate`: one framework a file."""
