@@ -45,6 +45,7 @@ docs: $(READY)  ## the API reference and the guides, as pages under $(OUTPUT)/do
 
 lint: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 types: $(READY)
 	$(BIN)/mypy

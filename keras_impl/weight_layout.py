@@ -15,9 +15,7 @@ Arrays = dict[str, np.ndarray]
 KERAS_NAMES = {"weight": "kernel", "bias": "bias"}
 
 
-def load_reference_weights(
-    model: keras.Model, architecture: Architecture, weights: Mapping[str, np.ndarray]
-) -> None:
+def load_reference_weights(model: keras.Model, architecture: Architecture, weights: Mapping[str, np.ndarray]) -> None:
     """Copy `weights`, in the reference's names and layout, into the model, once all are checked.
 
     Raises:

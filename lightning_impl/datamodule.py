@@ -277,9 +277,7 @@ class MNISTDataModule(VerifiedLoading, L.LightningDataModule):
         sizes = (size for size in range(EVALUATION_BATCH, 0, -1) if (len(dataset) % size or size) >= least)
         return self._batches(dataset, next(sizes, EVALUATION_BATCH))
 
-    def _batches(
-        self, dataset: ResidentDataset, batch_size: int, order: EpochOrder | None = None
-    ) -> ResidentBatches:
+    def _batches(self, dataset: ResidentDataset, batch_size: int, order: EpochOrder | None = None) -> ResidentBatches:
         place = {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size} if self.trainer else {}
         if self.route == "resident":
             return ResidentBatches(dataset, batch_size, sampler=order, **place)

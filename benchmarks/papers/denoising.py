@@ -78,9 +78,7 @@ def row(way: str, size: str) -> Row:
     units, depth, pretraining, tuning = SIZES[size]
     return Row(
         name=f"{way}, {size}",
-        run=partial(
-            run, corruption=WAYS[way], units=units, depth=depth, pretraining=pretraining, tuning=tuning
-        ),
+        run=partial(run, corruption=WAYS[way], units=units, depth=depth, pretraining=pretraining, tuning=tuning),
         published={ERROR: PUBLISHED[way]} if depth == 3 else {},
         quick=size == QUICK_SIZE,
         seeds=3 if size == "500 units" else 1,

@@ -56,9 +56,7 @@ def best_of_rates(
     recipe = Recipe(optimizer="sgd", momentum=momentum, nesterov=momentum > 0, seed=seed)
     ensemble = HintonEnsemble(models, whole, [recipe.with_changes(learning_rate=rate) for rate in rates], steps=updates)
     period, settling = max(PERIOD * updates // UPDATES, 1), SETTLING * updates // UPDATES
-    schedule = MomentumSchedule(
-        ensemble.optimizer, largest=momentum, period=period, updates=updates, settling=settling
-    )
+    schedule = MomentumSchedule(ensemble.optimizer, largest=momentum, period=period, updates=updates, settling=settling)
     for inputs, targets in presentations(whole, updates=updates, seed=seed):
         ensemble.step(*(batch.expand(len(rates), *batch.shape) for batch in (inputs, targets)))
         schedule.step()

@@ -66,9 +66,7 @@ class Worker(ExternalWorker):
         """Send the data; the worker builds the port, in place of an earlier one."""
         self.first = None
         write_arrays(Path(self.folder.name) / "split.safetensors", {"images": split.images, "labels": split.labels})
-        return self.ask(
-            do="prepare", case=asdict(case), name=split.name, recipe=recipe.to_dict()
-        )
+        return self.ask(do="prepare", case=asdict(case), name=split.name, recipe=recipe.to_dict())
 
     def epoch(self, epoch: int) -> int:
         """See `TimedPort`."""

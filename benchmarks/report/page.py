@@ -201,8 +201,14 @@ def _ratio_table(rows: list[dict[str, Any]]) -> str:
     return _table(
         ["contender", "us per image", f"times {rows[0]['baseline']}", "95 % interval", "verdict", "times its floor"],
         [
-            [_label(row), f"{row['microseconds']:.3f}", f"{row['median']:.2f}",
-             f"{row['low']:.2f} to {row['high']:.2f}", _verdict(row), _floor_times(row)]
+            [
+                _label(row),
+                f"{row['microseconds']:.3f}",
+                f"{row['median']:.2f}",
+                f"{row['low']:.2f} to {row['high']:.2f}",
+                _verdict(row),
+                _floor_times(row),
+            ]
             for row in rows
         ],
     )
@@ -289,8 +295,14 @@ def _floors(results: Results) -> str:
 
 def _agreement(results: Results) -> str:
     rows = [
-        [row["case"], row["framework"], row["check"], f"{float(row['value']):.1e}", f"{float(row['tolerance']):.1e}",
-         "yes" if row["passed"] else "NO"]
+        [
+            row["case"],
+            row["framework"],
+            row["check"],
+            f"{float(row['value']):.1e}",
+            f"{float(row['tolerance']):.1e}",
+            "yes" if row["passed"] else "NO",
+        ]
         for row in results.agreement
     ]
     table = _table(["case", "framework", "check", "difference", "allowed", "passed"], rows)

@@ -114,7 +114,14 @@ def repeatability() -> Finding:
 
 
 CHECKS: tuple[Callable[[], Finding], ...] = (
-    load, cores, governor, memory, threads, versions, accelerator, repeatability,
+    load,
+    cores,
+    governor,
+    memory,
+    threads,
+    versions,
+    accelerator,
+    repeatability,
 )
 
 

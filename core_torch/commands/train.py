@@ -128,9 +128,7 @@ def fit(
     before: dict[str, float | None] = {}
     if is_randomized(options):
         solver = options.solver or SOLVERS[0]
-        first, *_ = train_randomized(
-            model, dataset, recipe=recipe, solver=solver, refit=False, progress=progress
-        )
+        first, *_ = train_randomized(model, dataset, recipe=recipe, solver=solver, refit=False, progress=progress)
         test_set = ResidentDataset(splits[1], device=device)
         before = {
             "test_mse_before_transpose": mean_squared_error(first.pair, test_set),

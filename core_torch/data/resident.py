@@ -106,9 +106,7 @@ class ResidentDataset(Dataset):
         end = len(order) - len(order) % batch_size if drop_last else len(order)
         return self._deliver(order[:end], min(batch_size, end)) if end else iter(())
 
-    def _order(
-        self, *, shuffle: bool, seed: int, epoch: int, generator: torch.Generator | None
-    ) -> torch.Tensor:
+    def _order(self, *, shuffle: bool, seed: int, epoch: int, generator: torch.Generator | None) -> torch.Tensor:
         if not shuffle:
             return torch.arange(len(self), device=self.device)
         if generator is not None:

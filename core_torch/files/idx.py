@@ -91,9 +91,7 @@ def _open(path: Path) -> Iterator[BinaryIO]:
             yield unpacked  # type: ignore[misc]
 
 
-def _read_header(
-    file: BinaryIO, path: Path, *, item_shape: tuple[int, ...], type_code: int
-) -> tuple[int, ...]:
+def _read_header(file: BinaryIO, path: Path, *, item_shape: tuple[int, ...], type_code: int) -> tuple[int, ...]:
     dimensions = 1 + len(item_shape)
     header = file.read(4 + 4 * dimensions)
     expected = bytes([0, 0, type_code, dimensions])
@@ -117,7 +115,6 @@ def _read_body(file: BinaryIO, path: Path, *, size: int) -> bytes:
         return file.read(min(size, stored) + 1)
     if size > max(FREE_EXPANSION_BYTES, stored * LARGEST_EXPANSION):
         raise DataFormatError(
-            f"{path}: found {stored:,} compressed bytes that claim {size:,}, "
-            f"expected at most {LARGEST_EXPANSION} to 1"
+            f"{path}: found {stored:,} compressed bytes that claim {size:,}, expected at most {LARGEST_EXPANSION} to 1"
         )
     return file.read(size + 1)

@@ -124,9 +124,7 @@ def read_images_and_labels(
     else:
         labels = read_idx(labels_path, item_shape=())
     if len(images) != len(labels):
-        raise DataFormatError(
-            f"{labels_path}: found {len(labels):,} labels, expected {len(images):,}, one per image"
-        )
+        raise DataFormatError(f"{labels_path}: found {len(labels):,} labels, expected {len(images):,}, one per image")
     wrong = labels[(labels < 0) | (labels >= classes)]
     if wrong.size:
         raise DataFormatError(f"{labels_path}: found label {wrong.max()}, expected 0 to {classes - 1}")

@@ -59,9 +59,7 @@ class ContractiveLoss:
         if self.generator is None or self.generator.device != output.device:
             self.generator = torch.Generator(output.device).manual_seed(self.seed)
         reconstruction = F.mse_loss(output, target)
-        penalty = jacobian_norm_squared(
-            self.model, x, estimator=self.estimator, generator=self.generator
-        ).mean()
+        penalty = jacobian_norm_squared(self.model, x, estimator=self.estimator, generator=self.generator).mean()
         total = reconstruction + self.weight * penalty
         if self.hessian_weight:
             total = total + self.hessian_weight * self._hessian_penalty(x)

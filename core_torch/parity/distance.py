@@ -43,8 +43,7 @@ def distances(found: Trace, truth: Trace) -> dict[str, Distance]:
             for key in gradients
         },
         "one update": {"update@1": _update_distance(found, truth, step=1)},
-        "trajectory": {f"update@{last}": _update_distance(found, truth, step=last)}
-        | _state_distances(found, truth),
+        "trajectory": {f"update@{last}": _update_distance(found, truth, step=last)} | _state_distances(found, truth),
         "losses": {
             f"loss@{step}": relative_difference(found.get(f"loss@{step}"), truth[f"loss@{step}"])
             for step in sorted(steps("loss", truth))
@@ -103,9 +102,7 @@ def relative_difference(found: np.ndarray | None, truth: np.ndarray | None) -> f
     return abs(np.asarray(found).item() - np.asarray(truth).item()) / np.asarray(truth).item()
 
 
-def relative_distance(
-    found: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray], *, least: float = 0.0
-) -> float:
+def relative_distance(found: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray], *, least: float = 0.0) -> float:
     """||found - truth|| / max(||truth||, least) over all tensors together; infinite where names or shapes differ."""
     if {name: np.shape(array) for name, array in found.items()} != {name: array.shape for name, array in truth.items()}:
         return np.inf

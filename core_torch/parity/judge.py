@@ -121,5 +121,3 @@ def checked_levels(levels: Iterable[str]) -> tuple[str, ...]:
 def agree(checks: Sequence[Check]) -> bool:
     """Whether every level that was asked was passed."""
     return bool(checks) and all(check.passed for check in checks)
-
-

@@ -105,8 +105,7 @@ class Convolutional:
         for name, values in (("kernel_sizes", self.kernel_sizes), ("strides", self.strides or self.filters)):
             if len(values) != len(self.filters):
                 raise ConfigError(
-                    f"{name}: found {len(values)} values, "
-                    f"allowed: one for each of the {len(self.filters)} filters"
+                    f"{name}: found {len(values)} values, allowed: one for each of the {len(self.filters)} filters"
                 )
         _check_activations(self)
         self._sides()
@@ -128,13 +127,11 @@ class Convolutional:
         for index, kernel in enumerate(self.kernel_sizes):
             if kernel > sides[-1]:
                 raise ConfigError(
-                    f"kernel_sizes[{index}]: found {kernel}, "
-                    f"allowed: at most the image side there, {sides[-1]}"
+                    f"kernel_sizes[{index}]: found {kernel}, allowed: at most the image side there, {sides[-1]}"
                 )
             if self._stride(index) > kernel:
                 raise ConfigError(
-                    f"strides[{index}]: found {self._stride(index)}, "
-                    f"allowed: at most the kernel size there, {kernel}"
+                    f"strides[{index}]: found {self._stride(index)}, allowed: at most the kernel size there, {kernel}"
                 )
             side = sides[-1] // self._stride(index)
             sides.append(side // 2 if self._pools(index) else side)

@@ -44,9 +44,7 @@ def train_together(
     judges = [dataset.subset(images) if len(images) else None for images in held]
     histories: list[History | DivergenceError] = [History() for _ in models]
     for epoch in range(shared.epochs):
-        orders = [
-            images[epoch_order(len(images), seed=each.seed, epoch=epoch)] for images, each in zip(kept, recipes)
-        ]
+        orders = [images[epoch_order(len(images), seed=each.seed, epoch=epoch)] for images, each in zip(kept, recipes)]
         losses = ensemble.epoch(torch.from_numpy(np.stack(orders)).to(dataset.device), shared.batch_size)
         judged = zip(histories, losses.tolist(), ensemble.are_finite().tolist(), judges, models)
         histories = [

@@ -136,9 +136,7 @@ def _solve_pair(
     """Give the pair its decoder in closed form; how well conditioned that was."""
     corrupt = build_corruption(recipe, inputs.device)
     contraction = recipe.contraction if recipe.objective == "contractive" else 0.0
-    batches = presentations(
-        inputs, features=pair.encode, target=nn.Identity(), corrupt=corrupt, passes=passes
-    )
+    batches = presentations(inputs, features=pair.encode, target=nn.Identity(), corrupt=corrupt, passes=passes)
     solution = normal_equations(batches).solve(ridge=ridge, contraction=contraction)
     fill(pair.decoder[0], solution.weight.T)
     return {"condition": solution.condition, "residual": solution.residual}

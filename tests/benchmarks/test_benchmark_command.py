@@ -145,9 +145,7 @@ def test_so_is_a_place_for_json_before_anything_has_run(complaint, tmp_path):
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=60
-    )
+    return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=60)
 
 
 def test_the_process_itself_exits_with_2_and_one_line(tmp_path):

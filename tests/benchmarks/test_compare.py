@@ -54,9 +54,7 @@ def write(tmp_path: Path) -> Write:
         ((9.001, 8.9, 9.002), True, False),
     ],
 )
-def test_a_ratio_is_lost_if_it_fell_past_the_threshold_and_the_intervals_are_apart(
-    write, new, kept, distinguishable
-):
+def test_a_ratio_is_lost_if_it_fell_past_the_threshold_and_the_intervals_are_apart(write, new, kept, distinguishable):
     (row,), found = compare(write("old", fast=OLD), write("new", fast=new))
     assert (found, row["lost"]) == (kept, not kept)
     assert row["distinguishable"] == distinguishable

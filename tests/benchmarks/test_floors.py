@@ -74,9 +74,7 @@ class Watch:
 def computed(library: str) -> tuple[list[Product], int]:
     """The right products of some steps of its floor, and the number of images it says these are."""
     module, watch = import_module(library), Watch()
-    name, wrap = (
-        (MULTIPLIES[library], watch.multiply) if library in MULTIPLIES else (COMPILES[library], watch.compile)
-    )
+    name, wrap = (MULTIPLIES[library], watch.multiply) if library in MULTIPLIES else (COMPILES[library], watch.compile)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(floors, "GEMM_IMAGES", STEPS * BATCH_SIZE)
         patch.setattr(module, name, wrap(getattr(module, name)))

@@ -100,8 +100,10 @@ def test_the_scaling_is_drawn_where_there_are_two_batch_sizes(results, tmp_path)
     def page(*cases: str) -> str:
         for row in (*results.measurements, *results.ratios):
             row["case"] = cases[0] if row["contender"] == "slow" else row["case"]
-        measurements, ratios = ([row | {"case": case, "contender": "slow"} for case in cases for row in rows]
-                                for rows in (results.measurements[:2], results.ratios[:2]))
+        measurements, ratios = (
+            [row | {"case": case, "contender": "slow"} for case in cases for row in rows]
+            for rows in (results.measurements[:2], results.ratios[:2])
+        )
         results.measurements, results.ratios = measurements, ratios
         write_report(results, tmp_path / "report.html")
         return (tmp_path / "report.html").read_text()

@@ -152,9 +152,7 @@ def refusals(results: Results) -> list[str]:
 
 def test_two_that_agree_are_timed(monkeypatch, digits, small):
     saved: list[int] = []
-    results = run_with(
-        monkeypatch, digits, TRAINING, {"core_torch": oracle(), "lightning": oracle()}, saved=saved
-    )
+    results = run_with(monkeypatch, digits, TRAINING, {"core_torch": oracle(), "lightning": oracle()}, saved=saved)
     assert results.passed
     assert timed(results) == {"core_torch/lean", "lightning/lean"}
     assert len(results.measurements) == len(results.ratios) == 4
@@ -189,7 +187,8 @@ def test_a_model_that_no_cell_proved_is_proved_before_it_is_timed(monkeypatch, d
 def test_the_floors_are_timed_in_the_same_blocks_and_every_contender_is_held_to_them(monkeypatch, digits, small):
     results = run_with(monkeypatch, digits, TRAINING, {"core_torch": oracle()})
     assert [(row["floor"], row["unit"].split()[0]) for row in results.floors] == [
-        ("gemm numpy", "cpu"), ("gemm numpy", "wall")
+        ("gemm numpy", "cpu"),
+        ("gemm numpy", "wall"),
     ]
     (row,) = [row for row in results.floors if row["unit"].startswith("cpu")]
     steps = next(row["samples"] for row in results.measurements if row["unit"].startswith("cpu"))
@@ -239,17 +238,13 @@ def test_the_baseline_is_proved_even_if_it_was_not_asked_for(monkeypatch, digits
 
 
 def test_an_epoch_of_fewer_images_is_refused(monkeypatch, digits, small):
-    results = run_with(
-        monkeypatch, digits, TRAINING, {"core_torch": oracle(), "keras-jax": oracle("skips an image")}
-    )
+    results = run_with(monkeypatch, digits, TRAINING, {"core_torch": oracle(), "keras-jax": oracle("skips an image")})
     assert timed(results) == {"core_torch/lean"}
     assert refusals(results)[0].endswith("keras-jax/lean: disagrees at: same images, shuffled")
 
 
 def test_a_process_that_dies_costs_only_its_own_case(monkeypatch, digits, small):
-    results = run_with(
-        monkeypatch, digits, TRAINING, {"core_torch": oracle(), "keras-jax": oracle("dies")}
-    )
+    results = run_with(monkeypatch, digits, TRAINING, {"core_torch": oracle(), "keras-jax": oracle("dies")})
     assert timed(results) == {"core_torch/lean"}
     assert "keras-jax/lean: keras-jax/lean: the process died (exit code 1" in refusals(results)[0]
 
@@ -262,9 +257,7 @@ def test_a_baseline_that_dies_does_not_end_the_run(monkeypatch, digits, small):
 
 def test_a_process_that_dies_while_it_is_timed_does_not_end_the_run(monkeypatch, digits, small):
     suite = Suite(training=(SHALLOW, Training("shallow", 32, images=IMAGES)), blocks=BLOCKS)
-    results = run_with(
-        monkeypatch, digits, suite, {"core_torch": oracle(), "keras-jax": oracle("dies when timed")}
-    )
+    results = run_with(monkeypatch, digits, suite, {"core_torch": oracle(), "keras-jax": oracle("dies when timed")})
     assert results.measurements == results.ratios == []
     assert len(results.refused) == 2
     assert all("keras-jax/lean: the process died" in line for line in refusals(results))
@@ -528,8 +521,7 @@ def test_raw_samples_are_kept_and_add_up(finished):
 def test_every_ratio_is_that_of_its_pairs(finished):
     content = finished.content
     samples = {
-        (row["case"], row["contender"], row["unit"].split()[0]): row["samples"]
-        for row in content["measurements"]
+        (row["case"], row["contender"], row["unit"].split()[0]): row["samples"] for row in content["measurements"]
     }
     assert len(content["ratios"]) == 2 * (len(TIMED) + 2)
     for row in content["ratios"]:

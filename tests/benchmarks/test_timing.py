@@ -149,9 +149,7 @@ def test_an_interval_one_order_statistic_narrower_would_claim_too_much():
 def test_a_contender_that_takes_two_thirds_is_told_apart_where_one_epoch_in_twenty_is_disturbed():
     generator = np.random.default_rng(0)
     pairs = [(noisy(generator, disturbed=0.05), noisy(generator, disturbed=0.05)) for _ in range(50)]
-    faster = [
-        (slow, [Sample(run.wall / 1.5, run.cpu / 1.5, run.images) for run in fast]) for slow, fast in pairs
-    ]
+    faster = [(slow, [Sample(run.wall / 1.5, run.cpu / 1.5, run.images) for run in fast]) for slow, fast in pairs]
     claims = sum(verdict(speed_ratio(*pair, clock="cpu")) == "faster" for pair in faster)
     assert claims >= 0.8 * len(pairs)
 

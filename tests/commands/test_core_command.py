@@ -19,6 +19,8 @@ from core_torch.spec.recipe import OBJECTIVES
 ROOT = Path(core_torch.__file__).parents[1]
 TRAIN = ("train", "--epochs", "2", "--dataset", "digits", "--device", "cpu")
 FRAMEWORKS = ("torch", "torchvision", "lightning", "tensorflow", "keras", "jax", "triton", "tqdm")
+
+
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory) -> dict[str, str]:
     """No GPU, no data, and a network that answers nothing: a proxy at a port where nobody listens."""
@@ -27,12 +29,16 @@ def environment(tmp_path_factory) -> dict[str, str]:
         nobody = f"http://127.0.0.1:{bound.getsockname()[1]}"
     proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nobody)
     inherited = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
-    return inherited | proxies | {
-        "CUDA_VISIBLE_DEVICES": "",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
-        "MNIST_ROOT": str(tmp_path_factory.mktemp("no data")),
-    }
+    return (
+        inherited
+        | proxies
+        | {
+            "CUDA_VISIBLE_DEVICES": "",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(ROOT),
+            "MNIST_ROOT": str(tmp_path_factory.mktemp("no data")),
+        }
+    )
 
 
 @pytest.fixture(scope="session")

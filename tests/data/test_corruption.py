@@ -106,9 +106,7 @@ def test_a_seed_stands_for_its_noise(kind):
 def inputs_of_epochs(kind: str, *, seed: int) -> list[torch.Tensor]:
     """What a model is fed in two epochs over eight equal grey images, so that their order does not matter."""
     split = Split(np.full((8, 28, 28), 128, np.uint8), np.zeros(8, np.int64), "grey")
-    recipe = Recipe(
-        objective="denoising", corruption=kind, epochs=2, batch_size=8, validation_fraction=0, seed=seed
-    )
+    recipe = Recipe(objective="denoising", corruption=kind, epochs=2, batch_size=8, validation_fraction=0, seed=seed)
     model = build_autoencoder(ARCHITECTURES["shallow"])
     seen: list[torch.Tensor] = []
     model.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0].clone()))

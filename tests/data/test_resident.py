@@ -156,7 +156,7 @@ def test_every_pixel_code_is_divided_as_to_tensor_divides_it(residency, device):
     codes = np.arange(256, dtype=np.uint8)
     images = np.broadcast_to(codes[:, None, None], (256, 28, 28))
     dataset = ResidentDataset(Split(images, codes % 10, "codes"), residency=residency, device=device)
-    (inputs, _), = dataset.batches(256, shuffle=False)
+    ((inputs, _),) = dataset.batches(256, shuffle=False)
     found = inputs[:, 0, 0, 0].cpu()
     assert torch.equal(found, torch.from_numpy(codes).to(torch.get_default_dtype()).div(255))
     assert not torch.equal(found, torch.from_numpy(codes).float() * (1 / 255))

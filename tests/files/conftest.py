@@ -55,10 +55,7 @@ def small_mnist(small_files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) 
     source = sources.Source(
         "MNIST",
         (),
-        {
-            name: hashlib.md5(gzip.compress(content, mtime=0)).hexdigest()
-            for name, content in small_files.items()
-        },
+        {name: hashlib.md5(gzip.compress(content, mtime=0)).hexdigest() for name, content in small_files.items()},
         {name: hashlib.md5(content).hexdigest() for name, content in small_files.items()},
     )
     monkeypatch.setitem(sources.SOURCES, "mnist", source)

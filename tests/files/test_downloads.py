@@ -32,9 +32,7 @@ def loads(root=None, **options) -> int:
     return len(load_split("mnist", root=root, **options))
 
 
-def test_the_roots_are_tried_in_order(
-    tmp_path, monkeypatch, small_mnist, small_files, fill, idx_bytes, images, labels
-):
+def test_the_roots_are_tried_in_order(tmp_path, monkeypatch, small_mnist, small_files, fill, idx_bytes, images, labels):
     def files(count):
         return {IMAGES: idx_bytes(images[:count]), "train-labels-idx1-ubyte": idx_bytes(labels[:count])}
 
@@ -57,9 +55,7 @@ def test_each_dataset_has_its_own_folder():
 
 
 def test_the_plain_file_is_preferred_to_the_archive_beside_it(tmp_path, small_mnist, small_files, fill):
-    folder = fill(
-        tmp_path, {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in small_files.items()}
-    )
+    folder = fill(tmp_path, {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in small_files.items()})
     assert locate(folder, IMAGES) == folder / f"{IMAGES}.gz"
     assert loads(root=tmp_path) == 7
     (folder / IMAGES).write_bytes(small_files[IMAGES])
@@ -253,9 +249,7 @@ def test_a_download_with_the_wrong_md5_is_refused(tmp_path, monkeypatch, small_m
 def test_an_archive_that_does_not_unpack_is_refused(tmp_path, monkeypatch, small_mnist, published, mirror):
     cut = (published / f"{IMAGES}.gz").read_bytes()[:-10]
     (published / f"{IMAGES}.gz").write_bytes(cut)
-    source = replace(
-        small_mnist, archive_md5=small_mnist.archive_md5 | {IMAGES: hashlib.md5(cut).hexdigest()}
-    )
+    source = replace(small_mnist, archive_md5=small_mnist.archive_md5 | {IMAGES: hashlib.md5(cut).hexdigest()})
     set_mirrors(monkeypatch, source, mirror)
     assert "end-of-stream" in refused_download(tmp_path / "root")
 
@@ -296,9 +290,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch, small_mnist, 
     assert seen == [True] * 4
 
 
-def test_the_second_mirror_is_used_when_the_first_fails(
-    tmp_path, monkeypatch, small_mnist, serve, closed_port, mirror
-):
+def test_the_second_mirror_is_used_when_the_first_fails(tmp_path, monkeypatch, small_mnist, serve, closed_port, mirror):
     empty = tmp_path / "empty"
     empty.mkdir()
     not_found = serve(partial(Mirror, directory=str(empty)))
@@ -307,9 +299,7 @@ def test_the_second_mirror_is_used_when_the_first_fails(
         assert loads(root=tmp_path / f"root-{number}") == 7
 
 
-def test_a_mirror_with_damaged_files_is_passed_over(
-    tmp_path, monkeypatch, small_mnist, serve, published, mirror
-):
+def test_a_mirror_with_damaged_files_is_passed_over(tmp_path, monkeypatch, small_mnist, serve, published, mirror):
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     for archive in published.iterdir():

@@ -67,9 +67,7 @@ def test_extra_bytes_are_refused(write, idx_bytes, images, extra):
     assert "found more bytes" in refusal(write(idx_bytes(images) + extra))
 
 
-@pytest.mark.parametrize(
-    ("position", "value"), [(0, 1), (1, 1), (2, 0x09), (2, 10), (2, 0x0D), (3, 1), (3, 2), (3, 4)]
-)
+@pytest.mark.parametrize(("position", "value"), [(0, 1), (1, 1), (2, 0x09), (2, 10), (2, 0x0D), (3, 1), (3, 2), (3, 4)])
 def test_a_wrong_magic_number_is_refused(write, idx_bytes, images, position, value):
     content = bytearray(idx_bytes(images))
     content[position] = value
@@ -205,9 +203,7 @@ BOMB_COUNT = 50_000  # images, 39.2 MB of zeros in about 38 kB
 def test_a_gzip_bomb_is_refused_without_inflating_it(tmp_path, claimed):
     """One bomb tells its size in the header, the other pretends to be small."""
     path = tmp_path / "bomb.gz"
-    path.write_bytes(
-        gzip.compress(struct.pack(">4B3I", 0, 0, 8, 3, claimed, *IMAGE) + bytes(BOMB_COUNT * 784))
-    )
+    path.write_bytes(gzip.compress(struct.pack(">4B3I", 0, 0, 8, 3, claimed, *IMAGE) + bytes(BOMB_COUNT * 784)))
     assert peak_bytes(lambda: refusal(path)) < PEAK_BYTES
     assert peak_bytes(lambda: gzip.decompress(path.read_bytes())) > PEAK_BYTES
 
@@ -272,9 +268,7 @@ def test_the_wrong_md5_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"])
-def test_a_changed_byte_that_keeps_the_format_fails_the_checksum(
-    tmp_path, small_mnist, small_files, fill, name
-):
+def test_a_changed_byte_that_keeps_the_format_fails_the_checksum(tmp_path, small_mnist, small_files, fill, name):
     folder = fill(tmp_path, small_files)
     assert len(load_split("mnist", root=tmp_path, download=False)) == 7
     content = small_files[name]

@@ -40,9 +40,7 @@ def interpolated(small: np.ndarray) -> np.ndarray:
     """(N, 8, 8) -> (N, 28, 28) codes in float64, bilinear between pixel centres, constant beyond the last."""
     place = (np.arange(28) + 0.5) * 8 / 28 - 0.5
     rows = np.apply_along_axis(lambda line: np.interp(place, np.arange(8), line), 1, small)
-    return (
-        np.apply_along_axis(lambda line: np.interp(place, np.arange(8), line), 2, rows) * 255 / DIGITS_WHITE
-    )
+    return np.apply_along_axis(lambda line: np.interp(place, np.arange(8), line), 2, rows) * 255 / DIGITS_WHITE
 
 
 def test_the_digits_are_scikit_learns_enlarged(small_digits):

@@ -15,8 +15,11 @@ ALLOWED = {
     "core_torch": ("core_torch",),
     "lightning_impl": ("lightning_impl", "core_torch"),
     "keras_impl": (
-        "keras_impl", "core_torch.spec", "core_torch.files",
-        "core_torch.commands.command_line", "core_torch.commands.train_options",
+        "keras_impl",
+        "core_torch.spec",
+        "core_torch.files",
+        "core_torch.commands.command_line",
+        "core_torch.commands.train_options",
     ),
     "benchmarks": ("benchmarks", "core_torch", "lightning_impl", "keras_impl"),
 }
@@ -39,9 +42,7 @@ def imported_names(tree: ast.Module, path: str) -> Iterator[str]:
                 base = [*folders[: len(folders) - level + 1]] if level else []
                 base += [module] if module else []
                 yield from (".".join([*base, alias.name]) for alias in names)
-            case ast.Call(
-                ast.Name("import_module" | "__import__") | ast.Attribute(attr="import_module"), arguments
-            ):
+            case ast.Call(ast.Name("import_module" | "__import__") | ast.Attribute(attr="import_module"), arguments):
                 yield from (name.value for name in arguments[:1] if isinstance(name, ast.Constant))
 
 
@@ -110,9 +111,7 @@ def violations(path: str, source: str) -> list[str]:
 
 
 def library_files() -> list[str]:
-    return sorted(
-        file.relative_to(ROOT).as_posix() for package in ALLOWED for file in (ROOT / package).rglob("*.py")
-    )
+    return sorted(file.relative_to(ROOT).as_posix() for package in ALLOWED for file in (ROOT / package).rglob("*.py"))
 
 
 def test_the_arrows_hold_in_every_file():

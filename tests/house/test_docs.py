@@ -23,9 +23,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder that the Makefile's own command fills, and what it says."""
     folder = tmp_path_factory.mktemp("docs")
     quiet = ("--dry-run", "--always-make", "--no-print-directory")
-    recipe = subprocess.run(
-        ["make", *quiet, "docs", f"OUTPUT={folder}"], cwd=ROOT, capture_output=True, text=True
-    )
+    recipe = subprocess.run(["make", *quiet, "docs", f"OUTPUT={folder}"], cwd=ROOT, capture_output=True, text=True)
     command = re.search(r"KERAS_BACKEND=.*", recipe.stdout, re.DOTALL)
     assert command, recipe.stderr
     built = command[0].replace(".venv/bin/python", sys.executable)

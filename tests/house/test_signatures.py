@@ -15,7 +15,9 @@ ROOT = Path(__file__).parents[2]
 PAIRS = {
     "build_autoencoder": ("core_torch/models/autoencoder.py", "keras_impl/model.py", set()),
     "load_reference_weights": (
-        "core_torch/models/autoencoder.py", "keras_impl/weight_layout.py", {"architecture"},
+        "core_torch/models/autoencoder.py",
+        "keras_impl/weight_layout.py",
+        {"architecture"},
     ),
     "to_reference_weights": ("core_torch/models/autoencoder.py", "keras_impl/weight_layout.py", {"architecture"}),
     "save_checkpoint": ("core_torch/models/checkpoint.py", "keras_impl/checkpoint.py", {"architecture"}),

@@ -12,6 +12,8 @@ from lightning_impl.checkpoint_io import AtomicCheckpointIO, read_checkpoint
 from lightning_impl.module import LitAutoencoder
 
 CONTENT = {"state_dict": {"weight": torch.arange(2000.0)}, "pytorch-lightning_version": "2.6.6"}
+
+
 def saved(tmp_path: Path) -> Path:
     AtomicCheckpointIO().save_checkpoint(CONTENT, tmp_path / "a.ckpt")
     return tmp_path / "a.ckpt"

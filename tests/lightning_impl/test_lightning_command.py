@@ -335,7 +335,7 @@ CONFIGS = {
     "a name twice": ("model:\n  learning_rate: 0.1\n  learning_rate: 0.001\n", "gives learning_rate twice"),
     "no YAML": ("model: [", "is not YAML"),
     "a depth without end": ("[" * 100_000, "nested more than"),
-    "half a character": ("model: \"\\ud800\"", ""),
+    "half a character": ('model: "\\ud800"', ""),
 }
 
 
@@ -386,7 +386,11 @@ def test_an_output_replaces_all_of_an_earlier_model_s(monkeypatch, tmp_path) -> 
         (tmp_path / name).touch()
     assert call(monkeypatch, "fit", *QUIET, "--trainer.max_epochs", "1", "--output", str(tmp_path)) == 0
     assert {path.name for path in tmp_path.iterdir()} == {
-        "manifest.json", "metrics.json", "note.txt", "recipe.toml", "weights.safetensors",
+        "manifest.json",
+        "metrics.json",
+        "note.txt",
+        "recipe.toml",
+        "weights.safetensors",
     }
 
 

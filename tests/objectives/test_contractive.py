@@ -35,9 +35,7 @@ SMALL = {
     "tied": FullyConnected(widths=(9, 5), tied=True),
     "deep, tied": FullyConnected(widths=(9, 7, 4), tied=True),
     "convolutional": Convolutional(side=7, filters=(2, 3), kernel_sizes=(3, 2), code_width=4),
-    "strided": Convolutional(
-        side=7, filters=(3,), kernel_sizes=(3,), strides=(2,), pool_every=0, code_width=4
-    ),
+    "strided": Convolutional(side=7, filters=(3,), kernel_sizes=(3,), strides=(2,), pool_every=0, code_width=4),
 }
 FULL = {
     **ARCHITECTURES,

@@ -47,9 +47,7 @@ MODELS = {
     "no pooling": Convolutional(**(SMALL | {"pool_every": 0})),
     "two channels": Convolutional(**(SMALL | {"channels": 2})),
     "deep convolution": Convolutional(**(SMALL | {"filters": (2, 3), "kernel_sizes": (4, 3)})),
-    "pooled every second": Convolutional(
-        **(SMALL | {"filters": (2, 3), "kernel_sizes": (2, 5), "pool_every": 2})
-    ),
+    "pooled every second": Convolutional(**(SMALL | {"filters": (2, 3), "kernel_sizes": (2, 5), "pool_every": 2})),
 }
 
 
@@ -246,9 +244,7 @@ def test_a_convolution_is_its_loop_and_its_gradients_are_central_differences(lay
     upstream = generator.normal(size=y.shape)
     down, own = convolution_gradients(x, weight, upstream, layer)
     for array, gradient in ((x, down), (weight, own)):
-        expected = central_differences(
-            lambda: float(np.sum(convolution(x, weight, bias, layer) * upstream)), array
-        )
+        expected = central_differences(lambda: float(np.sum(convolution(x, weight, bias, layer) * upstream)), array)
         assert distance(gradient, expected) < AGREEMENT
 
 
@@ -293,9 +289,7 @@ def test_pooling_takes_the_maximum_and_drops_the_remainder():
 
 
 def test_poolings_gradient_goes_to_the_first_maximum_alone():
-    x = np.array([[1.0, 1, 0, 2, 9], [1, 1, 2, 2, 9], [0, 0, 3, 1, 9], [0, 5, 1, 3, 9], [9, 9, 9, 9, 9]])[
-        None, None
-    ]
+    x = np.array([[1.0, 1, 0, 2, 9], [1, 1, 2, 2, 9], [0, 0, 3, 1, 9], [0, 5, 1, 3, 9], [9, 9, 9, 9, 9]])[None, None]
     down = max_pooling_gradient(x, np.array([[[[1.0, 2], [3, 4]]]]), 2)
     assert down[0, 0].tolist() == [
         [1, 0, 0, 2, 0],
@@ -323,9 +317,7 @@ def test_the_forward_pass_is_the_one_written_by_hand():
     record = oracle.activations(inputs)
     np.testing.assert_allclose(record[oracle.code_layer], code, rtol=1e-14)
     np.testing.assert_allclose(record["output"], output, rtol=1e-14)
-    assert oracle.loss(inputs, targets) == pytest.approx(
-        np.sum((output - targets) ** 2) / output.size, rel=1e-14
-    )
+    assert oracle.loss(inputs, targets) == pytest.approx(np.sum((output - targets) ** 2) / output.size, rel=1e-14)
     assert oracle.loss(inputs, targets) == oracle.gradients(inputs, targets)[0]
 
 
@@ -386,6 +378,4 @@ def test_every_array_of_a_float32_oracle_is_float32():
         oracle, inputs, targets = prepared(MODELS[name])
         rounded = Oracle(MODELS[name], oracle.weights, dtype=np.float32)
         assert {value.dtype for value in rounded.activations(inputs).values()} == {np.dtype(np.float32)}
-        assert {value.dtype for value in rounded.gradients(inputs, targets)[1].values()} == {
-            np.dtype(np.float32)
-        }
+        assert {value.dtype for value in rounded.gradients(inputs, targets)[1].values()} == {np.dtype(np.float32)}

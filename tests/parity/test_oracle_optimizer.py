@@ -66,9 +66,7 @@ def quotient(g: list[float]) -> float:
 RULES = {
     "sgd": lambda w, g, rate: w - rate[-1] * g[-1],
     "momentum": lambda w, g, rate: w - rate[-1] * (g[0] if len(g) == 1 else 0.5 * g[0] + g[1]),
-    "nesterov": lambda w, g, rate: (
-        w - rate[-1] * (1.5 * g[0] if len(g) == 1 else 0.5 * (0.5 * g[0] + g[1]) + g[1])
-    ),
+    "nesterov": lambda w, g, rate: w - rate[-1] * (1.5 * g[0] if len(g) == 1 else 0.5 * (0.5 * g[0] + g[1]) + g[1]),
     "adam": lambda w, g, rate: w - rate[-1] * quotient(g),
     "adamw": lambda w, g, rate: w * (1 - rate[-1] * DECAY) - rate[-1] * quotient(g),
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MY_TESTS = '''
+MY_TESTS = """
 import pytest
 from core_torch.parity.bugs.catalogue import BUGS, Bug
 
@@ -33,7 +33,7 @@ def test_not_installed(parity, monkeypatch):
     import benchmarks.timing.environment
     monkeypatch.setattr(benchmarks.timing.environment, "installed", lambda package: False)
     parity("keras-jax")
-'''
+"""
 
 
 @pytest.fixture

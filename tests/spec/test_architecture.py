@@ -137,9 +137,7 @@ def test_hidden_code_and_output_activations_have_their_own_places():
     )
     assert model.encoder_layers()[1::2] == [Activation("silu"), Activation("linear")]
     assert model.decoder_layers()[1::2] == [Activation("silu"), Activation("tanh")]
-    convolutional = Convolutional(
-        hidden_activation="silu", code_activation="linear", output_activation="tanh"
-    )
+    convolutional = Convolutional(hidden_activation="silu", code_activation="linear", output_activation="tanh")
     assert [layer.name for layer in convolutional.encoder_layers() if isinstance(layer, Activation)] == [
         "silu",
         "linear",
@@ -228,17 +226,13 @@ def test_a_strided_model_returns_every_pixel(side, kernel_sizes, strides, pool_e
 
 @pytest.mark.parametrize("pool_every", [0, 1, 2])
 def test_the_decoder_retraces_the_encoders_sides(pool_every):
-    model = Convolutional(
-        side=27, filters=(2, 3, 4), kernel_sizes=(4, 5, 2), pool_every=pool_every, code_width=5
-    )
+    model = Convolutional(side=27, filters=(2, 3, 4), kernel_sizes=(4, 5, 2), pool_every=pool_every, code_width=5)
     oracle = Oracle(model, initial_weights(model))
     record = oracle.activations(np.zeros((1, 27 * 27)))
 
     def sides(kind, part):
         return [
-            record[name].shape[-1]
-            for name, layer in oracle.layers
-            if isinstance(layer, kind) and name.startswith(part)
+            record[name].shape[-1] for name, layer in oracle.layers if isinstance(layer, kind) and name.startswith(part)
         ]
 
     into = [27, *(record[name].shape[-1] for name, layer in oracle.layers if isinstance(layer, Flatten))]
@@ -326,9 +320,7 @@ def test_an_architecture_is_had_by_name_with_changes():
         "conv-shallow": 100,
         "conv-deep": 100,
     }
-    with pytest.raises(
-        ConfigError, match=r"model: found 'conv_deep' \(did you mean conv-deep\?\), allowed: shallow, "
-    ):
+    with pytest.raises(ConfigError, match=r"model: found 'conv_deep' \(did you mean conv-deep\?\), allowed: shallow, "):
         architecture_named("conv_deep")
     with pytest.raises(ConfigError, match="^widths: found 1 values"):
         architecture_named("shallow", widths=(784,))

@@ -23,17 +23,13 @@ FAN_IN = {
         "decoder.7": 1 * 5 * 5,
     },
 }
-PARAMETERS = [
-    (model, layer, kind) for model in FAN_IN for layer in FAN_IN[model] for kind in ("weight", "bias")
-]
+PARAMETERS = [(model, layer, kind) for model in FAN_IN for layer in FAN_IN[model] for kind in ("weight", "bias")]
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_names_shapes_and_type_are_the_references(name):
     weights = initial_weights(ARCHITECTURES[name])
-    assert [(key, value.shape) for key, value in weights.items()] == list(
-        parameter_shapes(ARCHITECTURES[name]).items()
-    )
+    assert [(key, value.shape) for key, value in weights.items()] == list(parameter_shapes(ARCHITECTURES[name]).items())
     assert {value.dtype for value in weights.values()} == {np.dtype(np.float32)}
     assert all(value.flags.c_contiguous for value in weights.values())
 

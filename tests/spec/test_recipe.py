@@ -59,9 +59,7 @@ def test_a_value_outside_its_range_is_named_with_what_is_allowed(name, value):
     ],
 )
 def test_a_misspelt_choice_gets_a_suggestion(name, typed, meant):
-    with pytest.raises(
-        ConfigError, match=rf"^{name}: found '{typed}' \(did you mean {meant}\?\), allowed: .*{meant}"
-    ):
+    with pytest.raises(ConfigError, match=rf"^{name}: found '{typed}' \(did you mean {meant}\?\), allowed: .*{meant}"):
         Recipe(**{name: typed})
 
 
@@ -110,9 +108,7 @@ def test_changes_are_validated_anew_and_none_changes_nothing():
 
 
 def test_a_change_of_an_unknown_field_is_refused_with_a_suggestion():
-    with pytest.raises(
-        ConfigError, match=r"recipe field: found 'learning_rat' \(did you mean learning_rate\?\)"
-    ):
+    with pytest.raises(ConfigError, match=r"recipe field: found 'learning_rat' \(did you mean learning_rate\?\)"):
         Recipe().with_changes(learning_rat=0.1)
 
 

@@ -184,8 +184,7 @@ class Tape(TorchDispatchMode):
     def replay(self) -> None:
         """A generator that was not registered draws what it drew."""
         sources = {
-            key: generator if key in self.known else old.clone_state()
-            for key, (generator, old) in self.drawn.items()
+            key: generator if key in self.known else old.clone_state() for key, (generator, old) in self.drawn.items()
         }
         for function, arguments, options, found in self.lines:
             if generator := options.get("generator"):

@@ -193,9 +193,7 @@ def test_a_seed_decides_the_random_weights(digits):
 @pytest.mark.parametrize("solver", ["ridge", "gradient-descent"])
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("widths", [SHALLOW, DEEP])
-def test_every_objective_beats_the_mean_and_saves_and_loads(
-    widths, objective, solver, digits, test_digits, tmp_path
-):
+def test_every_objective_beats_the_mean_and_saves_and_loads(widths, objective, solver, digits, test_digits, tmp_path):
     recipe = BRIEF.with_changes(objective=objective)
     model = trained(widths, digits, recipe=recipe, solver=solver)
     assert mean_squared_error(model, test_digits) < 0.9 * mean_predictor_mse(digits, test_digits)

@@ -251,9 +251,7 @@ BUGS: dict[str, Bug] = {
     "penalty not squared": Bug(
         "the penalty is the norm, not its square", optimizer=optimizers.PenaltyNotSquared, needs=aims_at("contractive")
     ),
-    "noisy targets": Bug(
-        "the error is taken to the noisy image", targets=lambda x, t: x, needs=aims_at("denoising")
-    ),
+    "noisy targets": Bug("the error is taken to the noisy image", targets=lambda x, t: x, needs=aims_at("denoising")),
     # Gradients
     "encoder frozen": Bug("no gradient reaches the encoder", spoils=_only("encoder")),
     "first layer frozen": Bug("no gradient reaches the first layer", spoils=_only("encoder.0")),

@@ -68,9 +68,7 @@ class OutputSlopeForgotten(Oracle):
 class BatchSizeBroadcast(Oracle):
     """(N, 1, ...) against (N, ...) makes (N, N, ...): the mean over all pairs of output and target."""
 
-    def gradients(
-        self, inputs: np.ndarray, targets: np.ndarray, *, contraction: float = 0.0
-    ) -> tuple[float, Arrays]:
+    def gradients(self, inputs: np.ndarray, targets: np.ndarray, *, contraction: float = 0.0) -> tuple[float, Arrays]:
         """Its gradient is that of the error to the mean target; its loss is larger by their variance."""
         mean = np.broadcast_to(targets.mean(axis=0), targets.shape)
         loss, gradients = super().gradients(inputs, mean, contraction=contraction)
@@ -99,9 +97,7 @@ def kernel_rows_and_columns_swapped(name: str, value: np.ndarray, problem: Probl
     return np.ascontiguousarray(value.swapaxes(-1, -2)) if value.ndim == 4 else value
 
 
-def flatten_order(
-    name: str, value: np.ndarray, problem: Problem, *, into: bool, part: str = "encoder"
-) -> np.ndarray:
+def flatten_order(name: str, value: np.ndarray, problem: Problem, *, into: bool, part: str = "encoder") -> np.ndarray:
     """The dense weight next to the convolutions of that part, (C, H, W) taken for (H, W, C); or back."""
     architecture = problem.architecture
     if not isinstance(architecture, Convolutional):

@@ -14,9 +14,7 @@ from core_torch.spec.layers import Activation, Convolution, Dense, Layer, MaxPoo
 ROWS = 512  # of Jacobians carried at once, which bounds the memory of a convolution's windows
 
 
-def contractive_penalty(
-    network: Network, record: Arrays, *, weight: float, gradients: Arrays | None = None
-) -> float:
+def contractive_penalty(network: Network, record: Arrays, *, weight: float, gradients: Arrays | None = None) -> float:
     """`weight` times ||J||_F^2 averaged over the images of `record`; adds its gradient to `gradients`.
 
     Rifai et al., ICML 2011, for any encoder.
@@ -44,9 +42,7 @@ def _is_curved(layer: Layer) -> bool:
 class JacobianRows:
     """Some rows of the Jacobians of some images: `rows` (R, *input shape) for pairs (R, 2) of image and code unit."""
 
-    def __init__(
-        self, network: Network, encoder: list[tuple[str, Layer]], record: Arrays, pairs: np.ndarray
-    ) -> None:
+    def __init__(self, network: Network, encoder: list[tuple[str, Layer]], record: Arrays, pairs: np.ndarray) -> None:
         self.network, self.images = network, pairs[:, 0]
         # (name, layer, its input at each row's image, the row as it reached the layer's output)
         self.stages: list[tuple[str, Layer, np.ndarray, np.ndarray]] = []

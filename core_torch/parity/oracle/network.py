@@ -91,9 +91,7 @@ class Network:
             case Convolution():
                 return convolution(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"], layer)
             case TransposedConvolution():
-                return transposed_convolution(
-                    x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"], layer
-                )
+                return transposed_convolution(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"], layer)
             case MaxPooling(size):
                 return max_pooling(x, size)
             case Flatten():
@@ -101,9 +99,7 @@ class Network:
             case Unflatten(channels, side):
                 return x.reshape(len(x), channels, side, side)
 
-    def backward(
-        self, name: str, layer: Layer, x: np.ndarray, upstream: np.ndarray
-    ) -> tuple[np.ndarray, Arrays]:
+    def backward(self, name: str, layer: Layer, x: np.ndarray, upstream: np.ndarray) -> tuple[np.ndarray, Arrays]:
         """(gradient at the layer's input, {parameter: gradient}) given the gradient at its output."""
         match layer:
             case Dense():

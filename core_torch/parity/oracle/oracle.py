@@ -18,9 +18,7 @@ class Oracle(Network):
         error = float(np.mean((record["output"] - np.asarray(targets, self.dtype)) ** 2))
         return error + contractive_penalty(self, record, weight=contraction) if contraction else error
 
-    def gradients(
-        self, inputs: np.ndarray, targets: np.ndarray, *, contraction: float = 0.0
-    ) -> tuple[float, Arrays]:
+    def gradients(self, inputs: np.ndarray, targets: np.ndarray, *, contraction: float = 0.0) -> tuple[float, Arrays]:
         """(loss, {name: gradient of the loss}), by the chain rule from the last layer to the first."""
         record = self.activations(inputs)
         error = record["output"] - np.asarray(targets, self.dtype)
