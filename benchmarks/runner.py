@@ -116,7 +116,7 @@ class Runner:
                 continue
             self.proofs[framework, cell] = self._record(checks)
             if not agree(checks):
-                self._refuse(f"{cell}, {framework}", f"disagrees at: {checks[-1].check}")
+                self._refuse(f"{cell}, {framework}", f"disagrees at: {checks[-1].level}")
                 self.disagreeing.add((framework, cell.model))
 
     def time_training(self, training: Training, suite: Suite) -> None:
@@ -269,7 +269,7 @@ class Runner:
         """Record; the ids of the checks. `WorkerError` if one failed."""
         proofs = self._record(checks)
         if not agree(checks):
-            raise WorkerError(reason or f"disagrees at: {checks[-1].check}")
+            raise WorkerError(reason or f"disagrees at: {checks[-1].level}")
         return proofs
 
     def _lean_worker(self, framework: str) -> Worker:
@@ -296,7 +296,7 @@ class Runner:
         return stack.enter_context(worker)
 
     def _record(self, checks: list[Check]) -> list[str]:
-        outcome = "agrees" if agree(checks) else f"DISAGREES at {checks[-1].check}: {checks[-1].value:.1e}"
+        outcome = "agrees" if agree(checks) else f"DISAGREES at {checks[-1].level}: {checks[-1].value:.1e}"
         self.say(f"{checks[-1].case}: {checks[-1].framework} {outcome}")
         return self.results.add_checks(checks)
 

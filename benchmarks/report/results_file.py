@@ -73,7 +73,7 @@ class Results:
 
     def add_checks(self, checks: list[Check]) -> list[str]:
         """Agreement rows; their ids."""
-        rows = [_finite(asdict(check)) for check in checks]
+        rows = [_finite(check.to_row()) for check in checks]
         self.agreement += [row | {"id": row_id(row)} for row in rows]
         return [row_id(row) for row in rows]
 

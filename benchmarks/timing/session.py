@@ -68,7 +68,7 @@ class Contest:
                 contender.worker.check_clocks()
                 if failed := [check for check in contender.again() if not check.passed]:
                     results.add_checks(failed)
-                    raise WorkerError(f"once timed, it disagrees at: {failed[-1].check}")
+                    raise WorkerError(f"once timed, it disagrees at: {failed[-1].level}")
                 kept[label] = contender
             except WorkerError as error:
                 if label == self.baseline:

@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Callable
-from dataclasses import asdict
 
 from core_torch.commands.command_line import Parser, check_results, run
 from core_torch.files.outputs import prepare_output, write_json
@@ -69,9 +68,9 @@ def check(options: argparse.Namespace) -> int:
         print(error)
         write_json(options.json, {"passed": False, "error": str(error)})
         return 1
-    for level in checks:
-        print(f"{level.check:12} {level.value:9.1e}  allowed {level.tolerance:.1e}")
-    write_json(options.json, {"passed": True, "checks": [asdict(level) for level in checks]})
+    for check in checks:
+        print(f"{check.level:12} {check.value:9.1e}  allowed {check.tolerance:.1e}")
+    write_json(options.json, {"passed": True, "checks": [check.to_row() for check in checks]})
     return 0
 
 

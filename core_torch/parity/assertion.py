@@ -153,6 +153,6 @@ def open_worker(
 
 
 def _message(judge: Judge, found: Trace, check: Check, *, dtype: str) -> str:
-    head = f"{check.case}: {check.framework} disagrees at the level {check.check}"
+    head = f"{check.case}: {check.framework} disagrees at the level {check.level}"
     level = f"{check.where or 'all'}: {check.value:.3g}, allowed {check.tolerance:.3g}"
     return "\n  ".join([head, level, *explain(judge, found, check, dtype=dtype)])

@@ -49,7 +49,7 @@ def _first_layer(judge: Judge, found: Trace) -> Iterator[str]:
 
 def _first_step(judge: Judge, found: Trace, check: Check, dtype: str) -> Iterator[str]:
     """Of a trajectory: the first step whose loss is not right, and the tensor that is farthest off at the end."""
-    if check.check not in LONG_LEVELS:
+    if check.level not in LONG_LEVELS:
         return
     limit = tolerances(judge.budget, dtype=dtype)["losses"]
     for step in range(1, len(judge.problem.batches) + 1):
@@ -86,7 +86,7 @@ def _multiples(judge: Judge, found: Trace, check: Check) -> Iterator[str]:
     right = np.concatenate([np.asarray(value, np.float64).ravel() for value in compared.values()])
     scale = float(mine @ right) / (float(right @ right) or 1.0)
     if abs(scale - 1) > PROPORTIONAL and np.linalg.norm(mine - scale * right) <= PROPORTIONAL * np.linalg.norm(mine):
-        yield f"{check.check}: {scale:.6g} times what was expected{_named(scale, judge)}"
+        yield f"{check.level}: {scale:.6g} times what was expected{_named(scale, judge)}"
 
 
 def _named(scale: float, judge: Judge) -> str:
@@ -103,7 +103,7 @@ def _named(scale: float, judge: Judge) -> str:
 def _belongs(key: str, check: Check) -> bool:
     """Whether the check compared that entry: the one it names, or all of its kind at its step."""
     kind, _, step = check.where.rpartition("@")
-    prefix = "gradient/" if check.check == "gradients" else f"{kind}/"
+    prefix = "gradient/" if check.level == "gradients" else f"{kind}/"
     return key == check.where or (key.startswith(prefix) and key.endswith(f"@{step}"))
 
 
@@ -129,20 +129,20 @@ def _layouts(judge: Judge, found: Trace) -> Iterator[str]:
 
 
 def _rounding(judge: Judge, check: Check, dtype: str) -> Iterator[str]:
-    budget = judge.budget.get(check.check, 0.0)
+    budget = judge.budget.get(check.level, 0.0)
     if dtype == "float64" and budget / 10 <= check.value <= budget * 10:
         yield f"the difference is as large as float32 makes it ({budget:.0e}): something computes in float32"
 
 
 def _known_bugs(judge: Judge, found: Trace, check: Check, dtype: str) -> Iterator[str]:
     """Every bug of the table that passes the levels before, computed, and compared with what was found."""
-    if check.value == math.inf and check.check == "shapes":
+    if check.value == math.inf and check.level == "shapes":
         return
-    limits, before = tolerances(judge.budget, dtype=dtype), LEVEL_NAMES[: LEVEL_NAMES.index(check.check)]
-    at_once = check.check not in LONG_LEVELS
+    limits, before = tolerances(judge.budget, dtype=dtype), LEVEL_NAMES[: LEVEL_NAMES.index(check.level)]
+    at_once = check.level not in LONG_LEVELS
     problem = judge.problem.first(1) if at_once else judge.problem
     kept = {key: value for key, value in found.items() if not at_once or key.endswith(("@0", "@1"))}
-    apart = distances(kept, judge.truth)[check.check].value
+    apart = distances(kept, judge.truth)[check.level].value
     close = max(EXPLAINED * min(apart, 1.0), check.tolerance)
     deadline, left = time.monotonic() + SECONDS, 0
     for bug in (bug for bug in BUGS.values() if bug.needs(problem)):
@@ -153,10 +153,10 @@ def _known_bugs(judge: Judge, found: Trace, check: Check, dtype: str) -> Iterato
         if INPUT not in found:  # the judge could not see it, so it may be wrong there
             buggy.pop(INPUT, None)
         wrong = distances(buggy, judge.truth)
-        if any(wrong[level].value > limits[level] for level in before) or wrong[check.check].value <= check.tolerance:
+        if any(wrong[level].value > limits[level] for level in before) or wrong[check.level].value <= check.tolerance:
             continue
         # Both ways, because a bug that moves nothing is close to everything.
-        if all(distances(*pair)[check.check].value <= close for pair in ((kept, buggy), (buggy, kept))):
+        if all(distances(*pair)[check.level].value <= close for pair in ((kept, buggy), (buggy, kept))):
             yield f"the numbers are those of this bug: {bug.says}"
     if left:
         yield f"{left} known bugs were not tried for lack of time"

@@ -1,7 +1,7 @@
 """The judge: a problem's float64 trace, what float32 rounding does to it, and a verdict level by level."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Self
 
 from core_torch.parity.candidate import Candidate
@@ -19,11 +19,15 @@ class Check:
 
     case: str
     framework: str
-    check: str
+    level: str
     value: float
     tolerance: float
     passed: bool
     where: str = ""
+
+    def to_row(self) -> dict[str, object]:
+        """Return the fields as files store them, where the level's name is `check`."""
+        return {"check" if name == "level" else name: value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)

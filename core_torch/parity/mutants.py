@@ -30,7 +30,7 @@ def verdict(bug: Bug, judges: list[Judge]) -> str:
     for judge in judges:
         if bug.needs(judge.problem):
             checks = judge.check(bug.candidate(judge.problem), "bug")
-            return SURVIVES if agree(checks) else checks[-1].check
+            return SURVIVES if agree(checks) else checks[-1].level
     return NOWHERE
 
 

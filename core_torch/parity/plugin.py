@@ -9,7 +9,6 @@ NumPy is not imported before a test asks, so that a conftest has its say about t
 
 import json
 from collections.abc import Callable, Generator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +82,7 @@ def parity(request: pytest.FixtureRequest) -> Callable[..., Any]:
         record = {"test": request.node.nodeid, "candidate": label, "passed": False, **chosen}
         config.stash[RECORDS].append(record)
         checks = assert_parity(reference if reference is not None else marker.args[0], candidate, **chosen)
-        record |= {"passed": True, "checks": [asdict(check) for check in checks]}
+        record |= {"passed": True, "checks": [check.to_row() for check in checks]}
         return checks
 
     return check

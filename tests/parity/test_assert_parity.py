@@ -105,7 +105,7 @@ def test_two_traces_are_compared_without_a_judge(judge):
     mine, theirs = (record_trace(OracleCandidate(problem, dtype=dtype), problem) for dtype in ("float32", "float64"))
     assert all(check.passed for check in compare_traces(mine, theirs))
     mine["update/encoder.0.weight@1"] *= 2
-    assert compare_traces(mine, theirs)[-1].check == "one update"
+    assert compare_traces(mine, theirs)[-1].level == "one update"
 
 
 # ---- What is said -------------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def test_the_diagnosis_names_the_bug(model):
             continue
         found = record_trace(bug.candidate(judge.problem), judge.problem)
         failed = judge.verdict(found, "")[-1]
-        if failed.check != "shapes":  # where nothing is computed; what is said of layouts is tested below
+        if failed.level != "shapes":  # where nothing is computed; what is said of layouts is tested below
             named[name] = f"the numbers are those of this bug: {bug.says}" in explain(judge, found, failed)
     assert [name for name, is_named in named.items() if not is_named] == []
     assert len(named) > LEAST_BUGS
@@ -118,7 +118,7 @@ def test_a_right_port_passes_every_level_everywhere(port, model):
     for cell in cells_of(model):
         judge = judges().judge(cell)
         checks = judge.check(port(judge.problem, dtype="float32"), "")
-        assert [check.check for check in checks] == list(LEVEL_NAMES)
+        assert [check.level for check in checks] == list(LEVEL_NAMES)
         assert agree(checks), checks[-1]
 
 
