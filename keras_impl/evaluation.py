@@ -4,8 +4,8 @@ import keras
 import numpy as np
 
 from core_torch.files.splits import Split
-from keras_impl.batches import unit_pixels
 from keras_impl.contractive import jacobian_norm_squared
+from keras_impl.data import unit_pixels
 from keras_impl.training import predict, squared_error
 
 JACOBIAN_IMAGES = 100  # images over which the exact Jacobian is averaged

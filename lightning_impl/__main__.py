@@ -45,7 +45,7 @@ def dispatch() -> None:
     if command not in options.COMMANDS:
         build_parser().parse_args(sys.argv[1:2])
     check_names(options.build_parser(command), given)
-    from lightning_impl.command import run_command
+    from lightning_impl.commands import run_command
 
     run_command(program=PROGRAM)
 

@@ -11,7 +11,7 @@ from core_torch.spec.architecture import Architecture
 from core_torch.spec.errors import ConfigError
 from core_torch.spec.recipe import Recipe
 from core_torch.training.candidate import exact, pin_precision
-from lightning_impl.module import LitAutoencoder
+from lightning_impl.model import LitAutoencoder
 
 
 class PersistentOptimizer(LitAutoencoder):

@@ -8,8 +8,8 @@ import torch
 from core_torch.spec.errors import ConfigError
 from core_torch.training.graphed import GraphedSteps, fused_optimizer
 from core_torch.training.loop import build_optimizer
-from lightning_impl.datamodule import ResidentBatches
-from lightning_impl.module import LitAutoencoder, check_trainer
+from lightning_impl.data import ResidentBatches
+from lightning_impl.model import LitAutoencoder, check_trainer
 
 
 class IndexChunks(ResidentBatches):

@@ -40,8 +40,8 @@ def build_parser(command: str) -> Parser:
         raise ConfigError("lightning: is not installed; pip install lightning")
     here, there = Path(__file__).parent, Path(found.submodule_search_locations[0])
     homes = {
-        "model": (here / "module.py", "LitAutoencoder"),
-        "data": (here / "datamodule.py", "MNISTDataModule"),
+        "model": (here / "model.py", "LitAutoencoder"),
+        "data": (here / "data.py", "MNISTDataModule"),
         "trainer": (there / "pytorch" / "trainer" / "trainer.py", "Trainer"),
     }
     program = f"python -m lightning_impl {command}"

@@ -13,8 +13,8 @@ from core_torch.files.splits import Split
 from core_torch.spec.batch_order import batch_order
 from core_torch.spec.errors import ConfigError, check_choice
 from core_torch.spec.recipe import Recipe
-from keras_impl.batches import unit_pixels
 from keras_impl.candidate import KerasCandidate, use_full_float32
+from keras_impl.data import unit_pixels
 
 FIT_OPTIONS: dict[str, dict[str, Any]] = {
     "fit": {},

@@ -19,7 +19,7 @@ from core_torch.spec.errors import check_choice
 from core_torch.spec.recipe import Recipe
 from core_torch.training.candidate import pin_precision
 from lightning_impl.candidate import LightningCandidate
-from lightning_impl.datamodule import EpochOrder, ResidentBatches, with_targets
+from lightning_impl.data import EpochOrder, ResidentBatches, with_targets
 
 BAREBONES = {"barebones": True}
 TRAINERS: dict[str, dict[str, Any]] = {

@@ -8,7 +8,7 @@ import pytest
 
 from core_torch.__main__ import build_parser as core_parser
 from core_torch.spec.recipe import Recipe
-from keras_impl.__main__ import build_parser as keras_parser
+from keras_impl.commands import build_parser as keras_parser
 
 ROOT = Path(__file__).parents[2]
 # {function: its two homes, and what only one of them needs: a device or an architecture is held by the model in torch}
@@ -53,13 +53,13 @@ def test_train_means_the_same():
 
 
 def test_lightning_s_module_speaks_of_the_recipe():
-    module = {*parameters("lightning_impl/module.py", "LitAutoencoder")}
+    module = {*parameters("lightning_impl/model.py", "LitAutoencoder")}
     assert module - RECIPE_FIELDS <= {"architecture", "preset", "weights", "solver"}
     assert module >= RECIPE_FIELDS - {"patience"}  # the Trainer's early stopping has it
 
 
 def test_lightning_s_data_are_the_command_s():
-    data = {*parameters("lightning_impl/datamodule.py", "MNISTDataModule")}
+    data = {*parameters("lightning_impl/data.py", "MNISTDataModule")}
     assert data - RECIPE_FIELDS <= {*options(core_parser())} | {*options(keras_parser())} | {"num_workers", "shuffle"}
 
 
@@ -77,7 +77,7 @@ def test_train_has_the_same_options_in_torch_and_in_keras():
 
 
 def test_the_metrics_have_the_same_names():
-    core, keras = ((ROOT / path).read_text() for path in ("core_torch/commands/train.py", "keras_impl/__main__.py"))
+    core, keras = ((ROOT / path).read_text() for path in ("core_torch/commands/train.py", "keras_impl/commands.py"))
     for name in ("model", "objective", "dataset", "seed", "epochs", "seconds"):
         assert f'"{name}"' in core, name
         assert f'"{name}"' in keras, name

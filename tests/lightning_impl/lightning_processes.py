@@ -13,9 +13,9 @@ import lightning as L
 import torch
 
 from lightning_impl.callbacks import Pictures
-from lightning_impl.checkpoint_io import AtomicCheckpointIO
-from lightning_impl.datamodule import MNISTDataModule
-from lightning_impl.module import LitAutoencoder
+from lightning_impl.checkpoint import AtomicCheckpointIO
+from lightning_impl.data import MNISTDataModule
+from lightning_impl.model import LitAutoencoder
 
 
 def fit(*, devices: int, pictures: str | None = None, **data: Any) -> tuple[L.Trainer, LitAutoencoder]:

@@ -8,8 +8,8 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from core_torch.spec.errors import CheckpointError
-from lightning_impl.checkpoint_io import AtomicCheckpointIO, read_checkpoint
-from lightning_impl.module import LitAutoencoder
+from lightning_impl.checkpoint import AtomicCheckpointIO, read_checkpoint
+from lightning_impl.model import LitAutoencoder
 
 CONTENT = {"state_dict": {"weight": torch.arange(2000.0)}, "pytorch-lightning_version": "2.6.6"}
 

@@ -26,10 +26,10 @@ from core_torch.spec.recipe import Recipe
 from core_torch.training.loop import train
 from lightning_impl.__main__ import main
 from lightning_impl.callbacks import FiniteWatch, KeptSignal
-from lightning_impl.checkpoint_io import AtomicCheckpointIO, read_checkpoint
-from lightning_impl.command import Command
-from lightning_impl.datamodule import MNISTDataModule
-from lightning_impl.module import LitAutoencoder
+from lightning_impl.checkpoint import AtomicCheckpointIO, read_checkpoint
+from lightning_impl.commands import Command
+from lightning_impl.data import MNISTDataModule
+from lightning_impl.model import LitAutoencoder
 from lightning_impl.options import COMMANDS, DATA_FIELDS, build_parser
 
 ROOT = Path(__file__).parents[2]

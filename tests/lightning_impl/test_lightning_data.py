@@ -11,7 +11,7 @@ from core_torch.files.splits import hold_out, load_split, to_unit_range
 from core_torch.spec.batch_order import batch_order
 from core_torch.spec.errors import ConfigError, DataFormatError
 from core_torch.spec.recipe import Recipe
-from lightning_impl.datamodule import MNISTDataModule
+from lightning_impl.data import MNISTDataModule
 
 BATCH, SEED = 100, 3
 IMAGES = to_unit_range(load_split("digits").images)  # (N, 28, 28)

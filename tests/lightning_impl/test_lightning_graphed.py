@@ -15,10 +15,10 @@ from core_torch.spec.errors import ConfigError
 from core_torch.spec.recipe import Recipe
 from core_torch.training.graphed import fused_optimizer
 from core_torch.training.loop import build_optimizer
-from lightning_impl.checkpoint_io import AtomicCheckpointIO
-from lightning_impl.datamodule import EpochOrder, ResidentBatches
+from lightning_impl.checkpoint import AtomicCheckpointIO
+from lightning_impl.data import EpochOrder, ResidentBatches
 from lightning_impl.graphed import GraphedAutoencoder, IndexChunks
-from lightning_impl.module import LitAutoencoder
+from lightning_impl.model import LitAutoencoder
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 DEVICES = ("cpu", pytest.param("cuda", marks=pytest.mark.gpu))

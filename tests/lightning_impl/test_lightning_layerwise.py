@@ -15,8 +15,8 @@ from core_torch.spec.errors import ConfigError
 from core_torch.spec.recipe import Recipe
 from core_torch.training.closed_form import FEATURE_BATCH
 from core_torch.training.randomized import train_randomized
-from lightning_impl.datamodule import MNISTDataModule
-from lightning_impl.module import LitAutoencoder
+from lightning_impl.data import MNISTDataModule
+from lightning_impl.model import LitAutoencoder
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 ROUNDING = 1e-5  # relative, of outputs: sums in another order, and contractive codes are ill-conditioned

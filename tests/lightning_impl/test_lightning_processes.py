@@ -13,8 +13,8 @@ import torch
 from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.files.splits import load_split
 from core_torch.spec.errors import ConfigError
-from lightning_impl.checkpoint_io import read_checkpoint
-from lightning_impl.datamodule import LoadedBatches, MNISTDataModule, ResidentBatches
+from lightning_impl.checkpoint import read_checkpoint
+from lightning_impl.data import LoadedBatches, MNISTDataModule, ResidentBatches
 from tests.lightning_impl.lightning_processes import fit
 
 ROOT = Path(__file__).parents[2]

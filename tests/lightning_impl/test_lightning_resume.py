@@ -13,9 +13,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from core_torch.spec.errors import CheckpointError, ConfigError
-from lightning_impl.checkpoint_io import AtomicCheckpointIO
-from lightning_impl.datamodule import LoadedBatches, MNISTDataModule, ResidentBatches
-from lightning_impl.module import LitAutoencoder
+from lightning_impl.checkpoint import AtomicCheckpointIO
+from lightning_impl.data import LoadedBatches, MNISTDataModule, ResidentBatches
+from lightning_impl.model import LitAutoencoder
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 EPOCHS, STEPS = 3, 5  # batches an epoch

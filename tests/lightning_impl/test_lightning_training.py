@@ -19,9 +19,9 @@ from core_torch.spec.presets import PRESETS, preset
 from core_torch.spec.recipe import OBJECTIVES, Recipe
 from core_torch.training.loop import build_corruption, build_criterion, build_optimizer, train, train_epoch
 from lightning_impl.callbacks import EpochTimer, Pictures
-from lightning_impl.checkpoint_io import AtomicCheckpointIO, read_checkpoint
-from lightning_impl.datamodule import EpochOrder, MNISTDataModule, ResidentBatches
-from lightning_impl.module import LitAutoencoder
+from lightning_impl.checkpoint import AtomicCheckpointIO, read_checkpoint
+from lightning_impl.data import EpochOrder, MNISTDataModule, ResidentBatches
+from lightning_impl.model import LitAutoencoder
 
 IMAGES = 1000
 RECIPE = Recipe(optimizer="sgd", learning_rate=0.5, momentum=0.9, batch_size=128, epochs=2, seed=3)

@@ -18,7 +18,7 @@ KERAS_READER = """
 import sys, numpy as np
 from pathlib import Path
 from core_torch.files.splits import load_split
-from keras_impl.batches import unit_pixels
+from keras_impl.data import unit_pixels
 from keras_impl.checkpoint import load_checkpoint
 images = unit_pixels(load_split("digits", train=False))[:{count}]
 for folder in map(Path, sys.argv[2:]):
@@ -36,9 +36,7 @@ for folder in map(Path, sys.argv[2:]):
         np.save(folder / sys.argv[1], load(folder).eval()(images).numpy())
 """
 CORE = "from core_torch.models.checkpoint import load_checkpoint\nload = lambda folder: load_checkpoint(folder)[0]"
-LIGHTNING = (
-    "from lightning_impl.module import LitAutoencoder\nload = lambda folder: LitAutoencoder(weights=str(folder))"
-)
+LIGHTNING = "from lightning_impl.model import LitAutoencoder\nload = lambda folder: LitAutoencoder(weights=str(folder))"
 PORTS: dict[str, tuple[tuple[str, ...], str]] = {  # {port: (what writes, what reads)}
     "core_torch": (("core_torch", *TRAIN), TORCH_READER.format(how=CORE, count=IMAGES)),
     "lightning_impl": (("lightning_impl", *FIT), TORCH_READER.format(how=LIGHTNING, count=IMAGES)),

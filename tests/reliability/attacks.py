@@ -111,19 +111,19 @@ def folder_reader() -> Reader:
 
 
 def ckpt_reader() -> Reader:
-    from lightning_impl.checkpoint_io import read_checkpoint
+    from lightning_impl.checkpoint import read_checkpoint
 
     return read_checkpoint
 
 
 def module_reader() -> Reader:
-    from lightning_impl.module import LitAutoencoder
+    from lightning_impl.model import LitAutoencoder
 
     return LitAutoencoder.load_from_checkpoint
 
 
 def data_reader() -> Reader:
-    from lightning_impl.datamodule import MNISTDataModule
+    from lightning_impl.data import MNISTDataModule
 
     return MNISTDataModule.load_from_checkpoint
 
@@ -131,9 +131,9 @@ def data_reader() -> Reader:
 def trainer_reader() -> Reader:
     import lightning as L
 
-    from lightning_impl.checkpoint_io import AtomicCheckpointIO
-    from lightning_impl.datamodule import MNISTDataModule
-    from lightning_impl.module import LitAutoencoder
+    from lightning_impl.checkpoint import AtomicCheckpointIO
+    from lightning_impl.data import MNISTDataModule
+    from lightning_impl.model import LitAutoencoder
 
     quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = L.Trainer(accelerator="cpu", plugins=AtomicCheckpointIO(), enable_checkpointing=False, **quiet)
@@ -141,7 +141,7 @@ def trainer_reader() -> Reader:
 
 
 def command_reader() -> Reader:
-    from lightning_impl.command import check_agreement
+    from lightning_impl.commands import check_agreement
 
     return lambda path: check_agreement({}, str(path))
 

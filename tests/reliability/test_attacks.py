@@ -170,10 +170,10 @@ load_checkpoint(folder)
 """
 LIGHTNING_IMPORTS = """
 import lightning as L
-from lightning_impl.checkpoint_io import AtomicCheckpointIO
-from lightning_impl.command import check_agreement
-from lightning_impl.datamodule import MNISTDataModule
-from lightning_impl.module import LitAutoencoder
+from lightning_impl.checkpoint import AtomicCheckpointIO
+from lightning_impl.commands import check_agreement
+from lightning_impl.data import MNISTDataModule
+from lightning_impl.model import LitAutoencoder
 """
 WAYS = {
     "core_torch": ("", BY_THE_REFERENCE),

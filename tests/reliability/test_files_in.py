@@ -30,7 +30,7 @@ from core_torch.parity.trace import load_trace, save_trace
 from core_torch.spec.architecture import ARCHITECTURES
 from core_torch.spec.errors import CheckpointError, ConfigError, DataFormatError
 from core_torch.spec.recipe import Recipe
-from lightning_impl.checkpoint_io import AtomicCheckpointIO, read_checkpoint
+from lightning_impl.checkpoint import AtomicCheckpointIO, read_checkpoint
 from lightning_impl.config_file import check_config
 from tests.reliability.mutations import mutations
 

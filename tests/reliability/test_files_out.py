@@ -114,14 +114,14 @@ def write_state(folder: Path, number: int) -> None:
 
 
 def write_ckpt(folder: Path, number: int) -> None:
-    from lightning_impl.checkpoint_io import AtomicCheckpointIO
+    from lightning_impl.checkpoint import AtomicCheckpointIO
 
     content = {"state_dict": {"w": torch.full((VALUES,), float(number))}, "pytorch-lightning_version": "2.6.6"}
     AtomicCheckpointIO().save_checkpoint(content, folder / "a.ckpt")
 
 
 def read_ckpt(folder: Path) -> int:
-    from lightning_impl.checkpoint_io import read_checkpoint
+    from lightning_impl.checkpoint import read_checkpoint
 
     return the_number_in(read_checkpoint(folder / "a.ckpt")["state_dict"]["w"])
 

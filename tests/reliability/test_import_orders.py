@@ -37,7 +37,7 @@ def work():
     import keras, lightning, tensorflow, torch, torchmetrics, torchvision
     assert int(tensorflow.constant(2) + 3) == 5
     torch.optim.Adam([torch.nn.Parameter(torch.ones(2))])
-    from lightning_impl.module import LitAutoencoder
+    from lightning_impl.model import LitAutoencoder
     LitAutoencoder("shallow")
 
 def in_a_child(act, *arguments):

@@ -14,7 +14,7 @@ import pytest
 
 from core_torch.files.weights import load_arrays
 from core_torch.spec.errors import CheckpointError
-from lightning_impl.checkpoint_io import read_checkpoint
+from lightning_impl.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 240  # for two processes to import a framework, on a busy machine
@@ -89,8 +89,8 @@ OURS = [sys.executable, "-m", "lightning_impl", *FIT.split()]
 # The same by Lightning alone, whose code is 1.
 LIGHTNINGS = """
 import lightning as L
-from lightning_impl.datamodule import MNISTDataModule
-from lightning_impl.module import LitAutoencoder
+from lightning_impl.data import MNISTDataModule
+from lightning_impl.model import LitAutoencoder
 
 saver = L.pytorch.callbacks.ModelCheckpoint(every_n_train_steps=5)
 trainer = L.Trainer(accelerator="cpu", devices=2, strategy="ddp", max_epochs=100000, default_root_dir=".", logger=False,

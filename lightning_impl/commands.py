@@ -41,9 +41,9 @@ from core_torch.spec.errors import (
 from core_torch.spec.presets import PRESETS, preset
 from core_torch.spec.recipe import SOLVERS, Recipe
 from lightning_impl.callbacks import EpochTimer, FiniteWatch, KeptSignal
-from lightning_impl.checkpoint_io import AtomicCheckpointIO, read_checkpoint
-from lightning_impl.datamodule import MNISTDataModule
-from lightning_impl.module import LitAutoencoder
+from lightning_impl.checkpoint import AtomicCheckpointIO, read_checkpoint
+from lightning_impl.data import MNISTDataModule
+from lightning_impl.model import LitAutoencoder
 from lightning_impl.options import DATA_FIELDS, OUTPUT_HELP, TRAINER_DEFAULTS
 
 CHECKPOINT_KEYWORDS = ("best", "last", "hpc", "registry")  # Lightning takes them besides a path

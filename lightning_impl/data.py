@@ -16,7 +16,7 @@ from core_torch.objectives.reconstruction import EVALUATION_BATCH
 from core_torch.spec.batch_order import epoch_order
 from core_torch.spec.errors import CheckpointError, ConfigError, check_boolean, check_choice, check_integer
 from core_torch.spec.recipe import LARGEST_COUNT, Recipe
-from lightning_impl.checkpoint_io import VerifiedLoading
+from lightning_impl.checkpoint import VerifiedLoading
 from lightning_impl.options import DATA_FIELDS
 
 ROUTES = ("resident", "dataloader")
