@@ -1,18 +1,22 @@
-"""The pytest plugin: hold your port against a golden trace in your own tests.
+"""Hold your port against a golden trace in your own tests, through pytest.
 
     @pytest.mark.parity("conv-deep-contractive", levels=("shapes", "outputs", "loss", "gradients"))
     def test_my_port(parity):
         parity(MyPort())
 
-NumPy is not imported before a test asks, so that a conftest has its say about threads.
+pytest loads this file in every run beside which the package is installed. It imports nothing but pytest and the
+standard library until a fixture is used, so that a conftest still decides about threads.
 """
 
 import json
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from core_torch.parity import Check, Judge
 
 RECORDS = pytest.StashKey[list[dict[str, Any]]]()
 
@@ -51,15 +55,15 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
 
 
 @pytest.fixture
-def golden() -> Callable[[str], Any]:
-    """`golden(name)`: the problem, trace and budget of that name, as a `Judge`."""
+def parity_reference() -> "Callable[[str], Judge]":
+    """`parity_reference(name)`: the problem, golden trace and budget of that name."""
     from core_torch.parity import golden
 
     return golden
 
 
 @pytest.fixture
-def parity(request: pytest.FixtureRequest) -> Callable[..., Any]:
+def parity(request: pytest.FixtureRequest) -> "Callable[..., list[Check]]":
     """`parity(candidate, name=..., **options)`: `assert_parity` against the marker's golden trace, recorded.
 
     A framework of this repository that is not installed skips the test.
@@ -71,7 +75,7 @@ def parity(request: pytest.FixtureRequest) -> Callable[..., Any]:
     config = request.config
     defaults = {"dtype": config.getoption("parity_dtype"), "steps": config.getoption("parity_steps")}
 
-    def check(candidate: Any, reference: Any = None, *, name: str | None = None, **options: Any) -> Any:
+    def check(candidate: Any, reference: Any = None, *, name: str | None = None, **options: Any) -> "list[Check]":
         if reference is None and (marker is None or not marker.args):
             raise pytest.UsageError('parity needs @pytest.mark.parity("NAME") or a reference')
         port = KNOWN_PORTS.get(candidate) if isinstance(candidate, str) else None

@@ -24,7 +24,13 @@ ALLOWED = {
     "benchmarks": ("benchmarks", "core_torch", "lightning_impl", "keras_impl"),
 }
 # Beside the standard library; of safetensors only what loads no framework.
-STAGES_WITHOUT_FRAMEWORK_MAY_IMPORT = ("core_torch", "numpy", "safetensors.numpy", "safetensors.SafetensorError")
+STAGES_WITHOUT_FRAMEWORK_MAY_IMPORT = (
+    "core_torch",
+    "lazy_loader",
+    "numpy",
+    "safetensors.numpy",
+    "safetensors.SafetensorError",
+)
 PYTEST_PLUGIN = "core_torch/parity/plugin.py"
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 # The only value with which these arguments may be written.

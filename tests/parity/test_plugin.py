@@ -14,12 +14,12 @@ import pytest
 from core_torch.parity.bugs.catalogue import BUGS, Bug
 
 @pytest.mark.parity("deep-contractive", levels=("shapes", "outputs", "loss", "gradients"))
-def test_right(parity, golden):
-    parity(Bug("").candidate(golden("deep-contractive").problem), name="mine")
+def test_right(parity, parity_reference):
+    parity(Bug("").candidate(parity_reference("deep-contractive").problem), name="mine")
 
 @pytest.mark.parity("shallow-standard")
-def test_wrong(parity, golden):
-    parity(BUGS["rate doubled"].candidate(golden("shallow-standard").problem), name="theirs")
+def test_wrong(parity, parity_reference):
+    parity(BUGS["rate doubled"].candidate(parity_reference("shallow-standard").problem), name="theirs")
 
 def test_without_a_name(parity):
     parity(None)
@@ -30,8 +30,8 @@ def test_forgetful(parity):
 
 @pytest.mark.parity("shallow-standard")
 def test_not_installed(parity, monkeypatch):
-    import benchmarks.timing.environment
-    monkeypatch.setattr(benchmarks.timing.environment, "installed", lambda package: False)
+    from core_torch.parity.known_ports import KNOWN_PORTS, KnownPort
+    monkeypatch.setitem(KNOWN_PORTS, "keras-jax", KnownPort("keras_impl.candidate", package="nowhere_to_be_found"))
     parity("keras-jax")
 """
 

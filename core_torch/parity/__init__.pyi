@@ -1,0 +1,20 @@
+# The public names and where they live. This file is what is read at run time too: each name loads on first use.
+from .assertion import assert_parity as assert_parity
+from .assertion import open_worker as open_worker
+from .candidate import Candidate as Candidate
+from .canonical import from_canonical as from_canonical
+from .canonical import from_channels_last as from_channels_last
+from .canonical import to_canonical as to_canonical
+from .canonical import to_channels_last as to_channels_last
+from .diagnosis import explain as explain
+from .golden_traces import GOLDEN as GOLDEN
+from .golden_traces import golden as golden
+from .judge import Check as Check
+from .judge import Judge as Judge
+from .judge import agree as agree
+from .judge import compare_traces as compare_traces
+from .problem import Problem as Problem
+from .trace import Trace as Trace
+from .trace import load_trace as load_trace
+from .trace import record_trace as record_trace
+from .trace import save_trace as save_trace
