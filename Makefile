@@ -6,8 +6,8 @@ READY := $(VENV)/.ready
 OUTPUT ?= out
 ARGS ?=
 # Two packages name what they offer, and pdoc then asks for their modules by name; TensorFlow beside PyTorch would abort.
-NAMED := $(filter-out %/__init__ %/__main__,$(basename $(wildcard core_torch/*.py core_torch/parity/*.py)) \
-    $(patsubst %/__init__.py,%,$(wildcard core_torch/*/__init__.py)))
+NAMED := $(filter-out %/__init__ %/__main__,$(basename $(wildcard core_torch/*.py core_torch/parity/*.py))) \
+    $(patsubst %/__init__.py,%,$(wildcard core_torch/*/__init__.py core_torch/parity/*/__init__.py))
 DOCUMENTED := core_torch lightning_impl keras_impl benchmarks $(subst /,.,$(NAMED)) '!benchmarks.loaders.tensorflow'
 
 .PHONY: setup docs bench bench-full reproduce-quick reproduce test test-slow stress lint types check clean

@@ -20,4 +20,4 @@ def make_digits(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    make_digits(Path(__file__).parents[2] / "core_torch" / "contract" / "digits.npz")
+    make_digits(Path(__file__).parents[2] / "core_torch" / "files" / "digits.npz")

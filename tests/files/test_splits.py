@@ -24,7 +24,7 @@ from core_torch.files.splits import (
 )
 from core_torch.spec.errors import ConfigError
 
-MAKE_DIGITS = Path(__file__).parents[1] / "data" / "make_digits.py"
+MAKE_DIGITS = Path(__file__).with_name("make_digits.py")
 HALF_A_CODE = 0.5 + 1e-9
 
 

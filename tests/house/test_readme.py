@@ -25,6 +25,7 @@ PROSE = "\n".join([README, *((ROOT / guide).read_text() for guide in GUIDES)])
 # Lightning's parser takes a second to build; tests/parity runs its command.
 INLINE = re.findall(r"`python -m (core_torch|keras_impl|benchmarks) ([^`]+)`", PROSE)
 TARGETS = re.findall(r"(?:^|`)make ([\w-]+)", PROSE, re.MULTILINE)
+PACKAGES = ("core_torch", "lightning_impl", "keras_impl", "benchmarks")
 TREE = next(block for kind, block in BLOCKS if not kind and block.startswith("core_torch/"))
 
 
@@ -96,10 +97,20 @@ def test_every_make_target_exists() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_the_tree_names_files_that_exist() -> None:
-    names = set(re.findall(r"\b(\w+\.py)\b", TREE))
-    present = {path.name for path in ROOT.rglob("*.py") if ".venv" not in path.parts}
-    assert names <= present, names - present
+def folders_of_the_tree() -> set[str]:
+    """The paths that the README's tree shows: two spaces more are one level deeper."""
+    parents: list[str] = []
+    paths = set()
+    for spaces, name in re.findall(r"^( *)([\w-]+)/", TREE, re.MULTILINE):
+        parents[len(spaces) // 2 :] = [name]
+        paths.add("/".join(parents))
+    return paths
+
+
+def test_the_tree_names_every_package_and_only_folders_that_exist() -> None:
+    packages = {path.parent.relative_to(ROOT).as_posix() for name in PACKAGES for path in (ROOT / name).rglob("*.py")}
+    assert packages <= folders_of_the_tree()
+    assert all((ROOT / folder).is_dir() for folder in folders_of_the_tree())
 
 
 @pytest.mark.parametrize("name", ["results", "goals", "mutants", "categories"])
