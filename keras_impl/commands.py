@@ -5,7 +5,6 @@ No framework is imported before the arguments have been judged, so that help and
 
 import argparse
 import os
-from importlib.util import find_spec
 from pathlib import Path
 
 from core_torch.commands.command_line import Parser, add_data_options, add_device_option, check_results, report, run
@@ -13,7 +12,8 @@ from core_torch.commands.train_options import RECIPE_NAME, add_train_options, ch
 from core_torch.files.atomic import write_atomically
 from core_torch.files.outputs import prepare_output, write_json
 from core_torch.files.splits import DATASETS, load_split
-from core_torch.spec.errors import ConfigError, check_choice
+from core_torch.spec.errors import check_choice
+from core_torch.spec.extras import check_installed
 from keras_impl.options import BACKENDS, add_keras_options, check_logs, check_options, choose_device
 
 PROGRAM = "python -m keras_impl"
@@ -41,9 +41,7 @@ def choose_backend() -> str:
     """The backend, now also in KERAS_BACKEND; `ConfigError` if it is unknown or not installed."""
     backend = os.environ.setdefault("KERAS_BACKEND", BACKENDS[0])
     check_choice("KERAS_BACKEND", backend, BACKENDS)
-    for package in ("keras", backend):
-        if find_spec(package) is None:
-            raise ConfigError(f"KERAS_BACKEND: found {backend}, but the package {package} is not installed")
+    check_installed(backend, "keras")
     return backend
 
 

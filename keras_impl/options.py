@@ -3,12 +3,12 @@
 import argparse
 import os
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from core_torch.commands.command_line import DEVICES
 from core_torch.files.outputs import check_file, check_folder
 from core_torch.spec.errors import ConfigError, check_choice, check_integer
+from core_torch.spec.extras import check_installed
 from core_torch.spec.recipe import Recipe
 
 BACKENDS = ("tensorflow", "jax", "torch")  # values of KERAS_BACKEND
@@ -35,8 +35,8 @@ def check_logs(options: argparse.Namespace) -> None:
     for name, folder in (("backup", options.backup), ("tensorboard", options.tensorboard)):
         if folder is not None:
             check_folder(name, folder)
-    if options.tensorboard is not None and find_spec(EVENT_WRITER) is None:
-        raise ConfigError(f"tensorboard: {EVENT_WRITER} is not installed; pip install {EVENT_WRITER}")
+    if options.tensorboard is not None:
+        check_installed(EVENT_WRITER)
 
 
 def choose_device(name: str, *, backend: str) -> None:

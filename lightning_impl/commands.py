@@ -38,6 +38,7 @@ from core_torch.spec.errors import (
     check_integer,
     check_number,
 )
+from core_torch.spec.extras import not_installed
 from core_torch.spec.presets import PRESETS, preset
 from core_torch.spec.recipe import SOLVERS, Recipe
 from lightning_impl.callbacks import EpochTimer, FiniteWatch, KeptSignal
@@ -266,5 +267,5 @@ def run_command(*, program: str) -> None:
         raise ConfigError(f"trainer.callbacks: {error}") from error
     except (MisconfigurationException, ImportError, OSError, ValueError) as error:
         if "`tensorboardX`" in str(error):
-            raise ConfigError("trainer.logger: tensorboardX is not installed; pip install tensorboardX") from error
+            raise not_installed("tensorboardX") from error
         raise ConfigError(str(error)) from error

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from core_torch.commands.command_line import Parser
-from core_torch.spec.errors import ConfigError
+from core_torch.spec.extras import not_installed
 
 COMMANDS = {
     "fit": "train, and print the validation error",
@@ -37,7 +37,7 @@ def build_parser(command: str) -> Parser:
     """Of the options of a command; `ConfigError` where Lightning is not installed."""
     found = find_spec("lightning")
     if found is None or not found.submodule_search_locations:
-        raise ConfigError("lightning: is not installed; pip install lightning")
+        raise not_installed("lightning")
     here, there = Path(__file__).parent, Path(found.submodule_search_locations[0])
     homes = {
         "model": (here / "model.py", "LitAutoencoder"),

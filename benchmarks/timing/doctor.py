@@ -10,11 +10,11 @@ from pathlib import Path
 
 from benchmarks.timing.environment import BUSY_SHARE, output_of, package_version
 from core_torch.parity.external import SINGLE_THREAD
+from core_torch.spec.extras import DISTRIBUTION
 
 LEAST_MEMORY = 4e9  # bytes available; two dozen processes of frameworks are alive at once
 LARGEST_SPREAD = 0.2  # relative, of the same work repeated; above it, intervals will be too wide to tell much
 REPETITIONS = 15
-DISTRIBUTION = "autoencoder-reference"
 CPU = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 MEMORY = Path("/proc/meminfo")

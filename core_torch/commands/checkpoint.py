@@ -17,6 +17,7 @@ from core_torch.files.outputs import check_file, write_json
 from core_torch.files.splits import DATASETS, Split, load_split
 from core_torch.files.weights import MANIFEST_NAME
 from core_torch.spec.errors import CheckpointError, ConfigError, check_choice
+from core_torch.spec.extras import not_installed
 from core_torch.spec.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def figures(options: argparse.Namespace) -> None:
         options.output = str(Path(options.checkpoint) / FIGURES_NAME)
     check_results(options, files=tuple(CAPTIONS))
     if (missing := missing_library()) is not None:
-        raise ConfigError(f"figures: {missing} is not installed; pip install matplotlib")
+        raise not_installed(missing)
 
     from core_torch.models.checkpoint import load_checkpoint
 

@@ -15,6 +15,7 @@ from core_torch.files.outputs import check_file, check_folder, write_json
 from core_torch.files.splits import DATASETS
 from core_torch.files.weights import MANIFEST_NAME, WEIGHTS_NAME
 from core_torch.spec.errors import ConfigError, UserError, check_choice
+from core_torch.spec.extras import EXTRA_OF, not_installed
 
 DEVICES = ("auto", "cpu", "cuda")
 INPUTS = ("checkpoint", "against", "recipe", "old", "new", "results")  # options that name what a command reads
@@ -142,6 +143,12 @@ def run(command: Callable[[], int | None], *, program: str) -> NoReturn:
     except UserError as error:
         line = " ".join(str(error).split())
         print(f"{program}: error: {line}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package not in EXTRA_OF:
+            raise
+        print(f"{program}: error: {not_installed(package)}", file=sys.stderr)
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as ended:
         if isinstance(ended, SystemExit) and not received:

@@ -4,6 +4,7 @@ import numpy as np
 
 from core_torch.evaluation.baselines import principal_components
 from core_torch.spec.errors import ConfigError, check_choice
+from core_torch.spec.extras import check_installed
 
 PROJECTIONS = ("pca", "tsne")
 PERPLEXITY = 30  # of t-SNE, about how many neighbours a point keeps; scikit-learn's default
@@ -32,10 +33,9 @@ def project(codes: np.ndarray, *, method: str = "pca", seed: int = 0) -> tuple[n
 
 
 def _tsne(codes: np.ndarray, *, seed: int) -> np.ndarray:
-    try:
-        from sklearn.manifold import TSNE
-    except ImportError as error:
-        raise ConfigError("map: tsne needs scikit-learn, install it or take pca") from error
+    check_installed("sklearn")
+    from sklearn.manifold import TSNE
+
     if len(codes) <= PERPLEXITY:
         raise ConfigError(f"map: tsne needs more than {PERPLEXITY} images, found {len(codes)}")
     return TSNE(perplexity=PERPLEXITY, init="pca", random_state=seed).fit_transform(codes)

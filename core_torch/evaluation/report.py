@@ -13,6 +13,7 @@ from core_torch.files.splits import Split
 from core_torch.models.autoencoder import Autoencoder
 from core_torch.objectives.reconstruction import mean_squared_error, squared_error
 from core_torch.spec.errors import ConfigError
+from core_torch.spec.extras import check_installed
 from core_torch.spec.recipe import Recipe
 
 EVALUATION_NOISE_SEED = 0  # of the corrupted test images, the same for every model
@@ -74,10 +75,8 @@ def probed(model: Autoencoder, train: Split, test: Split) -> dict[str, object]:
     if classes < 2 or len(train) < NEIGHBOURS:
         found = f"{len(train)} training images, of {classes} classes"
         raise ConfigError(f"probe: found {found}, allowed: {NEIGHBOURS} or more, of 2 or more")
-    try:
-        table = probe(model, train, test)
-    except ImportError as error:
-        raise ConfigError("probe: scikit-learn is not installed; pip install scikit-learn") from error
+    check_installed("sklearn")
+    table = probe(model, train, test)
     short = {"code": "code", "raw pixels": "pixels"}
     return {
         f"accuracy_{kind.split()[-1]}_{short.get(name, 'pca')}": accuracy

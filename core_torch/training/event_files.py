@@ -5,10 +5,9 @@ By tensorboardX: the writer of tensorboard itself loads TensorFlow where that is
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 
 from core_torch.files.outputs import check_folder
-from core_torch.spec.errors import ConfigError
+from core_torch.spec.extras import check_installed
 from core_torch.training.history import History
 
 PACKAGE = "tensorboardX"
@@ -35,5 +34,4 @@ def event_files(folder: str | None) -> Iterator[Callable[[History], None] | None
 def check_event_files(folder: str) -> None:
     """`ConfigError` if they could not be written there."""
     check_folder("tensorboard", folder)
-    if find_spec(PACKAGE) is None:
-        raise ConfigError(f"tensorboard: {PACKAGE} is not installed; pip install {PACKAGE}")
+    check_installed(PACKAGE)

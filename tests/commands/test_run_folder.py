@@ -127,7 +127,7 @@ def test_without_a_drawing_library_all_but_the_figures_is_written(call, tmp_path
     assert not (tmp_path / "run" / "index.html").exists()
     refused = call("figures", tmp_path / "run")
     assert (refused.code, refused.err.count("\n")) == (2, 1)
-    assert f"figures: {missing} is not installed" in refused.err
+    assert f"{missing}: not installed, allowed: pip install autoencoder-reference[figures]" in refused.err
 
 
 def test_a_model_without_epochs_has_a_page_too(call, tmp_path):
@@ -354,7 +354,7 @@ def test_curves_are_written_as_event_files_epoch_by_epoch(call, tmp_path, monkey
     assert "tensorboard: found with randomized-deep" in refused.err
     refused = call("train", "--device", "cuda:99", "--tensorboard", tmp_path / "none")
     assert (refused.code, "device: found cuda:99" in refused.err) == (2, True)
-    monkeypatch.setattr("core_torch.training.event_files.find_spec", lambda name: None)
+    monkeypatch.setattr("core_torch.spec.extras.find_spec", lambda name: None)
     refused = call(*SHORT, "--tensorboard", tmp_path / "none")
-    assert refused.code == 2 and refused.err.endswith("pip install tensorboardX\n")
+    assert refused.code == 2 and refused.err.endswith("pip install autoencoder-reference[tensorboard]\n")
     assert not (tmp_path / "none").exists()

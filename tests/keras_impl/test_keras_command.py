@@ -228,8 +228,8 @@ def test_what_they_can_do_is_not(backend):
 
 def test_event_files_are_refused_by_name_where_their_writer_is_missing(monkeypatch, tmp_path):
     options = argparse.Namespace(log=None, backup=None, tensorboard=str(tmp_path))
-    monkeypatch.setattr("keras_impl.options.find_spec", lambda package: None)
-    with pytest.raises(ConfigError, match="^tensorboard: tensorboardX is not installed; pip install tensorboardX$"):
+    monkeypatch.setattr("core_torch.spec.extras.find_spec", lambda package: None)
+    with pytest.raises(ConfigError, match=r"^tensorboardX: not installed, allowed: pip install .*\[tensorboard\]$"):
         check_logs(options)
     monkeypatch.undo()
     pytest.importorskip("tensorboardX")

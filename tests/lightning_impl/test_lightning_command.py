@@ -469,7 +469,7 @@ def test_tensorboard_is_named_where_it_is_missing_and_written_where_it_is_not(mo
             absent.setattr(f"lightning.fabric.loggers.tensorboard.{name}", False)
         assert call(absent, *run) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("trainer.logger: tensorboardX is not installed; pip install tensorboardX")
+    assert line.endswith("tensorboardX: not installed, allowed: pip install autoencoder-reference[tensorboard]")
     pytest.importorskip("tensorboardX")
     assert call(monkeypatch, *run) == 0
     (events,) = tmp_path.rglob("events.out.tfevents.*")
