@@ -66,8 +66,9 @@ def run_suite(options: argparse.Namespace) -> int:
     check_results(options)
     output = prepare_output(options.output)
 
-    from benchmarks.report.page import plot_ratios, print_table, write_report
+    from benchmarks.report.page import plot_ratios, write_report
     from benchmarks.report.results_file import Results
+    from benchmarks.report.tables import print_table
     from benchmarks.runner import Runner
     from benchmarks.timing.environment import describe_environment
 
@@ -76,7 +77,6 @@ def run_suite(options: argparse.Namespace) -> int:
 
     def save() -> None:
         results.write(output / "results.json")
-        write_report(results, output / "report.html")
 
     runner = Runner(
         results,
@@ -91,6 +91,7 @@ def run_suite(options: argparse.Namespace) -> int:
         runner.run(SUITES[options.suite])
     finally:
         save()
+        write_report(results, output / "report.html")
     plot_ratios(results, output)
     print_table(results)
     if options.json:
@@ -207,8 +208,8 @@ def run_doctor(options: argparse.Namespace) -> int:
 
 def print_markdown(options: argparse.Namespace) -> None:
     """Print stored runs as Markdown."""
-    from benchmarks.report.page import goal_lines, markdown, run_line
     from benchmarks.report.results_file import Results, read_results
+    from benchmarks.report.tables import goal_lines, markdown, run_line
 
     contents = [read_results(Path(path)) for path in options.results]
     if options.goals:

@@ -74,7 +74,7 @@ def write_run(folder: Path, run: Run, *, options: argparse.Namespace, recipe: Re
 
 def missing_library() -> str | None:
     """The name of a library that pictures need and that is not installed."""
-    return next((name for name in ("matplotlib", "PIL") if find_spec(name) is None), None)
+    return next((name for name in ("matplotlib", "PIL", "jinja2") if find_spec(name) is None), None)
 
 
 def csv_of(columns: Mapping[str, Sequence[object]], *, first: str = "epoch") -> str:

@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from core_torch.evaluation.projection import project
 
@@ -22,7 +24,7 @@ MOST_POINTS = 2000  # of a map; more hide each other
 def plot_losses(history: Mapping[str, Sequence[float]], *, levels: Mapping[str, float] | None = None) -> Figure:
     """Curves by epoch on a logarithmic axis, and dashed `levels` to hold them against, unless far below."""
     lowest = min(min(values) for values in history.values())
-    figure, axes = _axes("Loss by epoch", "epoch", "squared error per pixel")
+    figure, axes = new_axes("Loss by epoch", "epoch", "squared error per pixel")
     for (name, values), colour in zip(history.items(), cycle(LINES)):
         marker = "o" if len(values) < 30 else None
         axes.plot(range(1, len(values) + 1), values, label=name, color=colour, marker=marker, markersize=4)
@@ -30,9 +32,9 @@ def plot_losses(history: Mapping[str, Sequence[float]], *, levels: Mapping[str, 
     for (name, value), dashes in zip(near.items(), cycle(("--", ":", "-."))):
         axes.axhline(value, label=f"{name}, {value:.2g}", color="#555555", linestyle=dashes, linewidth=1)
     axes.set_yscale("log")
-    axes.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter=NullFormatter())
+    write_plain_numbers(axes.yaxis)
     axes.set_xlim(0.5, max(map(len, history.values())) + 0.5)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
     return figure
 
@@ -42,10 +44,10 @@ def plot_latent_map(
 ) -> Figure:
     """Each code (N, width) as its label in the plane; at most `MOST_POINTS`, the first."""
     points, (across, up) = project(codes[:MOST_POINTS], method=method, seed=seed)
-    figure, axes = _axes(f"{title} ({len(points)} of {len(codes)})", across, up, height=5.5)
+    figure, axes = new_axes(f"{title} ({len(points)} of {len(codes)})", across, up, height=5.5)
     for label, colour in zip(np.unique(labels), cycle(CLASSES)):
         chosen = points[labels[:MOST_POINTS] == label]
-        axes.scatter(*chosen.T, s=32, marker=f"${label}$", color=colour, linewidths=0.2)
+        axes.scatter(chosen[:, 0], chosen[:, 1], s=32, marker=f"${label}$", color=colour, linewidths=0.2)
     return figure
 
 
@@ -58,21 +60,28 @@ def plot_spectrum(spectra: Mapping[str, np.ndarray]) -> Figure:
             scale = 1 if up == "singular value" else values[0] or 1
             ranks = range(1, len(values) + 1)
             axes.plot(ranks, values / scale, label=name, color=colour, linestyle=dashes)
-        _tidy(axes, across="rank", up=up)
+        tidy_axes(axes, across="rank", up=up)
         axes.set_ylim(bottom=0)
     if len(spectra) > 1:
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", frameon=False)
     return figure
 
 
-def _axes(title: str, across: str, up: str, *, height: float = 3.5):  # type: ignore[no-untyped-def]
+def new_axes(title: str, across: str, up: str, *, height: float = 3.5) -> tuple[Figure, Axes]:
+    """Make a figure as wide as a page's column, `height` inches high, with one pair of named axes."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = figure.add_subplot(title=title)
-    _tidy(axes, across=across, up=up)
+    tidy_axes(axes, across=across, up=up)
     return figure, axes
 
 
-def _tidy(axes, *, across: str, up: str) -> None:  # type: ignore[no-untyped-def]
+def write_plain_numbers(axis: Axis) -> None:
+    """Write 1, 2, 5, 10, ... beside a logarithmic axis."""
+    axis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_formatter=NullFormatter())
+
+
+def tidy_axes(axes: Axes, *, across: str, up: str) -> None:
+    """Name the axes, draw a faint grid and remove the frame's upper and right side."""
     axes.set_xlabel(across)
     axes.set_ylabel(up)
     axes.grid(color="#88888844")

@@ -8,8 +8,9 @@ from benchmarks.loaders.loading import LOADERS
 from benchmarks.ports.frameworks import FRAMEWORKS, routes_of
 from benchmarks.report import goals
 from benchmarks.report.goals import GOALS, Goal, goal_rows, outcomes
-from benchmarks.report.page import goal_lines, markdown, print_table, write_report
+from benchmarks.report.page import write_report
 from benchmarks.report.results_file import Results, Work
+from benchmarks.report.tables import goal_lines, markdown, print_table
 from benchmarks.suites import GROWTH, SUITES
 from benchmarks.timing.floors import FLOORS
 from benchmarks.timing.intervals import Sample

@@ -13,7 +13,7 @@ from benchmarks.report.page import write_report
 from benchmarks.report.results_file import Results, read_results
 
 ROOT = Path(__file__).parents[2]
-PUBLISHED = sorted((ROOT / "benchmarks" / "published").glob("*/results.json"))[-1]
+PUBLISHED = max((ROOT / "benchmarks" / "published").glob("*/results.json"), key=lambda path: path.stat().st_size)
 LARGEST = 6_000_000  # bytes
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 # What the page has to say of itself once it is drawn.

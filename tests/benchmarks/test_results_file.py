@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.report.compare import compare
-from benchmarks.report.page import markdown
 from benchmarks.report.results_file import SCHEMA, SCHEMA_FILE, Results, read_results, row_id
 from benchmarks.report.schema import faults
+from benchmarks.report.tables import markdown
 from benchmarks.timing.quality import ORIGINALS
 from core_torch.parity.judge import Check
 from core_torch.spec.errors import CheckpointError, DataFormatError

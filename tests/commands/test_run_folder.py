@@ -116,7 +116,7 @@ def test_the_written_recipe_repeats_the_run(call, run, tmp_path):
     assert metrics_of(other)["test_mse"] != metrics_of(run)["test_mse"]
 
 
-@pytest.mark.parametrize("missing", ["matplotlib", "PIL"])
+@pytest.mark.parametrize("missing", ["matplotlib", "PIL", "jinja2"])
 def test_without_a_drawing_library_all_but_the_figures_is_written(call, tmp_path, monkeypatch, missing):
     for name in [name for name in sys.modules if name.partition(".")[0] == missing or "core_torch.evaluation" in name]:
         monkeypatch.delitem(sys.modules, name)

@@ -15,8 +15,9 @@ from core_torch.data.streaming import StreamedDataset
 from core_torch.evaluation import charts, figures
 from core_torch.evaluation.album import draw_album, write_gif
 from core_torch.evaluation.mode import only_looking
+from core_torch.evaluation.page import TEMPLATES
 from core_torch.evaluation.projection import project
-from core_torch.evaluation.run_page import CAPTIONS, STYLE
+from core_torch.evaluation.run_page import CAPTIONS
 from core_torch.evaluation.walks import converge, uniform_noise, walk_between
 from core_torch.files.splits import Split, load_split
 from core_torch.models.autoencoder import build_autoencoder
@@ -236,7 +237,7 @@ def in_the_dark(colour: np.ndarray) -> np.ndarray:
 
 
 def test_every_class_of_the_map_can_be_read_in_the_light_and_in_the_dark():
-    assert "img.chart { filter: invert(.93) hue-rotate(180deg); }" in STYLE
+    assert "img.chart { filter: invert(.93) hue-rotate(180deg); }" in (TEMPLATES / "page.html").read_text()
     white = np.ones(3)
 
     def least(code: str) -> float:

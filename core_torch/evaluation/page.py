@@ -1,0 +1,43 @@
+"""Pages that need nothing beside them: one style, templates that escape every text, pictures inside the file."""
+
+import base64
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core_torch.files.atomic import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TEMPLATES = Path(__file__).with_name("templates")
+MEDIA_TYPES = {".png": "image/png", ".gif": "image/gif", ".svg": "image/svg+xml"}
+# Letters stay text, which is smaller and can be searched; without a date and with fixed names, equal charts are equal.
+SVG_OPTIONS = {"svg.fonttype": "none", "svg.hashsalt": "chart"}
+
+
+def write_page(path: Path, template: Path, **values: object) -> None:
+    """Fill a template that extends `page.html` with values, and write the page."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    folders = FileSystemLoader([TEMPLATES, template.parent])
+    environment = Environment(
+        loader=folders, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    text = environment.get_template(template.name).render(values)
+    write_atomically(path, text.encode(errors="replace"))  # the name of a file need not be text
+
+
+def embed_picture(content: bytes, suffix: str) -> str:
+    """Return the address of a picture that lies inside the page."""
+    return f"data:{MEDIA_TYPES[suffix]};base64,{base64.b64encode(content).decode()}"
+
+
+def embed_figure(figure: "Figure") -> str:
+    """Return the address of a chart, as SVG inside the page."""
+    from matplotlib import rc_context
+
+    content = BytesIO()
+    with rc_context(SVG_OPTIONS):
+        figure.savefig(content, format="svg", metadata={"Date": None})
+    return embed_picture(content.getvalue(), ".svg")
