@@ -21,6 +21,7 @@ from core_torch.parity.tolerances import LEVEL_NAMES, ROUNDING, tolerances
 from core_torch.parity.trace import KEPT_STEPS, Trace, check_trace, record_trace
 from core_torch.spec.architecture import Convolutional
 from core_torch.spec.errors import ConfigError, ParityError, check_choice, check_integer, check_number
+from core_torch.spec.extras import check_installed
 
 Reference = str | Judge | Problem
 Port = Candidate | Trace | str | Sequence[str]
@@ -141,6 +142,7 @@ def open_worker(
     if isinstance(candidate, str):
         check_choice("candidate", candidate, KNOWN_PORTS)
         port = KNOWN_PORTS[candidate]
+        check_installed(port.package)
         variables = NO_ACCELERATOR | port.environment
         worker = ExternalWorker(candidate, command=port.command, environment=variables, timeout=timeout)
     else:
