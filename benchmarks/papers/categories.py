@@ -7,7 +7,6 @@ from typing import Any
 
 from benchmarks.papers.table import COUNT, Data, Goal, Metrics, Ordering, Row, Table
 from core_torch.data.resident import ResidentDataset
-from core_torch.evaluation.baselines import pca_errors, pixel_rows, principal_components
 from core_torch.evaluation.jacobian import JACOBIAN_IMAGES
 from core_torch.evaluation.probe import (
     MOST_ITERATIONS,
@@ -18,10 +17,12 @@ from core_torch.evaluation.probe import (
     nearest_neighbours,
 )
 from core_torch.evaluation.report import measure
+from core_torch.files.splits import pixel_rows
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
 from core_torch.objectives.jacobian import weight_product_norm
 from core_torch.objectives.reconstruction import mean_squared_error
 from core_torch.spec.architecture import ARCHITECTURES, PIXELS, Architecture, FullyConnected
+from core_torch.spec.baselines import pca_errors, principal_components
 from core_torch.spec.presets import preset
 from core_torch.spec.recipe import OBJECTIVES, Recipe
 from core_torch.training.loop import train

@@ -6,9 +6,10 @@ from typing import Any
 from benchmarks.papers.hinton import SPARSE_START, cross_entropy, error_per_image, sparse_network, train_hinton
 from benchmarks.papers.table import Data, Goal, Metrics, Row, Table
 from core_torch.data.resident import ResidentDataset
-from core_torch.evaluation.baselines import pca_errors, pixel_rows
+from core_torch.files.splits import pixel_rows
 from core_torch.models.autoencoder import build_autoencoder
 from core_torch.spec.architecture import PIXELS, FullyConnected
+from core_torch.spec.baselines import pca_errors
 from core_torch.spec.recipe import Recipe
 from core_torch.training.loop import train
 

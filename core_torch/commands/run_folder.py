@@ -1,13 +1,10 @@
 """The folder that `train --output` writes: weights, metrics, recipe, history, pictures and their page."""
 
 import argparse
-import csv
-import io
 import json
 import math
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,7 +15,8 @@ from typing import TYPE_CHECKING
 from core_torch.commands.train_options import RECIPE_NAME, recipe_file
 from core_torch.evaluation.run_page import CAPTIONS, write_run_page
 from core_torch.files.atomic import write_atomically
-from core_torch.files.outputs import prepare_output, write_json
+from core_torch.files.metrics import METRICS_NAME, write_metrics
+from core_torch.files.outputs import prepare_output, write_csv
 from core_torch.files.safe_reading import read_regular
 from core_torch.files.splits import Split
 from core_torch.files.weights import MANIFEST_NAME, WEIGHTS_NAME
@@ -27,7 +25,7 @@ from core_torch.spec.recipe import Recipe
 if TYPE_CHECKING:
     from core_torch.models.autoencoder import Autoencoder
 
-PAGE_NAME, FIGURES_NAME, METRICS_NAME, HISTORY_NAME = "index.html", "figures", "metrics.json", "history.csv"
+PAGE_NAME, FIGURES_NAME, HISTORY_NAME = "index.html", "figures", "history.csv"
 DRAWN = (PAGE_NAME, *(f"{FIGURES_NAME}/{name}" for name in CAPTIONS))
 RUN_FILES = (WEIGHTS_NAME, MANIFEST_NAME, METRICS_NAME, RECIPE_NAME, HISTORY_NAME, *DRAWN)
 
@@ -53,17 +51,17 @@ def write_run(folder: Path, run: Run, *, options: argparse.Namespace, recipe: Re
     with suppress(OSError):  # also where somebody else keeps a picture there
         (folder / FIGURES_NAME).rmdir()
     save_checkpoint(folder, run.model, recipe=recipe, name=options.model, dataset=options.dataset)
-    curves = {name: values for name, values in run.history.items() if name != "seconds"}
-    write_json(folder / METRICS_NAME, run.metrics | {"history": curves})
+    write_metrics(folder, run.metrics, history=run.history)
     settings = recipe_file(options, recipe)
     write_atomically(folder / RECIPE_NAME, settings.encode())
-    write_atomically(folder / HISTORY_NAME, csv_of(run.history).encode())
+    write_csv(folder / HISTORY_NAME, run.history)
     if options.figures is False:
         return
     if (missing := missing_library()) is not None:
         print(f"no figures: {missing} is not installed", file=sys.stderr)
         return
 
+    curves = {name: values for name, values in run.history.items() if name != "seconds"}
     pictures = draw(folder / FIGURES_NAME, run.model, test, recipe=recipe, metrics=run.metrics, curves=curves)
     page = folder / PAGE_NAME
     shown = {name: value.strip('"') for name, value in (line.split(" = ") for line in settings.splitlines())}
@@ -75,15 +73,6 @@ def write_run(folder: Path, run: Run, *, options: argparse.Namespace, recipe: Re
 def missing_library() -> str | None:
     """The name of a library that pictures need and that is not installed."""
     return next((name for name in ("matplotlib", "PIL", "jinja2") if find_spec(name) is None), None)
-
-
-def csv_of(columns: Mapping[str, Sequence[object]], *, first: str = "epoch") -> str:
-    """A line per value, numbered from 1 in the `first` column; only the heading where there are none."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([first, *columns])
-    writer.writerows((number, *values) for number, values in enumerate(zip(*columns.values()), start=1))
-    return text.getvalue()
 
 
 def draw(

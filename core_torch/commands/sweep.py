@@ -6,11 +6,10 @@ import time
 from itertools import product
 
 from core_torch.commands.command_line import check_device, check_results
-from core_torch.commands.run_folder import Run, csv_of
+from core_torch.commands.run_folder import Run
 from core_torch.commands.train import fit, judged, load_splits, measured
 from core_torch.commands.train_options import is_randomized
-from core_torch.files.atomic import write_atomically
-from core_torch.files.outputs import prepare_output, write_json
+from core_torch.files.outputs import prepare_output, write_csv, write_json
 from core_torch.files.splits import Split
 from core_torch.spec.architecture import Architecture
 from core_torch.spec.ensembles import check_alike
@@ -65,7 +64,7 @@ def sweep(options: argparse.Namespace) -> None:
         print_row(rows[-1], heading=len(rows) == 1)
         columns = {name: [each[name] for each in rows] for name in rows[0]}
         if output is not None:  # after each run, so that an interrupted sweep leaves what it found
-            write_atomically(output / TABLE_NAME, csv_of(columns, first="run").encode())
+            write_csv(output / TABLE_NAME, columns, first="run")
     write_json(options.json, rows)
 
 

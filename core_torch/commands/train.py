@@ -4,19 +4,22 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core_torch.commands.command_line import check_device, check_results, report
 from core_torch.commands.run_folder import RUN_FILES, Run, write_run
 from core_torch.commands.train_options import chosen, is_randomized
+from core_torch.files.event_files import EventFiles, check_event_files
+from core_torch.files.metrics import run_metrics
 from core_torch.files.outputs import prepare_output
 from core_torch.files.splits import Split, load_split
 from core_torch.files.weights import MANIFEST_NAME
 from core_torch.spec.architecture import ARCHITECTURES, Architecture
 from core_torch.spec.errors import ConfigError, check_boolean, check_choice, check_integer
 from core_torch.spec.recipe import SOLVERS, Recipe
-from core_torch.training.event_files import check_event_files, event_files
 from core_torch.training.history import History
 
 if TYPE_CHECKING:
@@ -44,13 +47,19 @@ def train(options: argparse.Namespace) -> None:
 
     choose_device(options.device)  # refuses one that is not there before anything is written
     checkpoints = build_checkpoints(options)
-    with event_files(options.tensorboard) as on_epoch:
+    with nullcontext() if options.tensorboard is None else closing(EventFiles(options.tensorboard)) as events:
+        on_epoch = partial(write_epoch, events) if events else None
         run = fit(options, architecture, recipe, splits, checkpoints=checkpoints, on_epoch=on_epoch)
     if options.output is not None:
         write_run(prepare_output(options.output), run, options=options, recipe=recipe, test=splits[1])
     if checkpoints is not None:
         checkpoints.remove()
     report(run.metrics, json_file=options.json)
+
+
+def write_epoch(events: EventFiles, history: History) -> None:
+    """Write the last values of the curves."""
+    events.write(len(history.train_loss), {name: values[-1] for name, values in history.curves().items()})
 
 
 def judged(options: argparse.Namespace) -> tuple[Architecture, Recipe]:
@@ -161,15 +170,14 @@ def measured(
     """The run of a trained model; `before` is what was measured on the way."""
     from core_torch.evaluation.report import measure
 
-    metrics = {
-        "model": options.model,
-        "objective": recipe.objective,
-        "dataset": options.dataset,
-        "seed": recipe.seed,
-        "epochs": len(history.train_loss),
-        **(before or {}),
-        **measure(model, *splits, device=device, recipe=recipe),
-        "seconds": seconds,
-    }
+    metrics = run_metrics(
+        measure(model, *splits, device=device, recipe=recipe),
+        model=options.model,
+        recipe=recipe,
+        dataset=options.dataset,
+        epochs=len(history.train_loss),
+        seconds=seconds,
+        on_the_way=before,
+    )
     curves = history.curves()
     return Run(model, metrics, curves | {"seconds": history.seconds} if curves else {})

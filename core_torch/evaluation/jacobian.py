@@ -3,11 +3,11 @@
 import torch
 
 from core_torch.data.resident import ResidentDataset
+from core_torch.files.metrics import JACOBIAN_IMAGES
 from core_torch.models.autoencoder import Autoencoder
 from core_torch.objectives.jacobian import encoder_jacobian, jacobian_norm_squared
 from core_torch.objectives.reconstruction import EVALUATION_BATCH
 
-JACOBIAN_IMAGES = 100  # images over which an exact Jacobian is averaged
 JACOBIAN_BATCH = 10  # images; an exact convolutional Jacobian is large
 
 
@@ -19,17 +19,11 @@ def mean_jacobian_norm_squared(model: Autoencoder, dataset: ResidentDataset) -> 
 
 
 @torch.no_grad()
-def contraction(model: Autoencoder, dataset: ResidentDataset) -> dict[str, float | None]:
-    """`jacobian_norm_squared`, E ||J||_F^2, and `jacobian_scale_free`, E ||J||_F^2 / tr Cov(h), per squared pixel unit.
-
-    Dividing the code by c divides both terms by c^2, so an untied model cannot lower the ratio, as it can the
-    norm, by shrinking its encoder and letting its decoder make up for it. Cov(h) is over the whole dataset;
-    there is no ratio if the code does not vary there.
-    """
+def code_variance(model: Autoencoder, dataset: ResidentDataset) -> float:
+    """Compute tr Cov(h) over the whole dataset."""
     batches = dataset.batches(EVALUATION_BATCH, shuffle=False)
     codes = torch.cat([model.encode(images) for images, _ in batches]).double()
-    variance, norm = float(codes.var(dim=0, correction=0).sum()), mean_jacobian_norm_squared(model, dataset)
-    return {"jacobian_norm_squared": norm, "jacobian_scale_free": norm / variance if variance else None}
+    return float(codes.var(dim=0, correction=0).sum())
 
 
 @torch.no_grad()

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from core_torch.data.resident import ResidentDataset
-from core_torch.evaluation.baselines import pixel_rows, principal_components
 from core_torch.evaluation.mode import only_looking
-from core_torch.files.splits import Split
+from core_torch.files.splits import Split, pixel_rows
 from core_torch.models.autoencoder import Autoencoder
 from core_torch.objectives.reconstruction import EVALUATION_BATCH
+from core_torch.spec.baselines import principal_components
 
 NEIGHBOURS = 3
 MOST_ITERATIONS = 500  # of L-BFGS, where pixels take fewer than 200; scikit-learn warns where it has not converged

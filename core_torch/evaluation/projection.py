@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from core_torch.evaluation.baselines import principal_components
+from core_torch.spec.baselines import principal_components
 from core_torch.spec.errors import ConfigError, check_choice
 from core_torch.spec.extras import check_installed
 

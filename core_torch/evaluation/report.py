@@ -6,9 +6,9 @@ import torch
 
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset, to_unit_range
-from core_torch.evaluation.baselines import constant_predictors, is_dead, pca_errors, pixel_rows
-from core_torch.evaluation.jacobian import contraction
+from core_torch.evaluation.jacobian import code_variance, mean_jacobian_norm_squared
 from core_torch.evaluation.probe import NEIGHBOURS, probe
+from core_torch.files.metrics import EVALUATION_NOISE_SEED, model_metrics
 from core_torch.files.splits import Split
 from core_torch.models.autoencoder import Autoencoder
 from core_torch.objectives.reconstruction import mean_squared_error, squared_error
@@ -16,45 +16,29 @@ from core_torch.spec.errors import ConfigError
 from core_torch.spec.extras import check_installed
 from core_torch.spec.recipe import Recipe
 
-EVALUATION_NOISE_SEED = 0  # of the corrupted test images, the same for every model
-
 
 def measure(
     model: Autoencoder, train: Split, test: Split, *, device: torch.device, recipe: Recipe | None = None
 ) -> dict[str, object]:
-    """{name: value}: test error per pixel (MSE) and per image (SSE), baselines, the encoder's contraction.
+    """Return the figures of a trained model, as `ModelMetrics` defines them.
 
-    `test_mse` is on clean images. With a denoising `recipe` there is `noisy_test_mse` too, the error that the
-    denoising papers report: the input corrupted as in training but by a fixed seed, the target clean.
+    With a denoising `recipe`, `noisy_test_mse` is among them: the error that the denoising papers report.
     """
     dataset = ResidentDataset(test, device=device)
     model.to(device).eval()
-    total, count = squared_error(model, dataset)
-    denoising = {}
+    noisy = None
     if recipe is not None and recipe.objective == "denoising":
-        denoising = {"noisy_test_mse": noisy_mean_squared_error(model, dataset, recipe)}
-    return {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "test_mse": total / count,
-        "test_sse": total / len(dataset),
-        **denoising,
-        **baselines(train, test, mse=total / count, code_width=model.architecture.code_width),
-        **contraction(model, dataset),
-    }
-
-
-def baselines(train: Split, test: Split, *, mse: float, code_width: int) -> dict[str, object]:
-    """Test errors to hold a model's `mse` against: constants, and PCA as wide as the code."""
-    rows, test_rows = pixel_rows(train), pixel_rows(test)
-    constants = constant_predictors(rows, test_rows)
-    pca = pca_errors(rows, test_rows, min(code_width, rows.shape[1]))
-    return {
-        "test_mse_of_zeros": constants["zeros"],
-        "test_mse_of_mean": constants["per-pixel mean"],
-        "test_mse_of_pca": pca["raw"],
-        "test_mse_of_pca_clipped": pca["clipped"],
-        "dead": is_dead(mse, constants),
-    }
+        noisy = noisy_mean_squared_error(model, dataset, recipe)
+    return model_metrics(
+        train,
+        test,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        code_width=model.architecture.code_width,
+        squared_error=squared_error(model, dataset)[0],
+        noisy_test_mse=noisy,
+        jacobian_norm_squared=mean_jacobian_norm_squared(model, dataset),
+        code_variance=code_variance(model, dataset),
+    ).as_dict()
 
 
 def noisy_mean_squared_error(model: Autoencoder, dataset: ResidentDataset, recipe: Recipe) -> float:

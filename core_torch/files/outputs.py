@@ -1,7 +1,10 @@
-"""Prove that a place can be written to before the work that it is for; write JSON."""
+"""Prove that a place can be written to before the work that it is for; write JSON and CSV."""
 
+import csv
+import io
 import json
 import os
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -53,3 +56,12 @@ def write_json(path: str | Path | None, values: object) -> None:
     """Atomically, with a newline at the end; nothing without a path."""
     if path is not None:
         write_atomically(Path(path), (json.dumps(values, indent=2) + "\n").encode())
+
+
+def write_csv(path: str | Path, columns: Mapping[str, Sequence[object]], *, first: str = "epoch") -> None:
+    """Write a line per value atomically, numbered from 1 in the `first` column; only the heading without values."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([first, *columns])
+    writer.writerows((number, *values) for number, values in enumerate(zip(*columns.values()), start=1))
+    write_atomically(Path(path), text.getvalue().encode())

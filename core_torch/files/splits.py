@@ -145,6 +145,11 @@ def to_unit_range(images: np.ndarray, dtype: type = np.float32) -> np.ndarray:
     return images.astype(dtype) / dtype(WHITE)
 
 
+def pixel_rows(split: Split) -> np.ndarray:
+    """Return the images as rows (N, pixels) float32 in [0, 1]."""
+    return to_unit_range(split.images).reshape(len(split), -1)
+
+
 def hold_out(count: int, *, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Sorted indices (kept, held out) of a random `fraction` of `count` items; at least one stays in each
     part that is not empty by request.

@@ -1,7 +1,6 @@
 """Checkpoints: a run that is cut short, whenever that is, goes on as if it had not been."""
 
 import hashlib
-import json
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -12,8 +11,9 @@ from types import FrameType
 
 from core_torch.data.resident import GATHERED, ResidentDataset, to_unit_range
 from core_torch.files.outputs import prepare_output
+from core_torch.files.run_state import as_stored, check_same_run
 from core_torch.files.weights import MANIFEST_NAME, WEIGHTS_NAME, load_arrays, save_arrays
-from core_torch.spec.errors import CheckpointError, check_integer
+from core_torch.spec.errors import check_integer
 from core_torch.training.state import TrainingState
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -61,7 +61,7 @@ class Checkpoints:
         Raises:
             CheckpointError: the folder holds another run, is damaged, or cannot be written to.
         """
-        run = json.loads(json.dumps(self.about | run))  # as it will be found: tuples are lists there
+        run = as_stored(self.about | run)
         if self.exist():
             self._load(state, run)
         prepare_output(self.folder)
@@ -87,22 +87,9 @@ class Checkpoints:
 
     def _load(self, state: TrainingState, run: Mapping[str, object]) -> None:
         arrays, manifest = load_arrays(self.folder)
-        found = manifest.get("run")
-        for name, value in run.items():
-            other = found.get(name) if isinstance(found, dict) else None
-            if other != value:
-                raise CheckpointError(f"{self.folder}: is of another run, {_difference(name, other, value)}")
+        check_same_run(self.folder, manifest.get("run"), run)
         state.restore(arrays, manifest, where=str(self.folder))
         self.seconds = sum(state.history.seconds) + state.watch.seconds
-
-
-def _difference(name: str, found: object, expected: object) -> str:
-    """Where two values, or the first entry in which two tables differ, differ."""
-    if isinstance(found, dict) and isinstance(expected, dict):
-        found, expected = (dict.fromkeys({**expected, **found}, "nothing") | table for table in (found, expected))
-        key = next(key for key in expected if found[key] != expected[key])
-        return _difference(f"{name}.{key}", found[key], expected[key])
-    return f"{name}: found {found}, expected {expected}"
 
 
 @contextmanager

@@ -9,19 +9,14 @@ import torch
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset
 from core_torch.evaluation import jacobian
-from core_torch.evaluation.baselines import (
-    constant_predictors,
-    is_dead,
-    pca_errors,
-    pixel_rows,
-    principal_components,
-)
-from core_torch.evaluation.jacobian import contraction, mean_jacobian_norm_squared, mean_singular_values
+from core_torch.evaluation.jacobian import code_variance, mean_jacobian_norm_squared, mean_singular_values
 from core_torch.evaluation.probe import encode, linear_probe, nearest_neighbours, probe
 from core_torch.evaluation.report import measure, noisy_mean_squared_error, probed
-from core_torch.files.splits import Split, load_split
+from core_torch.files.metrics import scale_free_norm
+from core_torch.files.splits import Split, load_split, pixel_rows
 from core_torch.models.autoencoder import build_autoencoder
 from core_torch.spec.architecture import ARCHITECTURES, PIXELS, FullyConnected
+from core_torch.spec.baselines import constant_predictors, is_collapsed, pca_errors, principal_components
 from core_torch.spec.errors import ConfigError
 from core_torch.spec.recipe import CORRUPTIONS, Recipe
 
@@ -76,14 +71,14 @@ def test_pca_30_has_the_error_that_hinton_and_salakhutdinov_print(mnist_root):
     assert pca_errors(test, test, 30)["raw"] * PIXELS < HINTON_PCA_30 - 0.02
 
 
-def test_a_model_beside_a_constant_is_dead(rows):
+def test_a_model_beside_a_constant_is_collapsed(rows):
     constants = constant_predictors(*rows)
     assert constants["per-pixel mean"] < constants["global mean"] < constants["zeros"]
     assert constants["zeros"] == pytest.approx(float((rows[1] ** 2).mean()))
     for value in constants.values():
-        assert is_dead(value * 1.019, constants)
-        assert is_dead(value * 0.981, constants)
-    assert not is_dead(constants["per-pixel mean"] * 0.97, constants)
+        assert is_collapsed(value * 1.019, constants)
+        assert is_collapsed(value * 0.981, constants)
+    assert not is_collapsed(constants["per-pixel mean"] * 0.97, constants)
 
 
 def test_codes_are_the_same_in_batches_of_any_size(digits):
@@ -155,8 +150,9 @@ def test_the_scale_free_norm_of_a_linear_code_is_known(digits, rows):
     weight = model.encoder[0].weight.detach().double().numpy()
     covariance = np.cov(rows[1].T.astype(np.float64), bias=True)
     expected = np.sum(weight**2) / np.trace(weight @ covariance @ weight.T)
-    found = contraction(model, ResidentDataset(digits[1]))
-    assert found["jacobian_scale_free"] == pytest.approx(expected, rel=1e-4)
+    dataset = ResidentDataset(digits[1])
+    norm = mean_jacobian_norm_squared(model, dataset)
+    assert scale_free_norm(norm, code_variance=code_variance(model, dataset)) == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_code_that_does_not_vary_has_no_scale_free_norm(digits):
@@ -165,7 +161,8 @@ def test_a_code_that_does_not_vary_has_no_scale_free_norm(digits):
         model.encoder[0].weight.zero_()
         model.encoder[0].bias.fill_(0.1)
     dataset = ResidentDataset(digits[1])
-    assert contraction(model, dataset) == {"jacobian_norm_squared": 0, "jacobian_scale_free": None}
+    assert mean_jacobian_norm_squared(model, dataset) == code_variance(model, dataset) == 0
+    assert scale_free_norm(0.0, code_variance=0.0) is None
 
 
 def test_measure_reports_errors_baselines_and_contraction(digits):

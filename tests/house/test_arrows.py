@@ -1,6 +1,7 @@
 """Who may import whom, read from the source: a file imports only from its own stage or an earlier one."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -26,11 +27,14 @@ ALLOWED = {
 # Beside the standard library; of safetensors only what loads no framework.
 STAGES_WITHOUT_FRAMEWORK_MAY_IMPORT = (
     "core_torch",
+    "filelock",
     "lazy_loader",
     "numpy",
     "safetensors.numpy",
     "safetensors.SafetensorError",
 )
+# What a file may import inside a function only, so that importing the file does not load it.
+ON_FIRST_USE = {"core_torch/files/downloads.py": "requests", "core_torch/files/event_files.py": "tensorboardX"}
 PYTEST_PLUGIN = "core_torch/parity/plugin.py"
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 # The only value with which these arguments may be written.
@@ -50,6 +54,14 @@ def imported_names(tree: ast.Module, path: str) -> Iterator[str]:
                 yield from (".".join([*base, alias.name]) for alias in names)
             case ast.Call(ast.Name("import_module" | "__import__") | ast.Attribute(attr="import_module"), arguments):
                 yield from (name.value for name in arguments[:1] if isinstance(name, ast.Constant))
+
+
+def names_loaded_by_import(tree: ast.Module, path: str) -> set[str]:
+    """The names that importing the file imports: those outside functions."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    inside = [name for function in functions for name in imported_names(ast.Module(function.body, []), path)]
+    found = list(imported_names(tree, path))
+    return {name for name in found if found.count(name) > inside.count(name)}
 
 
 def is_within(name: str, package: str) -> bool:
@@ -75,8 +87,9 @@ def wrong_imports(tree: ast.Module, path: str) -> Iterator[str]:
             is_within(name, other) for other in STAGES_WITHOUT_FRAMEWORK_MAY_IMPORT
         )
         is_adapter = inner[:2] == ["parity", "adapters"]
+        is_late = ON_FIRST_USE.get(path) == top and name not in names_loaded_by_import(tree, path)
         is_plugin = path == PYTEST_PLUGIN and top == "pytest"
-        if stage in WITHOUT_FRAMEWORK and not (is_allowed or is_adapter or is_plugin):
+        if stage in WITHOUT_FRAMEWORK and not (is_allowed or is_adapter or is_late or is_plugin):
             yield f"imports {name}, allowed: the standard library and {', '.join(STAGES_WITHOUT_FRAMEWORK_MAY_IMPORT)}"
 
 
@@ -137,6 +150,10 @@ def test_the_arrows_hold_in_every_file():
         ("core_torch/files/splits.py", "from ..data import resident"),
         ("core_torch/files/splits.py", "from .. import models"),
         ("core_torch/files/weights.py", "from safetensors.torch import load"),
+        ("core_torch/files/downloads.py", "import requests"),
+        ("core_torch/files/downloads.py", "class Source:\n    import requests"),
+        ("core_torch/files/splits.py", "def late():\n    import requests"),
+        ("core_torch/spec/recipe.py", "def late():\n    from tensorboardX import SummaryWriter"),
         ("core_torch/data/resident.py", "import core_torch.models.autoencoder"),
         ("core_torch/data/resident.py", "from core_torch import evaluation"),
         ("core_torch/data/resident.py", "from core_torch import FastMNIST"),
@@ -182,6 +199,8 @@ def test_a_forbidden_line_is_found(path, source):
             "import gzip, numpy as np\nfrom core_torch.files.idx import read_idx",
         ),
         ("core_torch/files/splits.py", "from .idx import read_idx\nfrom . import sources"),
+        ("core_torch/files/downloads.py", "import filelock\ndef fetch():\n    import requests"),
+        ("core_torch/files/event_files.py", "def open():\n    from tensorboardX import SummaryWriter"),
         ("core_torch/files/weights.py", "from safetensors.numpy import load"),
         ("core_torch/data/resident.py", "import torch\nfrom core_torch.spec import pixels"),
         (
@@ -211,3 +230,18 @@ def test_a_forbidden_line_is_found(path, source):
 )
 def test_an_allowed_line_is_not(path, source):
     assert violations(path, source) == []
+
+
+LOADED = """
+import importlib, pathlib, sys
+before = {name.partition(".")[0] for name in sys.modules}
+for path in pathlib.Path("core_torch/files").glob("*.py"):
+    importlib.import_module(f"core_torch.files.{path.stem}")
+after = {name.partition(".")[0] for name in sys.modules}
+print(*sorted(after - before - sys.stdlib_module_names))
+"""
+
+
+def test_what_is_read_and_written_loads_nothing_but_numpy_safetensors_and_filelock():
+    done = subprocess.run([sys.executable, "-c", LOADED], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= {"core_torch", "filelock", "lazy_loader", "numpy", "safetensors"}

@@ -8,7 +8,8 @@ import torch
 from torch.func import functional_call
 
 from core_torch.data.resident import ResidentDataset
-from core_torch.evaluation.jacobian import contraction
+from core_torch.evaluation.jacobian import code_variance, mean_jacobian_norm_squared
+from core_torch.files.metrics import scale_free_norm
 from core_torch.files.splits import load_split
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder, to_reference_weights
 from core_torch.objectives.contractive import ContractiveLoss
@@ -198,15 +199,18 @@ def test_rescaling_hides_the_penalty_of_untied_weights_but_not_the_scale_free_no
     model = build_autoencoder(ARCHITECTURES["shallow"])
     dataset = ResidentDataset(load_split(train=False))
     x = dataset.data[:20]
-    before = model(x).detach(), jacobian_norm_squared(model, x).detach(), contraction(model, dataset)
+
+    def ratio() -> float | None:
+        return scale_free_norm(mean_jacobian_norm_squared(model, dataset), code_variance=code_variance(model, dataset))
+
+    before = model(x).detach(), jacobian_norm_squared(model, x).detach(), ratio()
     with torch.no_grad():
         model.encoder[0].weight /= factor
         model.encoder[0].bias /= factor
         model.decoder[0].weight *= factor
     assert torch.allclose(model(x), before[0], atol=1e-6)
     assert torch.allclose(jacobian_norm_squared(model, x) * factor**2, before[1], rtol=1e-4)
-    scale_free = pytest.approx(before[2]["jacobian_scale_free"], rel=1e-4)
-    assert contraction(model, dataset)["jacobian_scale_free"] == scale_free
+    assert ratio() == pytest.approx(before[2], rel=1e-4)
 
 
 def test_the_loss_reports_its_parts():

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from core_torch.data.resident import ResidentDataset
-from core_torch.evaluation.baselines import constant_predictors, is_dead, pixel_rows
-from core_torch.files.splits import load_split
+from core_torch.files.splits import load_split, pixel_rows
 from core_torch.models.autoencoder import build_autoencoder, to_reference_weights
 from core_torch.models.checkpoint import load_checkpoint, save_checkpoint
 from core_torch.objectives.reconstruction import mean_squared_error
 from core_torch.spec.architecture import ARCHITECTURES, FullyConnected
+from core_torch.spec.baselines import constant_predictors, is_collapsed
 from core_torch.spec.errors import ConfigError
 from core_torch.spec.presets import PRESETS, preset
 from core_torch.spec.recipe import OBJECTIVES, Recipe
@@ -64,7 +64,7 @@ def test_all_eighteen_train_save_load_and_beat_the_mean(model, objective, tmp_pa
     error = mean_squared_error(autoencoder, ResidentDataset(test))
     constants = constant_predictors(pixel_rows(split), pixel_rows(test))
     assert error < constants["per-pixel mean"]
-    assert not is_dead(error, constants)
+    assert not is_collapsed(error, constants)
 
     save_checkpoint(tmp_path, autoencoder, recipe=recipe, name=model, dataset="digits")
     loaded, loaded_recipe, manifest = load_checkpoint(tmp_path)

@@ -5,16 +5,10 @@ Arrays are (N, pixels) in [0, 1]; errors are squared and averaged over images an
 
 import numpy as np
 
-from core_torch.files.splits import Split, to_unit_range
 from core_torch.spec.errors import check_integer
 
-DEAD_MARGIN = 0.02  # relative; a model this close to a constant predictor has learnt nothing
+COLLAPSE_MARGIN = 0.02  # relative; a model this close to a constant predictor has learnt nothing
 BLOCK = 10_000  # images centred at once; bounds the memory of their float64 copy
-
-
-def pixel_rows(split: Split) -> np.ndarray:
-    """Images as rows (N, 784) float32 in [0, 1]."""
-    return to_unit_range(split.images).reshape(len(split), -1)
 
 
 def constant_predictors(train: np.ndarray, test: np.ndarray) -> dict[str, float]:
@@ -27,9 +21,9 @@ def constant_predictors(train: np.ndarray, test: np.ndarray) -> dict[str, float]
     return {name: float(np.mean((test - value) ** 2)) for name, value in predictions.items()}
 
 
-def is_dead(mse: float, constants: dict[str, float]) -> bool:
-    """Whether an error lies within `DEAD_MARGIN` of the best constant predictor's, or above it."""
-    return mse >= (1 - DEAD_MARGIN) * min(constants.values())
+def is_collapsed(mse: float, constants: dict[str, float]) -> bool:
+    """Say whether an error lies within `COLLAPSE_MARGIN` of the best constant predictor's, or above it."""
+    return mse >= (1 - COLLAPSE_MARGIN) * min(constants.values())
 
 
 def principal_components(train: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
