@@ -65,7 +65,7 @@ def clustered(data: Data, seed: int, *, recipe: Recipe) -> Metrics:
 
 def clustering_accuracy(clusters: np.ndarray, labels: np.ndarray) -> float:
     """The share of images in the cluster that their class is given: one each, as is best for all together."""
-    from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
+    from scipy.optimize import linear_sum_assignment
 
     together = np.zeros((CLASSES, CLASSES), dtype=np.int64)
     np.add.at(together, (clusters, labels), 1)
