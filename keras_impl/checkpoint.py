@@ -1,5 +1,7 @@
-"""A trained model on disk: the folder that every port reads, and a `.keras` file."""
+"""Files of this port: a trained model in the folder that every port reads, a `.keras` file, the state of a run."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
@@ -7,16 +9,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import keras
+import numpy as np
 
 from core_torch.files.atomic import write_atomically
 from core_torch.files.model_folder import load_model_folder, save_model_folder
+from core_torch.files.weights import MANIFEST_NAME, load_arrays, save_arrays
 from core_torch.spec.architecture import Architecture
 from core_torch.spec.errors import CheckpointError
 from core_torch.spec.recipe import Recipe
+from core_torch.spec.weight_names import check_names_and_shapes
 from keras_impl.model import build_autoencoder
 from keras_impl.weight_layout import load_reference_weights, to_reference_weights
 
 KERAS_NAME = "model.keras"
+FOLDER_NAME = "backup"  # its own, so that a backup may lie beside the results
+DESCRIBING = ("units", "filters", "kernel_size", "strides", "pool_size", "padding", "cropping", "dims", "use_bias")
+
+History = dict[str, list[float]]
 
 
 def save_checkpoint(
@@ -54,3 +63,70 @@ def save_model(model: keras.Model, path: Path) -> None:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be staged ({error.strerror})") from error
     write_atomically(path, content)
+
+
+class Backup:
+    """Of one run: every variable of a compiled model and its optimizer, the best weights so far, the history.
+
+    Args:
+        folder: created if need be; for one run at a time.
+        about: {name: plain value}, what must be the same for a run to go on.
+
+    Raises:
+        CheckpointError: the folder cannot be created.
+    """
+
+    def __init__(self, folder: Path, model: keras.Model, *, about: Mapping[str, object]) -> None:
+        self.folder, self.about = folder / FOLDER_NAME, json.loads(json.dumps(about))
+        groups = {"model": model.variables, "optimizer": model.optimizer.variables}
+        self.variables = {
+            f"{group}/{index}": variable
+            for group, variables in groups.items()
+            for index, variable in enumerate(variables)
+        }
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"{folder}: cannot be written to ({error.strerror})") from error
+
+    def save(self, history: History, best_weights: list[np.ndarray] | None = None) -> None:
+        """Replace the backup in one step: once this returns, the epoch is not lost whatever happens."""
+        arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in self.variables.items()}
+        arrays |= {f"best/{index}": array for index, array in enumerate(best_weights or ())}
+        save_arrays(self.folder, arrays, about={"run": self.about, "history": history})
+
+    def restore(self) -> tuple[History, list[np.ndarray] | None] | None:
+        """Set every variable; (history, best weights), or None without a backup.
+
+        Raises:
+            CheckpointError: a file is damaged, or of another run.
+        """
+        if not (self.folder / MANIFEST_NAME).exists():
+            return None
+        arrays, manifest = load_arrays(self.folder)
+        run, history = manifest.get("run"), manifest.get("history")
+        if not isinstance(run, dict) or not isinstance(history, dict):
+            raise CheckpointError(f"{self.folder}: is not a backup")
+        for name, value in self.about.items():
+            if run.get(name) != value:
+                raise CheckpointError(f"{self.folder}: found a run with {name} {run.get(name)!r}, expected {value!r}")
+        kept = sum(name.startswith("best/") for name in arrays)
+        best = [arrays.pop(name) for index in range(kept) if (name := f"best/{index}") in arrays]
+        shapes = {name: tuple(variable.shape) for name, variable in self.variables.items()}
+        check_names_and_shapes(arrays, shapes, where=str(self.folder))
+        for name, variable in self.variables.items():
+            variable.assign(arrays[name])
+        return history, best or None
+
+
+def fingerprint(model: keras.Model) -> str:
+    """sha256 of what each layer of the encoder and the decoder is, but for its name.
+
+    Not by `get_config`, which loads TensorFlow on every backend.
+    """
+    text = []
+    for layer in (layer for part in ("encoder", "decoder") for layer in model.get_layer(part).layers):
+        activation = getattr(layer, "activation", None)
+        text += [type(layer).__name__, layer.output.shape, getattr(activation, "__name__", None)]
+        text += [getattr(layer, name, None) for name in DESCRIBING]
+    return hashlib.sha256(str(text).encode()).hexdigest()

@@ -14,7 +14,7 @@ import numpy as np
 from core_torch.files.splits import Split, hold_out
 from core_torch.spec.errors import ConfigError, DivergenceError
 from core_torch.spec.recipe import Recipe
-from keras_impl.backup import Backup, History, fingerprint
+from keras_impl.checkpoint import Backup, History, fingerprint
 from keras_impl.contractive import ContractiveAutoencoder
 from keras_impl.corruption import Corruption
 from keras_impl.data import ROUTES, parts_to_share, unit_pixels

@@ -108,7 +108,7 @@ def stop_in_the_middle(folder: Path) -> None:
 
 def go_on(folder: Path) -> None:
     """The runs that were stopped to their end, and beside them those that never were."""
-    from keras_impl.backup import Backup
+    from keras_impl.checkpoint import Backup
 
     shutil.copytree(folder / "backup-denoising", folder / "backup-weights only")
     for name in RUNS:
@@ -221,7 +221,7 @@ def keras_file(folder: Path, *, in_place: bool = False) -> tuple[Callable[[int],
 
 def backup_file(folder: Path) -> tuple[Callable[[int], None], Callable[[], int]]:
     """How a number of epochs is backed up and restored."""
-    from keras_impl.backup import Backup
+    from keras_impl.checkpoint import Backup
     from keras_impl.model import build_autoencoder
 
     model = build_autoencoder(architecture_named("shallow"))

@@ -153,7 +153,7 @@ def write_as_any_other(folder: Path) -> None:
     import keras
 
     from keras_impl.model import build_autoencoder
-    from keras_impl.schedule import OneCycle
+    from keras_impl.optimizers import OneCycle
     from keras_impl.training import train
 
     model, images = build_autoencoder(PLAIN), to_unit_range(training_split().images).reshape(COUNT, -1)

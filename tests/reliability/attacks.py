@@ -529,7 +529,7 @@ def backup_with(content: Callable[[Path], bytes], **entries: object) -> Attack:
     """Sealed, and of the same run as the model that is to go on from it."""
 
     def attack(folder: Path, canary: Path) -> Victim:
-        from keras_impl.backup import FOLDER_NAME, Backup
+        from keras_impl.checkpoint import FOLDER_NAME, Backup
         from keras_impl.model import build_autoencoder
 
         model = build_autoencoder(SMALL)
