@@ -5,8 +5,8 @@ import os
 from importlib import import_module
 from typing import Any
 
-from core_torch.commands.command_line import DEVICES
 from core_torch.files.outputs import check_file, check_folder
+from core_torch.spec.devices import parse_device
 from core_torch.spec.errors import ConfigError, check_choice, check_integer
 from core_torch.spec.extras import check_installed
 from core_torch.spec.recipe import Recipe
@@ -40,16 +40,20 @@ def check_logs(options: argparse.Namespace) -> None:
 
 
 def choose_device(name: str, *, backend: str) -> None:
-    """Hide a GPU from Keras, before it is imported, where the CPU is asked for; else Keras takes one that it finds.
+    """Hide the other devices from Keras before it is imported. `auto` leaves the choice to Keras.
 
     Raises:
-        ConfigError: the name is none of `DEVICES`, or the backend finds no GPU where one is asked for.
+        ConfigError: no machine has a device of that name, or the backend does not find it.
     """
-    check_choice("device", name, DEVICES)
-    if name == "cpu":
+    kind, number = parse_device(name)
+    if kind == "cpu":
         os.environ.update(CUDA_VISIBLE_DEVICES="", JAX_PLATFORMS="cpu", KERAS_TORCH_DEVICE="cpu")
-    if name == "cuda" and not _finds_gpu(backend):
-        raise ConfigError(f"device: found cuda, allowed on this machine with KERAS_BACKEND={backend}: auto, cpu")
+    if number is not None and kind == "cuda":
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        present = [str(number)] if visible is None else visible.split(",")[number : number + 1]
+        os.environ["CUDA_VISIBLE_DEVICES"] = "".join(present)
+    if kind == "cuda" and not _finds_gpu(backend):
+        raise ConfigError(f"device: found {name}, allowed on this machine with KERAS_BACKEND={backend}: auto, cpu")
 
 
 def _finds_gpu(backend: str) -> bool:

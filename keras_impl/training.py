@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from core_torch.files.splits import Split, hold_out
+from core_torch.spec.early_stopping import EarlyStopping
 from core_torch.spec.errors import ConfigError, DivergenceError
 from core_torch.spec.recipe import Recipe
 from keras_impl.checkpoint import Backup, History, fingerprint
@@ -70,7 +71,7 @@ def train(
     trained.compile(build_optimizer(recipe, steps=steps), "mean_squared_error", **options)
     trained.optimizer.build(trained.trainable_variables)
     history: History = {name: [] for name in ("train_loss", *(["validation_mse"] if validation else []), "seconds")}
-    best_weights = None
+    best_weights: list[np.ndarray] | None = None
     if backup is not None:
         about = _identity(model, split, validation) | recipe.to_dict() | options | {"route": route}
         saved = Backup(backup, trained, about=about)
@@ -78,14 +79,17 @@ def train(
     told = keras.callbacks.CallbackList(callbacks, model=trained)
     told.on_train_begin()
     run_epoch = ROUTES[route](trained, unit_pixels(split), recipe)
-    while not (is_finished(history, recipe) or trained.stop_training):
-        epoch, started = len(history["train_loss"]), time.perf_counter()
+    stopping = EarlyStopping(recipe.patience, history.get("validation_mse", ()))
+    for epoch in range(len(history["train_loss"]), recipe.epochs):
+        if stopping.should_stop or trained.stop_training:
+            break
+        started = time.perf_counter()
         told.on_epoch_begin(epoch)
         history["train_loss"].append(run_epoch(epoch))
         if validation:
             history["validation_mse"].append(squared_error(model, validation) / validation.images.size)
-        if recipe.patience and best_epoch(history["validation_mse"]) == epoch:
-            best_weights = model.get_weights()
+            if stopping.update(history["validation_mse"][-1]):
+                best_weights = model.get_weights()
         history["seconds"].append(time.perf_counter() - started)
         check_finite(model, history, epoch=epoch)
         if backup is not None:
@@ -105,13 +109,6 @@ def check_finite(model: keras.Model, history: History, *, epoch: int) -> None:
         raise DivergenceError(f"epoch {epoch}: {name} is not finite; lower the learning_rate")
 
 
-def is_finished(history: History, recipe: Recipe) -> bool:
-    """Whether all epochs are done, or too many without a better one."""
-    done = len(history["train_loss"])
-    stalled = recipe.patience and done and done - 1 - best_epoch(history["validation_mse"]) >= recipe.patience
-    return bool(stalled) or done >= recipe.epochs
-
-
 def _identity(model: keras.Model, *splits: Split | None) -> dict[str, object]:
     """What beside the recipe decides every bit of a run."""
     distribution = keras.distribution.distribution()
@@ -121,11 +118,6 @@ def _identity(model: keras.Model, *splits: Split | None) -> dict[str, object]:
         "model": fingerprint(model),
         "images": [hashlib.sha256(split.images.tobytes()).hexdigest() for split in splits if split],
     }
-
-
-def best_epoch(errors: list[float]) -> int:
-    """The last epoch of least error."""
-    return max(range(len(errors)), key=lambda epoch: (-errors[epoch], epoch))
 
 
 def squared_error(model: keras.Model, split: Split) -> float:

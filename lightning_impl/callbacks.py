@@ -1,15 +1,16 @@
-"""EpochTimer: how fast a Trainer's epochs were. Pictures: what the model makes of images. KeptSignal, FiniteWatch: how
-it ends.
-"""
+"""Callbacks of the commands: the time of epochs, pictures of what the model makes of images, an end by SIGTERM."""
 
 import io
 import math
+import signal
+import threading
 import time
 from copy import copy
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback
 
 from core_torch.data.resident import ResidentDataset
@@ -17,7 +18,6 @@ from core_torch.evaluation.mode import only_looking
 from core_torch.files.atomic import write_atomically
 from core_torch.files.outputs import prepare_output
 from core_torch.objectives.reconstruction import EVALUATION_BATCH
-from core_torch.training.watch import Watch
 
 
 class EpochTimer(Callback):
@@ -112,52 +112,23 @@ class Pictures(Callback):
                 write_atomically(folder / f"{part}-{name}-{trainer.global_step}.png", picture.getvalue())
 
 
-class KeptSignal(Callback):
-    """SIGTERM ends every process by itself, by the handler that was there before the Trainer's.
+class DisableSigtermBroadcast(Callback):
+    """Let SIGTERM end each process by the handler that was there before the Trainer's.
 
-    The Trainer's first tells the other processes, by a broadcast that each of them has to join: where one of them waits
-    in another collective, as for a checkpoint to be written, both wait for ever. It is made to tell nobody; that of
-    SLURM, and the one from before, are called as ever.
+    The Trainer's handler broadcasts the signal. Every process has to join that broadcast: where one of them waits in
+    another collective, such as the barrier after a checkpoint, both wait for ever.
     """
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Before the Trainer sets its handler."""
-        trainer._signal_connector._sigterm_notifier_fn = tell_nobody  # type: ignore[assignment]
+        """Remember the handler. The Trainer sets its own after this hook and puts this one back at the end."""
+        self.handler = signal.getsignal(signal.SIGTERM)
+        if SLURMEnvironment.detect() and not callable(self.handler):
+            self.handler = signal.SIG_IGN  # as the Trainer does: SLURM's other signal has the job queued again
 
+    def use_handler(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Set it again, in each first hook after the Trainer has set its own."""
+        if threading.current_thread() is threading.main_thread():  # which alone may set handlers
+            signal.signal(signal.SIGTERM, self.handler)
 
-def tell_nobody(number: Any, frame: Any) -> None:
-    """In place of the Trainer's broadcast."""
-
-
-class FiniteWatch(Callback):
-    """Ends training at the step where a loss, a gradient or a weight is no longer finite, and names it: see `Watch`.
-
-    Raises:
-        DivergenceError: from the Trainer's `fit`; no checkpoint is written after that step.
-    """
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """The model is on its device."""
-        self.watch = Watch(pl_module.model)
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """No loss yet."""
-        self.watch.epoch = trainer.current_epoch
-        self.watch.restart()
-
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """What the loss will be of, and at which step: of a resumed epoch those before count."""
-        self.inputs, self.watch.steps = batch[0], batch_idx
-
-    def on_before_backward(self, trainer: L.Trainer, pl_module: Any, loss: torch.Tensor) -> None:
-        """Judge the loss before it can spoil a weight."""
-        self.watch.loss(loss, self.inputs)
-
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Judge the weights before they can spoil a checkpoint, which the Trainer's last callbacks write."""
-        self.watch.step()
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Where no step was waited for, judge them all."""
-        if not self.watch.on_host:
-            self.watch.check()
+    on_sanity_check_start = on_train_start = use_handler
+    on_validation_start = on_test_start = on_predict_start = use_handler

@@ -14,11 +14,8 @@ from core_torch.files.atomic import write_atomically
 from core_torch.files.safe_reading import read_regular
 from core_torch.spec.errors import CheckpointError
 
-# A checkpoint is a zip file, which ends with the length of a comment and the comment: here its own sha256.
-NO_COMMENT = b"\0\0"
-DIGEST_LENGTH = 64
-END = b"PK\5\6"
-END_LENGTH = 22
+DIGEST_LENGTH = 64  # characters of a sha256, which is the comment of the zip file that a checkpoint is
+END, END_LENGTH = b"PK\5\6", 22  # what a zip file without a comment ends with
 MOST_VALUES = 250_000  # in a checkpoint's tables and lists; a tensor is one
 IMPORTED = {"_instantiator", "_class_path", "class_path"}  # Lightning takes these for something to import and call
 
@@ -39,7 +36,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from error
-        write_atomically(path, sealed(buffer.getvalue()))
+        write_atomically(path, add_digest(buffer.getvalue()))
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
@@ -84,7 +81,8 @@ def read_file(path: str | Path, *, map_location: Any = "cpu") -> Any:
     """What `torch.save` wrote, verified; `CheckpointError` as of `read_checkpoint`, and where it names code."""
     path = local(path)
     try:
-        content = unsealed(read_regular(path))
+        content = read_regular(path)
+        check_digest(content)
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                 raise ValueError("it is compressed, which torch.save never does")
@@ -121,17 +119,24 @@ def local(path: str | Path) -> Path:
     return Path(path)
 
 
-def sealed(content: bytes) -> bytes:
-    """A zip file without a comment, given its sha256 as one."""
-    digest = hashlib.sha256(content).hexdigest().encode()
-    return content[: -len(NO_COMMENT)] + len(digest).to_bytes(2, "little") + digest
+def add_digest(content: bytes) -> bytes:
+    """Give a zip file the sha256 of all before it as its comment."""
+    buffer = io.BytesIO(content)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.comment = b"0" * DIGEST_LENGTH
+    body = buffer.getvalue()[:-DIGEST_LENGTH]
+    return body + _digest(body)
 
 
-def unsealed(content: bytes) -> bytes:
-    """The inverse of `sealed`; `ValueError` where the digest is another one, or damaged."""
-    if content[-END_LENGTH:].startswith(END) and content.endswith(NO_COMMENT):
-        return content
-    original = content[: -DIGEST_LENGTH - len(NO_COMMENT)] + NO_COMMENT
-    if sealed(original) != content:
+def check_digest(content: bytes) -> None:
+    """`ValueError` where the digest is of other bytes. Lightning's own writer leaves none, which passes."""
+    if content[-END_LENGTH:].startswith(END):
+        return
+    body, found = content[:-DIGEST_LENGTH], content[-DIGEST_LENGTH:]
+    earlier = body[:-2] + b"\0\0"  # an older digest: of the file before it had a comment
+    if found not in (_digest(body), _digest(earlier)):
         raise ValueError("its sha256 is not the one it ends with: damaged, truncated, or no checkpoint")
-    return original
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()

@@ -24,12 +24,14 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from core_torch.commands.train_options import OBJECTIVE_OF, RECIPE_FIELDS, RECIPE_NAME, RIDGE_FIELDS, recipe_file
+from core_torch.data.device import choose_device
 from core_torch.evaluation.report import measure
 from core_torch.files.atomic import write_atomically
 from core_torch.files.outputs import check_folder, prepare_output, write_json
 from core_torch.files.splits import load_split
 from core_torch.models.checkpoint import save_checkpoint
 from core_torch.spec.architecture import Architecture
+from core_torch.spec.devices import parse_device
 from core_torch.spec.errors import (
     CheckpointError,
     ConfigError,
@@ -41,11 +43,12 @@ from core_torch.spec.errors import (
 from core_torch.spec.extras import not_installed
 from core_torch.spec.presets import PRESETS, preset
 from core_torch.spec.recipe import SOLVERS, Recipe
-from lightning_impl.callbacks import EpochTimer, FiniteWatch, KeptSignal
+from lightning_impl.callbacks import DisableSigtermBroadcast, EpochTimer
 from lightning_impl.checkpoint import AtomicCheckpointIO, read_checkpoint
 from lightning_impl.data import MNISTDataModule
 from lightning_impl.model import LitAutoencoder
-from lightning_impl.options import DATA_FIELDS, OUTPUT_HELP, TRAINER_DEFAULTS
+from lightning_impl.options import DATA_FIELDS, DEVICE_HELP, OUTPUT_HELP, TRAINER_DEFAULTS
+from lightning_impl.training import TerminateOnNonFinite
 
 CHECKPOINT_KEYWORDS = ("best", "last", "hpc", "registry")  # Lightning takes them besides a path
 
@@ -65,13 +68,14 @@ class Command(LightningCLI):
 
     def __init__(self, args: ArgsType = None, *, program: str) -> None:
         self.timer = EpochTimer()
+        callbacks = [self.timer, DisableSigtermBroadcast(), TerminateOnNonFinite()]
         super().__init__(
             LitAutoencoder,
             MNISTDataModule,
             args=args,
             save_config_callback=None,
             seed_everything_default=Recipe.seed,
-            trainer_defaults={**TRAINER_DEFAULTS, "callbacks": [self.timer, KeptSignal(), FiniteWatch()]},
+            trainer_defaults={**TRAINER_DEFAULTS, "callbacks": callbacks},
             parser_class=OneLineParser,
             parser_kwargs={"prog": program},
             auto_configure_optimizers=False,
@@ -81,6 +85,7 @@ class Command(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """--output; and one recipe, the model's, for the data too."""
         parser.add_argument("--output", type=str | None, default=None, help=OUTPUT_HELP)
+        parser.add_argument("--device", type=str, default="auto", help=DEVICE_HELP)
         for name in DATA_FIELDS:
             number = partial(_of_recipe, name)
             parser.link_arguments("model", f"data.{name}", compute_fn=number, apply_on="instantiate")
@@ -92,6 +97,9 @@ class Command(LightningCLI):
         for group in ("model", "data", "trainer"):
             if not hasattr(options[group], "as_dict"):
                 raise ConfigError(f"{group}: found {options[group]!r}, allowed: a table of options")
+        if parse_device(options.device).kind != "auto" and options.trainer.accelerator != "auto":
+            raise ConfigError(f"device: found {options.device} beside trainer.accelerator, allowed: one of them")
+        choose_device(options.device)  # refuses one that is not there
         if options.output is not None and self.config.subcommand not in ("fit", "predict"):
             raise ConfigError(f"output: found with {self.config.subcommand}, allowed with: fit, predict")
         if options.output is not None:
@@ -121,6 +129,11 @@ class Command(LightningCLI):
         plugins = plugins if isinstance(plugins, list) else [plugins]
         own = any(isinstance(plugin, CheckpointIO) for plugin in plugins)
         options["plugins"] = plugins if own else [*plugins, AtomicCheckpointIO()]
+        kind, number = parse_device(self._get(self.config_init, "device"))
+        if kind != "auto":
+            options["accelerator"] = kind
+        if kind == "cuda" and number is not None:
+            options["devices"] = [number]
         if chosen["max_epochs"] is None:
             options["max_epochs"] = self.model.epochs
         try:

@@ -23,6 +23,7 @@ from core_torch.training.closed_form import NormalEquations
 from core_torch.training.loop import build_corruption, build_criterion, build_optimizer, build_scheduler
 from lightning_impl.checkpoint import VerifiedLoading
 from lightning_impl.layerwise import LayerwiseTraining
+from lightning_impl.training import EarlyStoppingCallback
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
@@ -72,6 +73,7 @@ class LitAutoencoder(VerifiedLoading, L.LightningModule):
         corruption_level: float | None = None,
         contraction: float | None = None,
         validation_fraction: float | None = None,
+        patience: int | None = None,
         seed: int | None = None,
     ) -> None:
         super().__init__()
@@ -89,11 +91,15 @@ class LitAutoencoder(VerifiedLoading, L.LightningModule):
             preset = "default"  # resolved
         if preset != "default":
             raise ConfigError(f"preset: found {preset}, allowed without the name of an architecture: default")
-        self.recipe = recipe.with_changes(**changes, patience=0)  # patience is the Trainer's early stopping
-        if model is not None and model.architecture != chosen:
-            raise CheckpointError(f"weights: {weights} holds another architecture than {architecture}")
         if solver is None and isinstance(architecture, str) and architecture.startswith("randomized"):
             solver = SOLVERS[0]
+        if solver is not None:
+            if patience:
+                raise ConfigError(f"patience: found {patience}, allowed layer by layer: 0")
+            changes["patience"] = 0
+        self.recipe = recipe.with_changes(**changes)
+        if model is not None and model.architecture != chosen:
+            raise CheckpointError(f"weights: {weights} holds another architecture than {architecture}")
         self._hold(model or build_autoencoder(chosen, seed=self.recipe.seed), solver)
         resolved = {"architecture": describe(chosen), "preset": "default", "weights": None, "solver": solver}
         self.save_hyperparameters(resolved | {name: getattr(self.recipe, name) for name in changes})
@@ -175,6 +181,10 @@ class LitAutoencoder(VerifiedLoading, L.LightningModule):
         self.corrupt = build_corruption(self.recipe, self.device, generator=self.generator)
         if isinstance(self.criterion, ContractiveLoss):
             self.criterion.generator = self.generator
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        """Early stopping where the recipe has patience."""
+        return [EarlyStoppingCallback(self.recipe.patience)] if self.recipe.patience else []
 
     def configure_optimizers(self) -> Any:
         """The recipe's optimizer; under one-cycle with a scheduler that advances every step."""

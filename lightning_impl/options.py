@@ -22,12 +22,14 @@ OUTPUT_HELP = (
     "folder for the results of fit: weights.safetensors, manifest.json, metrics.json and recipe.toml; "
     "of predict: reconstructions.npy"
 )
+DEVICE_HELP = "auto, cpu, cuda or cuda:N, in place of the trainer's accelerator and devices"
 TRAINER_DEFAULTS = {"devices": 1, "logger": False, "enable_checkpointing": False}  # instead of its own
 GENERAL = {
     "--config": "YAML file of these options; of several the last wins",
     "--print_config": "print all options with their values, and stop",
     "--seed_everything": "of what no recipe seeds",
     "--output": OUTPUT_HELP,
+    "--device": DEVICE_HELP,
     "--ckpt_path": "checkpoint of fit to go on from, or to look at",
     "--weights_only": "no other is ever read",
 }

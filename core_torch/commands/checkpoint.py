@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core_torch.commands.command_line import check_device, check_json, check_results, report
+from core_torch.commands.command_line import check_json, check_results, report
 from core_torch.commands.run_folder import FIGURES_NAME, draw, missing_library, read_metrics
 from core_torch.evaluation.projection import PROJECTIONS
 from core_torch.evaluation.run_page import CAPTIONS
@@ -16,6 +16,7 @@ from core_torch.files.atomic import write_atomically
 from core_torch.files.outputs import check_file, write_json
 from core_torch.files.splits import DATASETS, Split, load_split
 from core_torch.files.weights import MANIFEST_NAME
+from core_torch.spec.devices import parse_device
 from core_torch.spec.errors import CheckpointError, ConfigError, check_choice
 from core_torch.spec.extras import not_installed
 from core_torch.spec.recipe import Recipe
@@ -47,7 +48,7 @@ def check(options: argparse.Namespace, *checkpoints: str) -> None:
     """Judge what these commands share before a framework is imported; `CheckpointError` where no checkpoint is."""
     if options.dataset is not None:
         check_choice("dataset", options.dataset, DATASETS)
-    check_device(options.device)
+    parse_device(options.device)
     for path in checkpoints:
         if not path or not (Path(path) / MANIFEST_NAME).exists():
             raise CheckpointError(f"checkpoint: {path or 'an empty path'} holds no {MANIFEST_NAME}, see train --output")

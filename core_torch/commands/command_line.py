@@ -17,7 +17,6 @@ from core_torch.files.weights import MANIFEST_NAME, WEIGHTS_NAME
 from core_torch.spec.errors import ConfigError, UserError, check_choice
 from core_torch.spec.extras import EXTRA_OF, not_installed
 
-DEVICES = ("auto", "cpu", "cuda")
 INPUTS = ("checkpoint", "against", "recipe", "old", "new", "results")  # options that name what a command reads
 
 
@@ -64,11 +63,6 @@ def add_data_options(parser: argparse.ArgumentParser, *, dataset: str | None = "
 def add_device_option(parser: argparse.ArgumentParser) -> None:
     """--device."""
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto: cuda if any)")
-
-
-def check_device(name: str) -> None:
-    """`ConfigError` for a device that no machine has; whether this one has it, only the framework can tell."""
-    check_choice("device", name.partition(":")[0], DEVICES)
 
 
 def check_results(options: argparse.Namespace, *, files: Sequence[str] = ()) -> None:

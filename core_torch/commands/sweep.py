@@ -5,13 +5,14 @@ import sys
 import time
 from itertools import product
 
-from core_torch.commands.command_line import check_device, check_results
+from core_torch.commands.command_line import check_results
 from core_torch.commands.run_folder import Run
 from core_torch.commands.train import fit, judged, load_splits, measured
 from core_torch.commands.train_options import is_randomized
 from core_torch.files.outputs import prepare_output, write_csv, write_json
 from core_torch.files.splits import Split
 from core_torch.spec.architecture import Architecture
+from core_torch.spec.devices import parse_device
 from core_torch.spec.ensembles import check_alike
 from core_torch.spec.errors import ConfigError, DivergenceError
 from core_torch.spec.recipe import Recipe
@@ -29,7 +30,7 @@ Row = dict[str, object]
 
 def sweep(options: argparse.Namespace) -> None:
     """Judge every combination, then run them; a run that diverges or has no solution is a row without results."""
-    check_device(options.device)
+    parse_device(options.device)
     check_results(options, files=(TABLE_NAME,))
     values = {name: getattr(options, name) for name in GRID if getattr(options, name) is not None}
     for name, listed in values.items():

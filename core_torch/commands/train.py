@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core_torch.commands.command_line import check_device, check_results, report
+from core_torch.commands.command_line import check_results, report
 from core_torch.commands.run_folder import RUN_FILES, Run, write_run
 from core_torch.commands.train_options import chosen, is_randomized
 from core_torch.files.event_files import EventFiles, check_event_files
@@ -18,6 +18,7 @@ from core_torch.files.outputs import prepare_output
 from core_torch.files.splits import Split, load_split
 from core_torch.files.weights import MANIFEST_NAME
 from core_torch.spec.architecture import ARCHITECTURES, Architecture
+from core_torch.spec.devices import parse_device
 from core_torch.spec.errors import ConfigError, check_boolean, check_choice, check_integer
 from core_torch.spec.recipe import SOLVERS, Recipe
 from core_torch.training.history import History
@@ -34,7 +35,7 @@ CHECKPOINTS_NAME = "unfinished"  # in the output folder; gone once the results a
 def train(options: argparse.Namespace) -> None:
     """Train, report, and write what was asked for."""
     architecture, recipe = judged(options)
-    check_device(options.device)
+    parse_device(options.device)
     check_results(options, files=RUN_FILES)
     check_checkpoints(options)
     if options.tensorboard is not None:

@@ -4,6 +4,7 @@ import time
 
 import torch
 
+from core_torch.spec.devices import parse_device
 from core_torch.spec.errors import ConfigError
 
 PROBED = (512, 784), (784, 200)  # the largest product of the shallow model's step
@@ -18,11 +19,11 @@ def choose_device(name: str) -> torch.device:
     Raises:
         ConfigError: no such device here.
     """
-    if name == "auto":
+    if parse_device(name).kind == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device).item()  # the meta device holds no value
+        torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         present = "cpu, cuda" if torch.cuda.is_available() else "cpu"
         raise ConfigError(f"device: found {name}, allowed on this machine: auto, {present}") from error

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
+from core_torch.spec.early_stopping import EarlyStopping
 from core_torch.spec.errors import DivergenceError
 
 
@@ -20,11 +21,10 @@ class History:
         for name, value in (("training loss", loss), ("validation error", validation_mse)):
             if value is not None and not math.isfinite(value):
                 raise DivergenceError(f"epoch {epoch}: the {name} is {value}; lower the learning_rate")
-        if validation_mse is None or validation_mse < min(self.validation_mse, default=math.inf):
-            self.best_epoch = epoch
         self.train_loss.append(loss)
         if validation_mse is not None:
             self.validation_mse.append(validation_mse)
+        self.best_epoch = EarlyStopping(errors=self.validation_mse).best_epoch if self.validation_mse else epoch
 
     def curves(self) -> dict[str, list[float]]:
         """The columns that have values, without the times."""

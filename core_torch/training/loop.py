@@ -17,6 +17,7 @@ from core_torch.models.autoencoder import Autoencoder
 from core_torch.objectives.contractive import ContractiveLoss
 from core_torch.objectives.reconstruction import mean_squared_error
 from core_torch.spec.architecture import describe
+from core_torch.spec.early_stopping import EarlyStopping
 from core_torch.spec.recipe import ADAM_BETAS, Recipe
 from core_torch.training.checkpoints import Checkpoints, fingerprint
 from core_torch.training.history import History
@@ -66,9 +67,10 @@ def train(
     history = state.history
     run = identity(model, recipe, dataset, validation) if checkpoints else {}
     with checkpoints.keeping(state, run=run) if checkpoints else nullcontext():
+        stopping = EarlyStopping(recipe.patience, history.validation_mse)
         epochs = tqdm(range(watch.epoch, recipe.epochs), unit="epoch", disable=not progress)
         for epoch in epochs:
-            if recipe.patience and epoch - history.best_epoch > recipe.patience:
+            if stopping.should_stop:
                 break
             batches = islice(dataset.batches(recipe.batch_size, seed=recipe.seed, epoch=epoch), watch.steps, None)
             loss = train_epoch(
@@ -80,12 +82,13 @@ def train(
                 corrupt=corrupt,
                 watch=watch,
             )
-            history.record(epoch, loss=loss, validation_mse=error_on(validation, model))
+            error = error_on(validation, model)
+            history.record(epoch, loss=loss, validation_mse=error)
             history.seconds.append(watch.seconds)
             epochs.set_postfix({name: f"{values[-1]:.5f}" for name, values in history.curves().items()})
             if on_epoch is not None:
                 on_epoch(history)
-            if recipe.patience and history.best_epoch == epoch:
+            if stopping.update(error):
                 state.best_weights = deepcopy(model.state_dict())
             watch.next_epoch()
     if state.best_weights is not None:

@@ -55,7 +55,7 @@ def test_train_means_the_same():
 def test_lightning_s_module_speaks_of_the_recipe():
     module = {*parameters("lightning_impl/model.py", "LitAutoencoder")}
     assert module - RECIPE_FIELDS <= {"architecture", "preset", "weights", "solver"}
-    assert module >= RECIPE_FIELDS - {"patience"}  # the Trainer's early stopping has it
+    assert module >= RECIPE_FIELDS
 
 
 def test_lightning_s_data_are_the_command_s():

@@ -1,5 +1,7 @@
 """AtomicCheckpointIO: whole or absent whatever happens, verified when read."""
 
+import hashlib
+import io
 import random
 from pathlib import Path
 
@@ -37,6 +39,18 @@ def test_every_flipped_bit_and_every_cut_is_found(tmp_path: Path) -> None:
                 read_checkpoint(path)
     path.write_bytes(whole)
     read_checkpoint(path)
+
+
+def test_a_checkpoint_with_the_older_digest_is_read_and_a_damaged_one_is_not(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    torch.save(CONTENT, buffer)
+    plain, path = buffer.getvalue(), tmp_path / "old.ckpt"
+    sealed = plain[:-2] + (64).to_bytes(2, "little") + hashlib.sha256(plain).hexdigest().encode()
+    path.write_bytes(sealed)
+    assert torch.equal(read_checkpoint(path)["state_dict"]["weight"], CONTENT["state_dict"]["weight"])
+    path.write_bytes(sealed[:700] + bytes([sealed[700] ^ 1]) + sealed[701:])
+    with pytest.raises(CheckpointError, match="sha256"):
+        read_checkpoint(path)
 
 
 def test_lightning_s_own_checkpoints_are_read(tmp_path: Path) -> None:

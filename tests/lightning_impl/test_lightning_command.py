@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import yaml
 from lightning import Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from core_torch.__main__ import main as core_main
 from core_torch.data.resident import ResidentDataset
@@ -25,12 +27,13 @@ from core_torch.spec.presets import PRESETS, preset
 from core_torch.spec.recipe import Recipe
 from core_torch.training.loop import train
 from lightning_impl.__main__ import main
-from lightning_impl.callbacks import FiniteWatch, KeptSignal
+from lightning_impl.callbacks import DisableSigtermBroadcast
 from lightning_impl.checkpoint import AtomicCheckpointIO, read_checkpoint
 from lightning_impl.commands import Command
 from lightning_impl.data import MNISTDataModule
 from lightning_impl.model import LitAutoencoder
 from lightning_impl.options import COMMANDS, DATA_FIELDS, build_parser
+from lightning_impl.training import TerminateOnNonFinite
 
 ROOT = Path(__file__).parents[2]
 STOPPING = "lightning.pytorch.callbacks.EarlyStopping"
@@ -367,7 +370,7 @@ def test_a_weight_that_is_not_finite_ends_training_at_its_step_and_the_good_chec
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=2,
-        callbacks=[Poison(value), FiniteWatch(), saver],
+        callbacks=[Poison(value), TerminateOnNonFinite(), saver],
         plugins=AtomicCheckpointIO(),
         logger=False,
         enable_progress_bar=False,
@@ -477,16 +480,27 @@ def test_tensorboard_is_named_where_it_is_missing_and_written_where_it_is_not(mo
         assert tag in events.read_bytes()
 
 
-def test_the_trainers_handler_tells_no_other_process_and_calls_the_one_before() -> None:
+class Terminate(Callback):
+    """SIGTERM after the first batch."""
+
+    def on_train_batch_end(self, *arguments: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("is_disabled", [True, False])
+def test_sigterm_reaches_the_handler_from_before_and_no_broadcast(is_disabled: bool) -> None:
     before = signal.getsignal(signal.SIGTERM)
     called: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, frame: called.append(number))
+    handler = lambda number, frame: called.append(number)  # noqa: E731
+    signal.signal(signal.SIGTERM, handler)
     try:
-        trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
-        KeptSignal().setup(trainer, LitAutoencoder("shallow"), "fit")
-        trainer._signal_connector.register_signal_handlers()
-        signal.raise_signal(signal.SIGTERM)
-        assert (called, trainer.received_sigterm) == ([signal.SIGTERM], False)
-        trainer._signal_connector.teardown()
+        callbacks = [Terminate(), *([DisableSigtermBroadcast()] if is_disabled else [])]
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        trainer = Trainer(accelerator="cpu", max_steps=2, callbacks=callbacks, enable_checkpointing=False, **quiet)
+        with nullcontext() if is_disabled else pytest.raises(SIGTERMException):
+            trainer.fit(LitAutoencoder("shallow"), datamodule=MNISTDataModule("digits"))
+        assert called[0] == signal.SIGTERM
+        assert trainer.received_sigterm is not is_disabled
+        assert signal.getsignal(signal.SIGTERM) is handler
     finally:
         signal.signal(signal.SIGTERM, before)
