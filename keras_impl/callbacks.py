@@ -1,28 +1,26 @@
-"""EventFiles: the curves of a run for TensorBoard, on every backend."""
+"""Callbacks of the commands: the curves of a run for TensorBoard, on every backend."""
 
-from typing import Any
+from collections.abc import Mapping
 
 import keras
 
+from core_torch.files.event_files import EventFiles
 
-class EventFiles(keras.callbacks.Callback):
-    """Writes the values of each epoch, counted from 1, as they come.
 
-    By tensorboardX: Keras's own callback writes by TensorFlow, which clashes with triton where torch loads that.
+class EventFilesCallback(keras.callbacks.Callback):
+    """Write the values of each epoch as they come.
+
+    Keras's own callback writes by TensorFlow, which clashes with triton where torch loads that.
     """
 
     def __init__(self, folder: str) -> None:
-        from tensorboardX import SummaryWriter
-
         super().__init__()
-        self.writer = SummaryWriter(folder)
+        self.files = EventFiles(folder)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Every value is in the file when this returns."""
-        for name, value in (logs or {}).items():
-            self.writer.add_scalar(name, value, epoch + 1)
-        self.writer.flush()
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Write every value; epochs are counted from 1 in the files."""
+        self.files.write(epoch + 1, logs or {})
 
-    def on_train_end(self, logs: Any = None) -> None:
-        """Close the file."""
-        self.writer.close()
+    def on_train_end(self, logs: object = None) -> None:
+        """Close the files."""
+        self.files.close()

@@ -1,7 +1,6 @@
 """Files of this port: a trained model in the folder that every port reads, a `.keras` file, the state of a run."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
@@ -13,6 +12,7 @@ import numpy as np
 
 from core_torch.files.atomic import write_atomically
 from core_torch.files.model_folder import load_model_folder, save_model_folder
+from core_torch.files.run_state import as_stored, check_same_run
 from core_torch.files.weights import MANIFEST_NAME, load_arrays, save_arrays
 from core_torch.spec.architecture import Architecture
 from core_torch.spec.errors import CheckpointError
@@ -77,7 +77,7 @@ class Backup:
     """
 
     def __init__(self, folder: Path, model: keras.Model, *, about: Mapping[str, object]) -> None:
-        self.folder, self.about = folder / FOLDER_NAME, json.loads(json.dumps(about))
+        self.folder, self.about = folder / FOLDER_NAME, as_stored(about)
         groups = {"model": model.variables, "optimizer": model.optimizer.variables}
         self.variables = {
             f"{group}/{index}": variable
@@ -107,9 +107,7 @@ class Backup:
         run, history = manifest.get("run"), manifest.get("history")
         if not isinstance(run, dict) or not isinstance(history, dict):
             raise CheckpointError(f"{self.folder}: is not a backup")
-        for name, value in self.about.items():
-            if run.get(name) != value:
-                raise CheckpointError(f"{self.folder}: found a run with {name} {run.get(name)!r}, expected {value!r}")
+        check_same_run(self.folder, run, self.about)
         kept = sum(name.startswith("best/") for name in arrays)
         best = [arrays.pop(name) for index in range(kept) if (name := f"best/{index}") in arrays]
         shapes = {name: tuple(variable.shape) for name, variable in self.variables.items()}

@@ -10,7 +10,8 @@ from pathlib import Path
 from core_torch.commands.command_line import Parser, add_data_options, add_device_option, check_results, report, run
 from core_torch.commands.train_options import RECIPE_NAME, add_train_options, chosen, recipe_file
 from core_torch.files.atomic import write_atomically
-from core_torch.files.outputs import prepare_output, write_json
+from core_torch.files.metrics import run_metrics, write_metrics
+from core_torch.files.outputs import prepare_output, write_csv
 from core_torch.files.splits import DATASETS, load_split
 from core_torch.spec.errors import check_choice
 from core_torch.spec.extras import check_installed
@@ -60,7 +61,7 @@ def train(options: argparse.Namespace) -> None:
     choose_device(options.device, backend=backend)
     splits = [load_split(options.dataset, train=part, root=options.data_root) for part in (True, False)]
 
-    from keras_impl.callbacks import EventFiles
+    from keras_impl.callbacks import EventFilesCallback
     from keras_impl.checkpoint import save_checkpoint
     from keras_impl.evaluation import measure
     from keras_impl.model import build_autoencoder
@@ -70,29 +71,26 @@ def train(options: argparse.Namespace) -> None:
     about: dict[str, object] = {"backend": backend, "route": options.route}
     if options.data_parallel:
         about["devices"] = use_data_parallel()
-    callbacks = [EventFiles(options.tensorboard)] if options.tensorboard else []
+    callbacks = [EventFilesCallback(options.tensorboard)] if options.tensorboard else []
     backup = options.backup and Path(options.backup)
     model = build_autoencoder(architecture, seed=recipe.seed)
     history = train_model(model, splits[0], recipe=recipe, callbacks=callbacks, backup=backup, **how)
-    metrics = {
-        "model": options.model,
-        "objective": recipe.objective,
-        "dataset": options.dataset,
-        "seed": recipe.seed,
-        "epochs": len(history["train_loss"]),
-        **measure(model, *splits),
-        "seconds": sum(history["seconds"]),
-        **about,
-    }
+    metrics = run_metrics(
+        measure(model, *splits, recipe=recipe),
+        model=options.model,
+        recipe=recipe,
+        dataset=options.dataset,
+        epochs=len(history["train_loss"]),
+        seconds=sum(history["seconds"]),
+        port=about,
+    )
     if options.output is not None:
         output = prepare_output(options.output)
         save_checkpoint(output, model, architecture, recipe=recipe, name=options.model, dataset=options.dataset)
-        curves = {name: values for name, values in history.items() if name != "seconds"}
-        write_json(output / "metrics.json", metrics | {"history": curves})
+        write_metrics(output, metrics, history=history)
         write_atomically(output / RECIPE_NAME, recipe_file(options, recipe).encode())
     if options.log is not None:
-        rows = [("epoch", *history), *((epoch, *row) for epoch, row in enumerate(zip(*history.values()), start=1))]
-        write_atomically(Path(options.log), "".join(f"{','.join(map(str, row))}\n" for row in rows).encode())
+        write_csv(options.log, history)
     report(metrics, json_file=options.json)
 
 
@@ -111,7 +109,7 @@ def evaluate(options: argparse.Namespace) -> None:
     dataset = options.dataset or str(manifest.get("dataset"))
     splits = [load_split(dataset, train=part, root=options.data_root) for part in (True, False)]
     about = {"model": manifest.get("model"), "objective": recipe.objective, "dataset": dataset}
-    report(about | measure(model, *splits) | {"backend": backend}, json_file=options.json)
+    report(about | measure(model, *splits, recipe=recipe) | {"backend": backend}, json_file=options.json)
 
 
 def main() -> None:

@@ -5,16 +5,15 @@ import os
 from importlib import import_module
 from typing import Any
 
+from core_torch.files.event_files import check_event_files
 from core_torch.files.outputs import check_file, check_folder
 from core_torch.spec.devices import parse_device
 from core_torch.spec.errors import ConfigError, check_choice, check_integer
-from core_torch.spec.extras import check_installed
 from core_torch.spec.recipe import Recipe
 
 BACKENDS = ("tensorflow", "jax", "torch")  # values of KERAS_BACKEND
 ROUTES = ("arrays", "tf.data", "pydataset", "resident")  # how images reach the model; see `batches`
 JIT = ("auto", "true", "false")
-EVENT_WRITER = "tensorboardX"
 
 
 def add_keras_options(parser: argparse.ArgumentParser) -> None:
@@ -32,11 +31,10 @@ def check_logs(options: argparse.Namespace) -> None:
     """Judge --log, --backup and --tensorboard before a long run; `ConfigError` if they cannot be written."""
     if options.log is not None:
         check_file("log", options.log)
-    for name, folder in (("backup", options.backup), ("tensorboard", options.tensorboard)):
-        if folder is not None:
-            check_folder(name, folder)
+    if options.backup is not None:
+        check_folder("backup", options.backup)
     if options.tensorboard is not None:
-        check_installed(EVENT_WRITER)
+        check_event_files(options.tensorboard)
 
 
 def choose_device(name: str, *, backend: str) -> None:

@@ -19,6 +19,8 @@ from core_torch.files.atomic import write_atomically
 from core_torch.files.outputs import prepare_output
 from core_torch.objectives.reconstruction import EVALUATION_BATCH
 
+CURVES = ("train_loss", "validation_mse")  # that a run's history has
+
 
 class EpochTimer(Callback):
     """Times the training part of every whole epoch, first batch to last, validation excluded.
@@ -61,6 +63,30 @@ def _now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
+
+
+class EpochCurves(Callback):
+    """Collect the values that this process logs of each epoch.
+
+    Attributes:
+        history: {"train_loss" and "validation_mse", where they are logged: a value for each epoch}.
+    """
+
+    def __init__(self) -> None:
+        self.history: dict[str, list[float]] = {}
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the values of the epoch before, which are complete now."""
+        self._append(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take those of the last epoch."""
+        self._append(trainer)
+
+    def _append(self, trainer: L.Trainer) -> None:
+        for name in CURVES:
+            if name in trainer.callback_metrics:
+                self.history.setdefault(name, []).append(float(trainer.callback_metrics[name]))
 
 
 class Pictures(Callback):

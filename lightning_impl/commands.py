@@ -27,7 +27,8 @@ from core_torch.commands.train_options import OBJECTIVE_OF, RECIPE_FIELDS, RECIP
 from core_torch.data.device import choose_device
 from core_torch.evaluation.report import measure
 from core_torch.files.atomic import write_atomically
-from core_torch.files.outputs import check_folder, prepare_output, write_json
+from core_torch.files.metrics import run_metrics, write_metrics
+from core_torch.files.outputs import check_folder, prepare_output
 from core_torch.files.splits import load_split
 from core_torch.models.checkpoint import save_checkpoint
 from core_torch.spec.architecture import Architecture
@@ -43,7 +44,7 @@ from core_torch.spec.errors import (
 from core_torch.spec.extras import not_installed
 from core_torch.spec.presets import PRESETS, preset
 from core_torch.spec.recipe import SOLVERS, Recipe
-from lightning_impl.callbacks import DisableSigtermBroadcast, EpochTimer
+from lightning_impl.callbacks import DisableSigtermBroadcast, EpochCurves, EpochTimer
 from lightning_impl.checkpoint import AtomicCheckpointIO, read_checkpoint
 from lightning_impl.data import MNISTDataModule
 from lightning_impl.model import LitAutoencoder
@@ -67,8 +68,8 @@ class Command(LightningCLI):
     """Parses, instantiates, runs."""
 
     def __init__(self, args: ArgsType = None, *, program: str) -> None:
-        self.timer = EpochTimer()
-        callbacks = [self.timer, DisableSigtermBroadcast(), TerminateOnNonFinite()]
+        self.timer, self.curves = EpochTimer(), EpochCurves()
+        callbacks = [self.timer, self.curves, DisableSigtermBroadcast(), TerminateOnNonFinite()]
         super().__init__(
             LitAutoencoder,
             MNISTDataModule,
@@ -188,17 +189,16 @@ class Command(LightningCLI):
         name, preset_name = names_of(model.architecture, recipe.objective)
         save_checkpoint(folder, model, recipe=recipe, name=name, dataset=data.dataset)
         splits = [load_split(data.dataset, train=part, root=data.data_root) for part in (True, False)]
-        metrics = {
-            "model": name,
-            "objective": recipe.objective,
-            "dataset": data.dataset,
-            "seed": recipe.seed,
-            "epochs": epochs,
-            **measure(model, *splits, device=self.trainer.strategy.root_device, recipe=recipe),
-            "seconds": sum(self.timer.seconds),
-            **figures,
-        }
-        write_json(folder / "metrics.json", metrics)
+        metrics = run_metrics(
+            measure(model, *splits, device=self.trainer.strategy.root_device, recipe=recipe),
+            model=name,
+            recipe=recipe,
+            dataset=data.dataset,
+            epochs=epochs,
+            seconds=sum(self.timer.seconds),
+            port=figures,
+        )
+        write_metrics(folder, metrics, history=self.curves.history)
         solver = self.model.hparams["solver"]
         if preset_name and self._follows_recipe() and (solver is not None) == name.startswith("randomized"):
             options = Namespace(model=name, preset=preset_name, dataset=data.dataset, solver=solver)

@@ -76,13 +76,6 @@ def test_train_has_the_same_options_in_torch_and_in_keras():
         assert core[name] == keras[name], name
 
 
-def test_the_metrics_have_the_same_names():
-    core, keras = ((ROOT / path).read_text() for path in ("core_torch/commands/train.py", "keras_impl/commands.py"))
-    for name in ("model", "objective", "dataset", "seed", "epochs", "seconds"):
-        assert f'"{name}"' in core, name
-        assert f'"{name}"' in keras, name
-
-
 def test_a_renamed_function_would_be_found():
     with pytest.raises(LookupError):
         parameters("keras_impl/training.py", "fit_model")
