@@ -20,8 +20,8 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.fabric.plugins import CheckpointIO
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from core_torch.commands.train_options import OBJECTIVE_OF, RECIPE_FIELDS, RECIPE_NAME, RIDGE_FIELDS, recipe_file
 from core_torch.data.device import choose_device

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).with_name("templates")
 MEDIA_TYPES = {".png": "image/png", ".gif": "image/gif", ".svg": "image/svg+xml"}
 # Letters stay text, which is smaller and can be searched; without a date and with fixed names, equal charts are equal.
-SVG_OPTIONS = {"svg.fonttype": "none", "svg.hashsalt": "chart"}
+SVG_OPTIONS = {"fonttype": "none", "hashsalt": "chart"}
 
 
 def write_page(path: Path, template: Path, **values: object) -> None:
@@ -35,9 +35,10 @@ def embed_picture(content: bytes, suffix: str) -> str:
 
 def embed_figure(figure: "Figure") -> str:
     """Return the address of a chart, as SVG inside the page."""
-    from matplotlib import rc_context
+    from matplotlib import rc, rc_context
 
     content = BytesIO()
-    with rc_context(SVG_OPTIONS):
+    with rc_context():
+        rc("svg", **SVG_OPTIONS)
         figure.savefig(content, format="svg", metadata={"Date": None})
     return embed_picture(content.getvalue(), ".svg")

@@ -142,7 +142,8 @@ def synthetic(count: int, *, seed: int = 0) -> Split:
 
 def to_unit_range(images: np.ndarray, dtype: type = np.float32) -> np.ndarray:
     """uint8 codes -> [0, 1], by division: multiplying by 1/255 differs for 126 of the 256 codes."""
-    return images.astype(dtype) / dtype(WHITE)
+    values: np.ndarray = images.astype(dtype) / dtype(WHITE)
+    return values
 
 
 def pixel_rows(split: Split) -> np.ndarray:

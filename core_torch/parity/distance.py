@@ -99,7 +99,8 @@ def relative_difference(found: np.ndarray | None, truth: np.ndarray | None) -> f
     """|found - truth| / truth of two losses."""
     if found is None or truth is None or np.size(found) != 1:
         return np.inf
-    return abs(np.asarray(found).item() - np.asarray(truth).item()) / np.asarray(truth).item()
+    value, expected = float(np.asarray(found).item()), float(np.asarray(truth).item())
+    return abs(value - expected) / expected
 
 
 def relative_distance(found: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray], *, least: float = 0.0) -> float:

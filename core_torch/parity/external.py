@@ -179,7 +179,8 @@ class ExternalWorker:
 
     def step(self, inputs: np.ndarray, targets: np.ndarray) -> float:
         """See `Candidate`."""
-        return self._call("step", {"inputs": inputs, "targets": targets})[0]
+        loss: float = self._call("step", {"inputs": inputs, "targets": targets})[0]
+        return loss
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """See `Candidate`."""

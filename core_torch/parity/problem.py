@@ -124,7 +124,8 @@ def largest_gap(images: np.ndarray, size: int) -> np.ndarray:
     batch, channels, height, width = (*images.shape[:2], images.shape[2] // size, images.shape[3] // size)
     whole = images[:, :, : height * size, : width * size].reshape(batch, channels, height, size, width, size)
     blocks = np.sort(whole.transpose(0, 1, 2, 4, 3, 5).reshape(batch, channels, height, width, -1))
-    return blocks[..., -1] - blocks[..., -2]
+    gaps: np.ndarray = blocks[..., -1] - blocks[..., -2]
+    return gaps
 
 
 def trained_weights(

@@ -245,7 +245,7 @@ def describe(architecture: Architecture) -> dict[str, object]:
 
 def architecture_from(description: object) -> Architecture:
     """The inverse of `describe`; `ConfigError` for anything that `describe` would not have written."""
-    kinds = {"FullyConnected": FullyConnected, "Convolutional": Convolutional}
+    kinds: dict[str, type[Architecture]] = {"FullyConnected": FullyConnected, "Convolutional": Convolutional}
     if not isinstance(description, dict):
         raise ConfigError(f"architecture: found {description!r}, allowed: a table with a kind")
     check_choice("architecture kind", description.get("kind"), kinds)

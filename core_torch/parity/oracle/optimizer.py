@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from core_torch.parity.oracle.oracle import Arrays, Oracle
+from core_torch.parity.oracle.network import Arrays
+from core_torch.parity.oracle.oracle import Oracle
 from core_torch.spec.recipe import ADAM_BETAS, Recipe
 
 
