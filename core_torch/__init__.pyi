@@ -1,7 +1,7 @@
 # The public names and where they live. This file is what is read at run time too: each name loads on first use.
 from .data.compiled import CompiledDataset as CompiledDataset
 from .data.corruption import Corruption as Corruption
-from .data.device import choose_products as choose_products
+from .data.device import select_matmul_backend as select_matmul_backend
 from .data.mnist import FastEMNIST as FastEMNIST
 from .data.mnist import FastFashionMNIST as FastFashionMNIST
 from .data.mnist import FastKMNIST as FastKMNIST
@@ -13,10 +13,10 @@ from .data.resident import ResidentDataset as ResidentDataset
 from .data.streaming import StreamedDataset as StreamedDataset
 from .evaluation.charts import plot_latent_map as plot_latent_map
 from .evaluation.charts import plot_losses as plot_losses
-from .evaluation.figures import plot_damages as plot_damages
+from .evaluation.figures import plot_corruptions as plot_corruptions
 from .evaluation.figures import plot_filters as plot_filters
+from .evaluation.figures import plot_interpolation as plot_interpolation
 from .evaluation.figures import plot_reconstructions as plot_reconstructions
-from .evaluation.figures import plot_walk as plot_walk
 from .evaluation.transformer import AutoencoderTransformer as AutoencoderTransformer
 from .files.splits import load_split as load_split
 from .models.autoencoder import Autoencoder as Autoencoder
@@ -31,11 +31,11 @@ from .models.randomized import RandomizedAutoencoder as RandomizedAutoencoder
 from .objectives.contractive import ContractiveLoss as ContractiveLoss
 from .objectives.emphasis import EmphasizedError as EmphasizedError
 from .spec.recipe import Recipe as Recipe
-from .training.by_hand import StepsByHand as StepsByHand
 from .training.closed_form import marginalised_denoiser as marginalised_denoiser
 from .training.extreme_learning import train_extreme_learning as train_extreme_learning
 from .training.extreme_learning import train_receptive_fields as train_receptive_fields
 from .training.layerwise import pretrain as pretrain
 from .training.loop import train as train
+from .training.manual_sgd import ManualSGD as ManualSGD
 from .training.randomized import refit_decoder as refit_decoder
 from .training.randomized import train_randomized as train_randomized

@@ -40,8 +40,8 @@ def build_parser() -> Parser:
 
     sweep = commands.add_parser("sweep", help="train every combination of several values into one table")
     add_training(sweep)
-    together = "train all at once, of one shape and recipe but for seed, learning rate and corruption; pays on a GPU"
-    sweep.add_argument("--together", action="store_true", help=together)
+    ensemble = "train all at once, of one shape and recipe but for seed, learning rate and corruption; pays on a GPU"
+    sweep.add_argument("--ensemble", action="store_true", help=ensemble)
     for action in sweep._actions:
         if action.dest in GRID:
             action.nargs = "+"

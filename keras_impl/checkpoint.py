@@ -70,14 +70,14 @@ class Backup:
 
     Args:
         folder: created if need be; for one run at a time.
-        about: {name: plain value}, what must be the same for a run to go on.
+        metadata: {name: plain value}, what must be the same for a run to go on.
 
     Raises:
         CheckpointError: the folder cannot be created.
     """
 
-    def __init__(self, folder: Path, model: keras.Model, *, about: Mapping[str, object]) -> None:
-        self.folder, self.about = folder / FOLDER_NAME, as_stored(about)
+    def __init__(self, folder: Path, model: keras.Model, *, metadata: Mapping[str, object]) -> None:
+        self.folder, self.metadata = folder / FOLDER_NAME, as_stored(metadata)
         groups = {"model": model.variables, "optimizer": model.optimizer.variables}
         self.variables = {
             f"{group}/{index}": variable
@@ -93,7 +93,7 @@ class Backup:
         """Replace the backup in one step: once this returns, the epoch is not lost whatever happens."""
         arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in self.variables.items()}
         arrays |= {f"best/{index}": array for index, array in enumerate(best_weights or ())}
-        save_arrays(self.folder, arrays, about={"run": self.about, "history": history})
+        save_arrays(self.folder, arrays, metadata={"run": self.metadata, "history": history})
 
     def restore(self) -> tuple[History, list[np.ndarray] | None] | None:
         """Set every variable; (history, best weights), or None without a backup.
@@ -107,7 +107,7 @@ class Backup:
         run, history = manifest.get("run"), manifest.get("history")
         if not isinstance(run, dict) or not isinstance(history, dict):
             raise CheckpointError(f"{self.folder}: is not a backup")
-        check_same_run(self.folder, run, self.about)
+        check_same_run(self.folder, run, self.metadata)
         kept = sum(name.startswith("best/") for name in arrays)
         best = [arrays.pop(name) for index in range(kept) if (name := f"best/{index}") in arrays]
         shapes = {name: tuple(variable.shape) for name, variable in self.variables.items()}
@@ -117,7 +117,7 @@ class Backup:
         return history, best or None
 
 
-def fingerprint(model: keras.Model) -> str:
+def model_hash(model: keras.Model) -> str:
     """sha256 of what each layer of the encoder and the decoder is, but for its name.
 
     Not by `get_config`, which loads TensorFlow on every backend.

@@ -15,7 +15,7 @@ from core_torch.files.splits import Split, hold_out
 from core_torch.spec.early_stopping import EarlyStopping
 from core_torch.spec.errors import ConfigError, DivergenceError
 from core_torch.spec.recipe import Recipe
-from keras_impl.checkpoint import Backup, History, fingerprint
+from keras_impl.checkpoint import Backup, History, model_hash
 from keras_impl.contractive import ContractiveAutoencoder
 from keras_impl.corruption import Corruption
 from keras_impl.data import ROUTES, parts_to_share, unit_pixels
@@ -73,8 +73,8 @@ def train(
     history: History = {name: [] for name in ("train_loss", *(["validation_mse"] if validation else []), "seconds")}
     best_weights: list[np.ndarray] | None = None
     if backup is not None:
-        about = _identity(model, split, validation) | recipe.to_dict() | options | {"route": route}
-        saved = Backup(backup, trained, about=about)
+        metadata = _identity(model, split, validation) | recipe.to_dict() | options | {"route": route}
+        saved = Backup(backup, trained, metadata=metadata)
         history, best_weights = saved.restore() or (history, best_weights)
     told = keras.callbacks.CallbackList(callbacks, model=trained)
     told.on_train_begin()
@@ -115,7 +115,7 @@ def _identity(model: keras.Model, *splits: Split | None) -> dict[str, object]:
     return {
         "backend": keras.backend.backend(),
         "devices": distribution.num_model_replicas if distribution else 1,
-        "model": fingerprint(model),
+        "model": model_hash(model),
         "images": [hashlib.sha256(split.images.tobytes()).hexdigest() for split in splits if split],
     }
 

@@ -14,9 +14,9 @@ from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback
 
 from core_torch.data.resident import ResidentDataset
-from core_torch.evaluation.mode import only_looking
 from core_torch.files.atomic import write_atomically
 from core_torch.files.outputs import prepare_output
+from core_torch.models.evaluating import evaluating
 from core_torch.objectives.reconstruction import EVALUATION_BATCH
 
 CURVES = ("train_loss", "validation_mse")  # that a run's history has
@@ -119,7 +119,7 @@ class Pictures(Callback):
         if not trainer.is_global_zero:
             return
         dataset = _on(lit.device, dataset)
-        with only_looking(lit.model):
+        with evaluating(lit.model):
             batches = dataset.batches(EVALUATION_BATCH, shuffle=False)
             codes = torch.cat([lit.model.encode(images) for images, _ in batches]).float().cpu().numpy()
         figures = {

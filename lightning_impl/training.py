@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
 from core_torch.spec.early_stopping import EarlyStopping
-from core_torch.training.watch import Watch
+from core_torch.training.monitor import TrainingMonitor
 
 
 class EarlyStoppingCallback(Callback):
@@ -52,7 +52,7 @@ class EarlyStoppingCallback(Callback):
 
 
 class TerminateOnNonFinite(Callback):
-    """Ends training at the step where a loss, a gradient or a weight is no longer finite, and names it: see `Watch`.
+    """End training at the step where a loss, a gradient or a weight is not finite; see `TrainingMonitor`.
 
     Raises:
         DivergenceError: from the Trainer's `fit`; no checkpoint is written after that step.
@@ -60,26 +60,26 @@ class TerminateOnNonFinite(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """The model is on its device."""
-        self.watch = Watch(pl_module.model)
+        self.monitor = TrainingMonitor(pl_module.model)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """No loss yet."""
-        self.watch.epoch = trainer.current_epoch
-        self.watch.restart()
+        self.monitor.epoch = trainer.current_epoch
+        self.monitor.restart()
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """What the loss will be of, and at which step: of a resumed epoch those before count."""
-        self.inputs, self.watch.steps = batch[0], batch_idx
+        self.inputs, self.monitor.steps = batch[0], batch_idx
 
     def on_before_backward(self, trainer: L.Trainer, pl_module: Any, loss: torch.Tensor) -> None:
         """Judge the loss before it can spoil a weight."""
-        self.watch.loss(loss, self.inputs)
+        self.monitor.loss(loss, self.inputs)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Judge the weights before they can spoil a checkpoint, which the Trainer's last callbacks write."""
-        self.watch.step()
+        self.monitor.step()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Where no step was waited for, judge them all."""
-        if not self.watch.on_host:
-            self.watch.check()
+        if not self.monitor.on_host:
+            self.monitor.check()

@@ -202,7 +202,7 @@ def figures(model: Autoencoder, data: Data, recipe: Recipe) -> Metrics:
         "test MSE": found["test_mse"],
         NOISY: found.get("noisy_test_mse"),
         "PCA of equal width": found["test_mse_of_pca_clipped"],
-        "dead": found["dead"],
+        "dead": found["collapsed"],
         NORM: found["jacobian_norm_squared"],
         RATIO: found["jacobian_scale_free"],
     }

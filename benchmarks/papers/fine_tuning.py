@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from core_torch.data.resident import ResidentDataset
-from core_torch.evaluation.mode import only_looking
 from core_torch.files.splits import CLASSES, Split
 from core_torch.models.autoencoder import Autoencoder
+from core_torch.models.evaluating import evaluating
 from core_torch.objectives.reconstruction import EVALUATION_BATCH
 from core_torch.spec.recipe import Recipe
 from core_torch.training.loop import build_optimizer, build_scheduler, train_epoch
@@ -46,7 +46,7 @@ def _train(classifier: nn.Module, dataset: ResidentDataset, recipe: Recipe) -> N
 
 
 def _share_misread(classifier: nn.Module, dataset: ResidentDataset) -> float:
-    with only_looking(classifier):  # type: ignore[arg-type]
+    with evaluating(classifier):  # type: ignore[arg-type]
         batches = dataset.batches(EVALUATION_BATCH, shuffle=False)
         read = torch.cat([classifier(images).argmax(1) for images, _ in batches])
     return float((read != dataset.labels).double().mean())

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from benchmarks.loaders.per_image import PerImageDataset
 from benchmarks.ports.frameworks import AT_ONCE, FRAMEWORKS, GRAPHED, TOGETHER
 from benchmarks.ports.timed_port import Case
-from core_torch.data.device import choose_products
+from core_torch.data.device import select_matmul_backend
 from core_torch.data.residency import resident_or_streamed
 from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.files.splits import Split
@@ -20,11 +20,11 @@ from core_torch.parity.candidate import Arrays
 from core_torch.spec.batch_order import epoch_order
 from core_torch.spec.errors import check_choice
 from core_torch.spec.recipe import Recipe
-from core_torch.training.by_hand import StepsByHand
 from core_torch.training.candidate import exact, pin_precision
 from core_torch.training.ensemble import Ensemble
 from core_torch.training.graphed import GraphedSteps, fused_optimizer
 from core_torch.training.loop import build_criterion, build_optimizer, train_epoch
+from core_torch.training.manual_sgd import ManualSGD
 
 
 class TimedTorch(TorchCandidate[Autoencoder]):
@@ -64,7 +64,7 @@ class TimedTorch(TorchCandidate[Autoencoder]):
             self.optimizer = self.together.optimizer
         if self.case.route == "by-hand":
             largest = max(self.recipe.batch_size, self.case.batch_size)
-            self.by_hand = StepsByHand(self.model, self.recipe.with_changes(batch_size=largest))
+            self.by_hand = ManualSGD(self.model, self.recipe.with_changes(batch_size=largest))
 
     def _new_optimizer(self, model: Autoencoder) -> torch.optim.Optimizer:
         optimizer = build_optimizer(self.model, self.recipe)
@@ -116,5 +116,5 @@ def prepare(case: Case, split: Split, recipe: Recipe) -> TimedTorch:
     """The timed port of a case."""
     pin_precision()
     if case.route == "by-hand":
-        choose_products()
+        select_matmul_backend()
     return TimedTorch(case, split, recipe)

@@ -59,13 +59,13 @@ def evaluate(options: argparse.Namespace) -> None:
     check_results(options)
     check(options, options.checkpoint)
 
-    from core_torch.evaluation.report import measure, probed
+    from core_torch.evaluation.report import measure, probe_metrics
 
     model, recipe, about = load(options)
     splits = load_part(options, about, train=True), load_part(options, about, train=False)
     metrics = about | measure(model, *splits, device=next(model.parameters()).device, recipe=recipe)
     if options.probe:
-        metrics |= probed(model, *splits)
+        metrics |= probe_metrics(model, *splits)
     report(metrics, json_file=options.json)
 
 

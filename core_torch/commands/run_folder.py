@@ -85,14 +85,14 @@ def draw(
     curves: dict[str, list[float]],
     **options: object,
 ) -> list[Path]:
-    """The pictures of a model, written into `folder`; `options` are those of `draw_album`."""
-    from core_torch.evaluation.album import draw_album
+    """The pictures of a model, written into `folder`; `options` are those of `write_figures`."""
+    from core_torch.evaluation.figure_files import write_figures
 
     names = {"train_loss": "training loss", "validation_mse": "validation error"}
     if recipe.objective == "contractive":
         names["train_loss"] = "training loss, penalty included"
     levels = {"mean image": "test_mse_of_mean", "PCA as wide": "test_mse_of_pca"}
-    return draw_album(
+    return write_figures(
         model,
         test,
         prepare_output(folder),
@@ -107,6 +107,8 @@ def read_metrics(checkpoint: Path) -> tuple[dict[str, object], dict[str, list[fl
     """(metrics, curves) that `train` wrote beside a model; nothing where they are not, or not such a file."""
     try:
         metrics = json.loads(read_regular(checkpoint / METRICS_NAME))
+        if "dead" in metrics:  # its name in runs made before `collapsed`
+            metrics["collapsed"] = metrics.pop("dead")
         curves = {name: [float(value) for value in values] for name, values in metrics["history"].items() if values}
         return (metrics, curves) if all(map(math.isfinite, chain(*curves.values()))) else ({}, {})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):

@@ -22,7 +22,7 @@ GRID = (  # options of `train` that take several values here
     *("corruption", "corruption_level", "contraction", "hidden_activation", "code_activation", "solver"),
 )
 # Choose by the first, on images held out of the training split: the least of many test errors is not one.
-RESULTS = ("validation_mse", "test_mse", "test_mse_of_mean", "dead", "seconds")
+RESULTS = ("validation_mse", "test_mse", "test_mse_of_mean", "collapsed", "seconds")
 TABLE_NAME = "sweep.csv"
 
 Row = dict[str, object]
@@ -40,14 +40,14 @@ def sweep(options: argparse.Namespace) -> None:
     runs = [argparse.Namespace(**vars(options) | combination) for combination in combinations]
     varied = [name for name, listed in values.items() if len(listed) > 1]
     chosen = [judge(run, varied) for run in runs]
-    if options.together:
-        check_together(runs, chosen)
+    if options.ensemble:
+        check_ensemble(runs, chosen)
     splits = load_splits(runs[0])
 
     from core_torch.data.device import choose_device
 
     choose_device(options.device)  # refuses one that is not there before anything is written
-    together = fit_together(runs, chosen, splits) if options.together else []
+    together = fit_ensemble(runs, chosen, splits) if options.ensemble else []
     output = prepare_output(options.output) if options.output is not None else None
     rows: list[Row] = []
     for run, combination, (architecture, recipe) in zip(runs, combinations, chosen):
@@ -69,29 +69,29 @@ def sweep(options: argparse.Namespace) -> None:
     write_json(options.json, rows)
 
 
-def check_together(runs: list[argparse.Namespace], chosen: list[tuple[Architecture, Recipe]]) -> None:
+def check_ensemble(runs: list[argparse.Namespace], chosen: list[tuple[Architecture, Recipe]]) -> None:
     """`ConfigError` unless all the combinations can be trained at once."""
     for run in runs:
         if run.pretrain or is_randomized(run):
             found = "pretrain" if run.pretrain else run.model
-            raise ConfigError(f"together: found with {found}, allowed with: models trained in epochs alone")
+            raise ConfigError(f"ensemble: found with {found}, allowed with: models trained in epochs alone")
     check_alike(*zip(*chosen))
 
 
-def fit_together(
+def fit_ensemble(
     runs: list[argparse.Namespace], chosen: list[tuple[Architecture, Recipe]], splits: tuple[Split, Split]
 ) -> list[Run | DivergenceError]:
-    """Train all of them at once, see `train_together`, and measure each; `seconds` are an equal share of the whole."""
+    """Train all of them at once, see `train_ensemble`, and measure each; `seconds` are an equal share of the whole."""
     from core_torch.data.device import choose_device
     from core_torch.data.residency import resident_or_streamed
     from core_torch.models.autoencoder import build_autoencoder
-    from core_torch.training.ensemble import train_together
+    from core_torch.training.ensemble import train_ensemble
 
     recipes = [recipe for _, recipe in chosen]
     models = [build_autoencoder(architecture, seed=recipe.seed) for architecture, recipe in chosen]
     started, device = time.perf_counter(), choose_device(runs[0].device)
     dataset = resident_or_streamed(splits[0], device=device)
-    histories = train_together(models, dataset, recipes=recipes)
+    histories = train_ensemble(models, dataset, recipes=recipes)
     share = (time.perf_counter() - started) / len(runs)
     return [
         history

@@ -99,8 +99,8 @@ def build_checkpoints(options: argparse.Namespace) -> "Checkpoints | None":
 
     from core_torch.training.checkpoints import Checkpoints
 
-    about = {"model": options.model, "pretrained": bool(options.pretrain)}
-    return Checkpoints(Path(options.output) / CHECKPOINTS_NAME, every=options.checkpoint_every, about=about)
+    metadata = {"model": options.model, "pretrained": bool(options.pretrain)}
+    return Checkpoints(Path(options.output) / CHECKPOINTS_NAME, every=options.checkpoint_every, metadata=metadata)
 
 
 def load_splits(options: argparse.Namespace) -> tuple[Split, Split]:

@@ -16,7 +16,7 @@ from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.files.splits import WHITE
 from core_torch.spec.errors import ConfigError
 
-AHEAD = 4  # images; 2 to 16 are as fast, none takes twice as long
+PREFETCH_DISTANCE = 4  # images; 2 to 16 are as fast, none takes twice as long
 CACHE_LINE = 64  # bytes that a processor fetches at once
 
 # (codes (N, pixels) uint8, index (B,) int64, batch (B, pixels) float32) -> whether all of the index was in range
@@ -45,12 +45,10 @@ class CompiledDataset(ResidentDataset):
     def __init__(self, *arguments: Any, residency: str = "uint8", **options: Any) -> None:
         super().__init__(*arguments, residency=residency, **options)
 
-    def _settle(
-        self, images: torch.Tensor, labels: torch.Tensor, *, device: torch.device | str, residency: str
-    ) -> None:
+    def _place(self, images: torch.Tensor, labels: torch.Tensor, *, device: torch.device | str, residency: str) -> None:
         if torch.device(device).type != "cpu" or residency != "uint8":
             raise ConfigError(f"residency: found {residency} on {device}, allowed when compiled: uint8 on cpu")
-        super()._settle(images, labels, device=device, residency=residency)
+        super()._place(images, labels, device=device, residency=residency)
         try:
             gather_loop()  # compiled now, which takes a second or three, and not in the first batch
             self.is_compiled = True
@@ -86,8 +84,8 @@ def gather_loop() -> Gather:
         for number in range(len(index)):
             if not 0 <= index[number] < count:
                 return False
-            if number + AHEAD < len(index):
-                image = start + index[number + AHEAD] * width
+            if number + PREFETCH_DISTANCE < len(index):
+                image = start + index[number + PREFETCH_DISTANCE] * width
                 for byte in range(0, width, CACHE_LINE):
                     prefetch(image + byte)
             source, target = codes[index[number]], batch[number]

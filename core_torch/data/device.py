@@ -7,8 +7,8 @@ import torch
 from core_torch.spec.devices import parse_device
 from core_torch.spec.errors import ConfigError
 
-PROBED = (512, 784), (784, 200)  # the largest product of the shallow model's step
-PROBES = 20  # times it is computed
+PROBE_SHAPES = (512, 784), (784, 200)  # the largest product of the shallow model's step
+PROBE_REPEATS = 20  # times it is computed
 LARGEST_ERROR = 1e-5  # relative; float32 is off by 3e-7, bfloat16 by 3e-3
 LEAST_GAIN = 1.1  # times as fast, below which the probe's own noise would choose
 
@@ -30,7 +30,7 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def choose_products() -> str:
+def select_matmul_backend() -> str:
     """Have a CPU multiply float32 matrices by oneDNN instead of MKL, where that is faster and as exact; which it is.
 
     "medium" allows oneDNN to compute in bfloat16, and it does on some processors: there a product of known result gives
@@ -41,20 +41,20 @@ def choose_products() -> str:
         What `torch.get_float32_matmul_precision` says from now on.
     """
     if not torch.cuda.is_available():
-        found = {precision: probe_products(precision) for precision in ("highest", "medium")}
+        found = {precision: measure_matmul(precision) for precision in ("highest", "medium")}
         exact, seconds = zip(*found.values())
         is_better = exact[1] <= LARGEST_ERROR and seconds[1] * LEAST_GAIN < seconds[0]
         torch.set_float32_matmul_precision("medium" if is_better else "highest")
     return torch.get_float32_matmul_precision()
 
 
-def probe_products(precision: str) -> tuple[float, float]:
-    """(relative error, least processor seconds) of `PROBED` multiplied under that setting."""
+def measure_matmul(precision: str) -> tuple[float, float]:
+    """(relative error, least processor seconds) of `PROBE_SHAPES` multiplied under that setting."""
     torch.set_float32_matmul_precision(precision)
     generator = torch.Generator().manual_seed(0)
-    left, right = (torch.randn(size, generator=generator) for size in PROBED)
+    left, right = (torch.randn(size, generator=generator) for size in PROBE_SHAPES)
     expected, seconds = left.double() @ right.double(), []
-    for _ in range(PROBES):
+    for _ in range(PROBE_REPEATS):
         started = time.process_time()
         product = left @ right
         seconds.append(time.process_time() - started)

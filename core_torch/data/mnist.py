@@ -49,7 +49,7 @@ class _ResidentFiles(ResidentDataset):
         if target_transform is not None:
             given = [label.item() if label.dim() == 0 else label for label in labels]
             labels = _stack([target_transform(label) for label in given], name="target_transform")
-        self._settle(images, labels, device=device, residency=residency)
+        self._place(images, labels, device=device, residency=residency)
 
     @property
     def raw_folder(self) -> str:

@@ -17,7 +17,7 @@ from core_torch.spec.batch_order import epoch_order
 from core_torch.spec.errors import ConfigError, check_choice, check_integer
 
 RESIDENCIES = ("float32", "uint8")
-GATHERED = 512  # images at once, unless a batch is larger
+GATHER_SIZE = 512  # images at once, unless a batch is larger
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -41,11 +41,9 @@ class ResidentDataset(Dataset):
     labels: torch.Tensor
 
     def __init__(self, split: Split, *, device: torch.device | str = "cpu", residency: str = "float32") -> None:
-        self._settle(torch.tensor(split.images), torch.tensor(split.labels), device=device, residency=residency)
+        self._place(torch.tensor(split.images), torch.tensor(split.labels), device=device, residency=residency)
 
-    def _settle(
-        self, images: torch.Tensor, labels: torch.Tensor, *, device: torch.device | str, residency: str
-    ) -> None:
+    def _place(self, images: torch.Tensor, labels: torch.Tensor, *, device: torch.device | str, residency: str) -> None:
         """Move to the device: uint8 (N, 28, 28) or (N, 1, 28, 28), or float32 (N, ...) from a transform."""
         check_choice("residency", residency, RESIDENCIES)
         if images.dtype != torch.uint8 and residency == "uint8":
@@ -115,7 +113,7 @@ class ResidentDataset(Dataset):
 
     def _deliver(self, order: torch.Tensor, batch_size: int) -> Iterator[Batch]:
         # Small batches are gathered some at a time, and parted so that autograd sees no relation between them.
-        for index in order.split(gathered(batch_size)):
+        for index in order.split(gather_size(batch_size)):
             inputs, targets = self.gather(index)
             yield from zip(inputs.unsafe_split(batch_size), targets.unsafe_split(batch_size))
 
@@ -144,9 +142,9 @@ class ResidentDataset(Dataset):
         return part
 
 
-def gathered(batch_size: int) -> int:
+def gather_size(batch_size: int) -> int:
     """How many images to gather at once: whole batches."""
-    return batch_size * max(1, GATHERED // batch_size)
+    return batch_size * max(1, GATHER_SIZE // batch_size)
 
 
 def to_unit_range(pixels: torch.Tensor) -> torch.Tensor:

@@ -13,8 +13,8 @@ from typing import Self
 import numpy as np
 import torch
 
-from core_torch.data.resident import Batch, ResidentDataset, gathered, to_unit_range
-from core_torch.data.slot import Slot
+from core_torch.data.resident import Batch, ResidentDataset, gather_size, to_unit_range
+from core_torch.data.staging_buffer import StagingBuffer
 from core_torch.files.splits import Split
 from core_torch.spec.batch_order import epoch_order
 from core_torch.spec.errors import ConfigError, check_integer
@@ -136,7 +136,7 @@ class StreamedDataset(ResidentDataset):
         return self._stream(self.rows[order].split(self.chunk - self.chunk % batch_size), batch_size)
 
     def _stream(self, chunks: tuple[torch.Tensor, ...], batch_size: int) -> Iterator[Batch]:
-        slots = [Slot(self.images, len(chunks[0]), self.device) for _ in chunks[:2]]
+        slots = [StagingBuffer(self.images, len(chunks[0]), self.device) for _ in chunks[:2]]
         with ThreadPoolExecutor(1) as thread:
             submit = thread.submit if self.in_background else at_once
             filled = submit(slots[0].fill, chunks[0])
@@ -144,7 +144,7 @@ class StreamedDataset(ResidentDataset):
                 filled.result()
                 if number + 1 < len(chunks):
                     filled = submit(slots[1 - number % 2].fill, chunks[number + 1])
-                for codes in slots[number % 2].take(len(chunk)).split(gathered(batch_size)):
+                for codes in slots[number % 2].take(len(chunk)).split(gather_size(batch_size)):
                     inputs = to_unit_range(codes)
                     yield from zip(inputs.unsafe_split(batch_size), inputs.flatten(1).unsafe_split(batch_size))
                 slots[number % 2].release()

@@ -13,19 +13,19 @@ from core_torch.data.corruption import Corruption
 from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.evaluation.charts import WIDTH
 from core_torch.evaluation.grids import image_rows, squares, tile
-from core_torch.evaluation.mode import only_looking
-from core_torch.evaluation.walks import converge, uniform_noise, walk_between
+from core_torch.evaluation.trajectories import interpolate_codes, iterate_reconstruction, uniform_noise
 from core_torch.models.autoencoder import Autoencoder
+from core_torch.models.evaluating import evaluating
 
-SHOWN = 10  # images in a row; of ten classes one each
+IMAGES_PER_ROW = 10  # images in a row; of ten classes one each
 MOST_FILTERS = 64
-JUDGED = 1000  # test images behind an error that a picture states
-DAMAGES = {
+EVAL_IMAGES = 1000  # test images behind an error that a picture states
+EXAMPLE_CORRUPTIONS = {
     "noise, σ 0.2": Corruption("gaussian", 0.2),
     "heavier noise, σ 0.5": Corruption("gaussian", 0.5),
     "black patch, 10 × 10": Corruption("patch", (10 / 28) ** 2),
 }
-CONVERGENCE_STEPS = 64
+RECONSTRUCTION_STEPS = 64
 SHOWN_STEPS = (0, 1, 2, 4, 8, 16, 32, 64)
 
 
@@ -42,20 +42,20 @@ def plot_reconstructions(
     rows = [("original", targets)]
     if not torch.equal(inputs.flatten(1), targets):
         rows.append(("corrupted", inputs))
-    with only_looking(model):
+    with evaluating(model):
         rows.append(("reconstructed", model(inputs)))
     return image_rows(rows, side=inputs.shape[-1], title="Images and their reconstructions")
 
 
-def plot_damages(model: Autoencoder, dataset: ResidentDataset, *, seed: int = 0) -> Figure:
+def plot_corruptions(model: Autoencoder, dataset: ResidentDataset, *, seed: int = 0) -> Figure:
     """What the model makes of clean, noisy, noisier and patched images; errors are against the clean ones."""
     shown = _one_of_each(dataset)
-    order = np.concatenate([shown, np.setdiff1d(np.arange(min(JUDGED, len(dataset))), shown)])
+    order = np.concatenate([shown, np.setdiff1d(np.arange(min(EVAL_IMAGES, len(dataset))), shown)])
     clean, targets = _images(dataset, order)
-    damaged = {"clean": clean} | {name: damage.fixed(clean, seed=seed) for name, damage in DAMAGES.items()}
+    damaged = {"clean": clean} | {name: damage.fixed(clean, seed=seed) for name, damage in EXAMPLE_CORRUPTIONS.items()}
     rows = []
     for name, images in damaged.items():
-        with only_looking(model):
+        with evaluating(model):
             output = model(images)
         error = float((output - targets).square().mean())
         rows += [(name, images[: len(shown)]), (f"restored, MSE {error:.4f}", output[: len(shown)])]
@@ -83,27 +83,27 @@ def plot_filters(model: Autoencoder) -> Figure:
     return figure
 
 
-def plot_walk(model: Autoencoder, dataset: ResidentDataset, *, legs: int = 6, seed: int = 0) -> Figure:
+def plot_interpolation(model: Autoencoder, dataset: ResidentDataset, *, legs: int = 6, seed: int = 0) -> Figure:
     """A random walk: straight lines between the codes of randomly chosen images, decoded step by step."""
     stops = np.random.default_rng(seed).choice(len(dataset), legs + 1, replace=len(dataset) <= legs)
     images, _ = _images(dataset, stops)
     names = _classes(dataset)[stops]
-    lines = walk_between(model, images, steps=SHOWN)
+    lines = interpolate_codes(model, images, steps=IMAGES_PER_ROW)
     rows = [(f"{here} to {there}", line) for here, there, line in zip(names, names[1:], lines)]
     return image_rows(rows, side=images.shape[-1], title="Walk between the codes of test images")
 
 
-def convergence(model: Autoencoder, *, count: int = 8, seed: int = 0) -> np.ndarray:
-    """(steps + 1, count, side, side): uniform noise, and the output fed back `CONVERGENCE_STEPS` times."""
+def iterate_from_noise(model: Autoencoder, *, count: int = 8, seed: int = 0) -> np.ndarray:
+    """(steps + 1, count, side, side): uniform noise, and the output fed back `RECONSTRUCTION_STEPS` times."""
     parameter = next(model.parameters())
     pixels = int(np.prod(model.architecture.input_shape))
     start = uniform_noise(count, pixels, seed=seed).to(parameter)
-    frames = converge(model, start, steps=CONVERGENCE_STEPS)
+    frames = iterate_reconstruction(model, start, steps=RECONSTRUCTION_STEPS)
     return squares(frames.flatten(0, 1), isqrt(pixels)).reshape(len(frames), count, isqrt(pixels), -1)
 
 
-def plot_convergence(frames: np.ndarray) -> Figure:
-    """The frames of `convergence` after 0, 1, 2, 4, ... steps, one start a row."""
+def plot_iterated_reconstruction(frames: np.ndarray) -> Figure:
+    """The frames of `iterate_from_noise` after 0, 1, 2, 4, ... steps, one start a row."""
     steps = [step for step in SHOWN_STEPS if step < len(frames)]
     rows = [(f"start {number + 1}", frames[steps, number]) for number in range(frames.shape[1])]
     title = "From noise, the output fed back as input"
@@ -116,10 +116,10 @@ def _images(dataset: ResidentDataset, indices: np.ndarray) -> Batch:
 
 
 def _one_of_each(dataset: ResidentDataset) -> np.ndarray:
-    """Indices of the first image of each class, filled up to `SHOWN` with the first others."""
+    """Indices of the first image of each class, filled up to `IMAGES_PER_ROW` with the first others."""
     first = np.unique(_classes(dataset), return_index=True)[1]
-    others = np.setdiff1d(np.arange(min(len(dataset), 2 * SHOWN)), first)
-    return np.concatenate([first, others])[:SHOWN]
+    others = np.setdiff1d(np.arange(min(len(dataset), 2 * IMAGES_PER_ROW)), first)
+    return np.concatenate([first, others])[:IMAGES_PER_ROW]
 
 
 def _classes(dataset: ResidentDataset) -> np.ndarray:

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from core_torch.data.resident import ResidentDataset
-from core_torch.evaluation.mode import only_looking
 from core_torch.files.splits import Split, pixel_rows
 from core_torch.models.autoencoder import Autoencoder
+from core_torch.models.evaluating import evaluating
 from core_torch.objectives.reconstruction import EVALUATION_BATCH
 from core_torch.spec.baselines import principal_components
 
@@ -41,7 +41,7 @@ def probe(model: Autoencoder, train: Split, test: Split) -> dict[str, dict[str, 
 def encode(model: Autoencoder, split: Split, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
     """Codes (N, code width) of a split, `batch_size` images at a time; the model's mode is restored."""
     dataset = ResidentDataset(split, device=next(model.parameters()).device, residency="uint8")
-    with only_looking(model):
+    with evaluating(model):
         codes = [model.encode(images).cpu() for images, _ in dataset.batches(batch_size, shuffle=False)]
     return torch.cat(codes).numpy()
 

@@ -49,7 +49,7 @@ def noisy_mean_squared_error(model: Autoencoder, dataset: ResidentDataset, recip
     return mean_squared_error(model, noisy)
 
 
-def probed(model: Autoencoder, train: Split, test: Split) -> dict[str, object]:
+def probe_metrics(model: Autoencoder, train: Split, test: Split) -> dict[str, object]:
     """{name: accuracy} of classifiers on the code, on raw pixels, and on as many principal components.
 
     Raises:

@@ -7,13 +7,13 @@ from core_torch.evaluation.page import TEMPLATES, embed_picture, write_page
 
 CAPTIONS = {
     "reconstructions.png": "One test image of each class, damaged, and what the model makes of the damaged one.",
-    "damages.png": "Clean, noisy, noisier and patched test images, each above what the model makes of them.",
+    "corruptions.png": "Clean, noisy, noisier and patched test images, each above what the model makes of them.",
     "losses.png": "The loss that was minimised, and the error on held-out images.",
     "latent-map.png": "The codes of test images in the plane; each is drawn as its label.",
     "filters.png": "What the first layer looks for: red raises a unit, blue lowers it.",
-    "walk.png": "Straight lines between the codes of random test images, decoded step by step.",
-    "convergence.png": "Noise, and the model's output fed back to it, as many times as stands below.",
-    "convergence.gif": "The same, step by step.",
+    "interpolation.png": "Straight lines between the codes of random test images, decoded step by step.",
+    "iterated-reconstruction.png": "Noise, and the model's output fed back to it, as many times as stands below.",
+    "iterated-reconstruction.gif": "The same, step by step.",
     "spectrum.png": "How far a small change of the input moves the code, direction by direction.",
 }
 CHARTS = ("losses.png", "latent-map.png", "spectrum.png")  # drawn on white, so dark mode inverts them

@@ -30,7 +30,7 @@ class ModelMetrics:
         test_mse_of_mean: error of the mean training image.
         test_mse_of_pca: error of as many principal components as the code has units.
         test_mse_of_pca_clipped: the same, clipped to [0, 1].
-        dead: whether the model has collapsed to a constant image.
+        collapsed: whether the model has collapsed to a constant image.
         jacobian_norm_squared: E ||J||_F^2 of the encoder over the first `JACOBIAN_IMAGES` test images.
         jacobian_scale_free: the same per unit of the code's variance; None for a code that does not vary.
     """
@@ -43,7 +43,7 @@ class ModelMetrics:
     test_mse_of_mean: float
     test_mse_of_pca: float
     test_mse_of_pca_clipped: float
-    dead: bool  # the name that metrics.json and published results have
+    collapsed: bool  # earlier runs call it dead; `read_metrics` converts them
     jacobian_norm_squared: float
     jacobian_scale_free: float | None
 
@@ -89,7 +89,7 @@ def model_metrics(
         test_mse_of_mean=constants["per-pixel mean"],
         test_mse_of_pca=pca["raw"],
         test_mse_of_pca_clipped=pca["clipped"],
-        dead=is_collapsed(test_mse, constants),
+        collapsed=is_collapsed(test_mse, constants),
         jacobian_norm_squared=jacobian_norm_squared,
         jacobian_scale_free=scale_free_norm(jacobian_norm_squared, code_variance=code_variance),
     )

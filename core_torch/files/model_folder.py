@@ -59,8 +59,8 @@ def save_model_folder(
             (folder / companion).unlink(missing_ok=True)
     except OSError as error:
         raise CheckpointError(f"{folder / companion}: cannot be replaced ({error.strerror})") from error
-    about = {"model": name, "dataset": dataset, "architecture": describe(architecture), "recipe": recipe.to_dict()}
-    save_weights(folder, weights, about=about)
+    metadata = {"model": name, "dataset": dataset, "architecture": describe(architecture), "recipe": recipe.to_dict()}
+    save_weights(folder, weights, metadata=metadata)
 
 
 def load_model_folder(folder: Path) -> ModelFolder:

@@ -26,16 +26,16 @@ SCHEMA = 1
 LARGEST_MANIFEST = 1 << 24  # bytes
 
 
-def save_weights(folder: Path, weights: Mapping[str, np.ndarray], *, about: Mapping[str, object]) -> None:
-    """Write weights, as float32, and manifest into an existing folder; `about` is any JSON.
+def save_weights(folder: Path, weights: Mapping[str, np.ndarray], *, metadata: Mapping[str, object]) -> None:
+    """Write weights, as float32, and manifest into an existing folder; `metadata` is any JSON.
 
     Raises:
         CheckpointError: a value is not finite, or the folder cannot be written to.
     """
-    save_arrays(folder, {name: np.asarray(array, np.float32) for name, array in weights.items()}, about=about)
+    save_arrays(folder, {name: np.asarray(array, np.float32) for name, array in weights.items()}, metadata=metadata)
 
 
-def save_arrays(folder: Path, arrays: Mapping[str, np.ndarray], *, about: Mapping[str, object]) -> None:
+def save_arrays(folder: Path, arrays: Mapping[str, np.ndarray], *, metadata: Mapping[str, object]) -> None:
     """As `save_weights`, but every array keeps its type."""
     from safetensors.numpy import save
 
@@ -45,7 +45,7 @@ def save_arrays(folder: Path, arrays: Mapping[str, np.ndarray], *, about: Mappin
     # safetensors writes the raw memory of an array that is not contiguous, silently transposed.
     content = save({name: np.array(array, order="C") for name, array in arrays.items()})
     sha256 = hashlib.sha256(content).hexdigest()
-    manifest = {"schema": SCHEMA, "sha256": sha256, **about}
+    manifest = {"schema": SCHEMA, "sha256": sha256, **metadata}
     manifest["manifest_sha256"] = _digest(manifest)
     staged = folder / _staged_name(sha256)
     is_used = staged.exists()  # by the manifest of an earlier save of the same arrays

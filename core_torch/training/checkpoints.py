@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from types import FrameType
 
-from core_torch.data.resident import GATHERED, ResidentDataset, to_unit_range
+from core_torch.data.resident import GATHER_SIZE, ResidentDataset, to_unit_range
 from core_torch.files.outputs import prepare_output
 from core_torch.files.run_state import as_stored, check_same_run
 from core_torch.files.weights import MANIFEST_NAME, WEIGHTS_NAME, load_arrays, save_arrays
@@ -29,15 +29,15 @@ class Checkpoints:
     Args:
         folder: of its own; it is created.
         every: steps from one save to the next.
-        about: what else makes it this run, as JSON.
+        metadata: what else makes it this run, as JSON.
 
     Attributes:
         seconds: of training that earlier processes put in.
     """
 
-    def __init__(self, folder: Path, *, every: int, about: Mapping[str, object] | None = None) -> None:
+    def __init__(self, folder: Path, *, every: int, metadata: Mapping[str, object] | None = None) -> None:
         check_integer("checkpoint_every", every, minimum=1)
-        self.folder, self.every, self.about, self.seconds = folder, every, dict(about or {}), 0.0
+        self.folder, self.every, self.metadata, self.seconds = folder, every, dict(metadata or {}), 0.0
 
     def exist(self) -> bool:
         """Whether there is something to go on from."""
@@ -52,8 +52,8 @@ class Checkpoints:
             self.folder.rmdir()
 
     @contextmanager
-    def keeping(self, state: TrainingState, *, run: dict[str, object]) -> Iterator[None]:
-        """Go on from what the folder holds; inside, save as `state.watch` counts steps.
+    def autosave(self, state: TrainingState, *, run: dict[str, object]) -> Iterator[None]:
+        """Go on from what the folder holds; inside, save as `state.monitor` counts steps.
 
         Args:
             run: what makes it this run, as JSON; that of the folder has to be equal.
@@ -61,7 +61,7 @@ class Checkpoints:
         Raises:
             CheckpointError: the folder holds another run, is damaged, or cannot be written to.
         """
-        run = as_stored(self.about | run)
+        run = as_stored(self.metadata | run)
         if self.exist():
             self._load(state, run)
         prepare_output(self.folder)
@@ -69,8 +69,8 @@ class Checkpoints:
         steps = count(1)
 
         def save() -> None:
-            state.watch.check()
-            save_arrays(self.folder, state.arrays(), about=state.numbers() | {"run": run})
+            state.monitor.check()
+            save_arrays(self.folder, state.arrays(), metadata=state.numbers() | {"run": run})
 
         def after_step() -> None:
             if next(steps) % self.every == 0 or received:
@@ -78,7 +78,7 @@ class Checkpoints:
             if received:
                 signal.raise_signal(received.pop())
 
-        state.watch.after_step = after_step
+        state.monitor.after_step = after_step
         with _deferred(received):
             yield
             save()
@@ -89,7 +89,7 @@ class Checkpoints:
         arrays, manifest = load_arrays(self.folder)
         check_same_run(self.folder, manifest.get("run"), run)
         state.restore(arrays, manifest, where=str(self.folder))
-        self.seconds = sum(state.history.seconds) + state.watch.seconds
+        self.seconds = sum(state.history.seconds) + state.monitor.seconds
 
 
 @contextmanager
@@ -117,13 +117,13 @@ def _deferred(received: list[int]) -> Iterator[None]:
         restore()
 
 
-def fingerprint(dataset: ResidentDataset | None) -> str | None:
+def dataset_hash(dataset: ResidentDataset | None) -> str | None:
     """The sha256 of a dataset's inputs and targets, wherever they live, as floats or bytes; None without one."""
     if dataset is None:
         return None
     sha256 = hashlib.sha256()
     for tensor in (dataset.data, dataset.targets):
         sha256.update(f"{to_unit_range(tensor[:0]).dtype} {tuple(tensor.shape)} ".encode())
-        for images in tensor.split(GATHERED):
+        for images in tensor.split(GATHER_SIZE):
             sha256.update(to_unit_range(images).cpu().contiguous().numpy())  # type: ignore[arg-type]
     return sha256.hexdigest()

@@ -96,7 +96,7 @@ def normal_equations(batches: Iterable[Batch], *, block: int = BLOCK) -> NormalE
     return NormalEquations(gram, moment, count)
 
 
-def presentations(
+def feature_batches(
     dataset: ResidentDataset, *, features: Map, target: Map, corrupt: Map | None = None, passes: int = PASSES
 ) -> Iterator[Batch]:
     """What `normal_equations` sums: each image once, or `passes` times with fresh noise; features float64."""

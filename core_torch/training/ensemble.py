@@ -24,7 +24,7 @@ from core_torch.training.loop import History, build_corruption, build_optimizer,
 Stack = dict[str, torch.Tensor]  # {parameter: (models, *shape)}
 
 
-def train_together(
+def train_ensemble(
     models: Sequence[Autoencoder], dataset: ResidentDataset, *, recipes: Sequence[Recipe]
 ) -> list[History | DivergenceError]:
     """Train every model in place by its own recipe, on its own held-out choice, order and noise, as `train` would.

@@ -18,7 +18,7 @@ from core_torch.training.loop import Corrupt, Criterion
 
 WARM_UP_STEPS = 3  # before a capture, on a side stream: libraries choose their kernels and allocate
 Lengths = tuple[int, int]  # images of a graph, and of each of its batches but perhaps the last
-FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
+FUSED_OPTIMIZERS = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 
 
 def fused_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
@@ -28,8 +28,9 @@ def fused_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
         ConfigError: it has taken steps already, or is none of SGD, Adam and AdamW.
     """
     kind = type(optimizer)
-    if kind not in FUSED:
-        raise ConfigError(f"optimizer: found {kind.__name__}, allowed: {', '.join(each.__name__ for each in FUSED)}")
+    if kind not in FUSED_OPTIMIZERS:
+        allowed = ", ".join(each.__name__ for each in FUSED_OPTIMIZERS)
+        raise ConfigError(f"optimizer: found {kind.__name__}, allowed: {allowed}")
     if optimizer.state:
         raise ConfigError("optimizer: found one that has taken steps, allowed: a fresh one")
     groups = []

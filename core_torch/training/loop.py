@@ -19,10 +19,10 @@ from core_torch.objectives.reconstruction import mean_squared_error
 from core_torch.spec.architecture import describe
 from core_torch.spec.early_stopping import EarlyStopping
 from core_torch.spec.recipe import ADAM_BETAS, Recipe
-from core_torch.training.checkpoints import Checkpoints, fingerprint
+from core_torch.training.checkpoints import Checkpoints, dataset_hash
 from core_torch.training.history import History
+from core_torch.training.monitor import TrainingMonitor
 from core_torch.training.state import TrainingState
-from core_torch.training.watch import Watch
 
 Criterion = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Corrupt = Callable[[torch.Tensor], torch.Tensor]
@@ -50,7 +50,7 @@ def train(
         on_epoch: called after each epoch.
 
     Raises:
-        DivergenceError: a loss, a gradient or a weight is not finite; see `Watch`.
+        DivergenceError: a loss, a gradient or a weight is not finite; see `TrainingMonitor`.
         CheckpointError: the checkpoints are of another run, or cannot be written.
     """
     recipe = recipe or Recipe()
@@ -62,17 +62,17 @@ def train(
     scheduler = build_scheduler(optimizer, recipe, steps=recipe.epochs * math.ceil(len(dataset) / recipe.batch_size))
     noise = torch.Generator(dataset.device).manual_seed(recipe.seed)
     corrupt = build_corruption(recipe, dataset.device, generator=noise)
-    watch = Watch(model)
-    state = TrainingState(model, optimizer, scheduler, criterion, noise, watch)
+    monitor = TrainingMonitor(model)
+    state = TrainingState(model, optimizer, scheduler, criterion, noise, monitor)
     history = state.history
     run = identity(model, recipe, dataset, validation) if checkpoints else {}
-    with checkpoints.keeping(state, run=run) if checkpoints else nullcontext():
+    with checkpoints.autosave(state, run=run) if checkpoints else nullcontext():
         stopping = EarlyStopping(recipe.patience, history.validation_mse)
-        epochs = tqdm(range(watch.epoch, recipe.epochs), unit="epoch", disable=not progress)
+        epochs = tqdm(range(monitor.epoch, recipe.epochs), unit="epoch", disable=not progress)
         for epoch in epochs:
             if stopping.should_stop:
                 break
-            batches = islice(dataset.batches(recipe.batch_size, seed=recipe.seed, epoch=epoch), watch.steps, None)
+            batches = islice(dataset.batches(recipe.batch_size, seed=recipe.seed, epoch=epoch), monitor.steps, None)
             loss = train_epoch(
                 model,
                 batches,
@@ -80,17 +80,17 @@ def train(
                 optimizer=optimizer,
                 scheduler=scheduler,
                 corrupt=corrupt,
-                watch=watch,
+                monitor=monitor,
             )
             error = error_on(validation, model)
             history.record(epoch, loss=loss, validation_mse=error)
-            history.seconds.append(watch.seconds)
+            history.seconds.append(monitor.seconds)
             epochs.set_postfix({name: f"{values[-1]:.5f}" for name, values in history.curves().items()})
             if on_epoch is not None:
                 on_epoch(history)
             if stopping.update(error):
                 state.best_weights = deepcopy(model.state_dict())
-            watch.next_epoch()
+            monitor.next_epoch()
     if state.best_weights is not None:
         model.load_state_dict(state.best_weights)
     return history
@@ -104,24 +104,24 @@ def train_epoch(
     optimizer: torch.optim.Optimizer,
     scheduler: LRScheduler | None = None,
     corrupt: Corrupt | None = None,
-    watch: Watch | None = None,
+    monitor: TrainingMonitor | None = None,
 ) -> float:
     """One pass; returns the criterion averaged over images.
 
-    The running sum stays on the device: the host waits once, at the end. `DivergenceError`: see `Watch`.
+    The running sum stays on the device: the host waits once, at the end. `DivergenceError`: see `TrainingMonitor`.
     """
-    watch = watch or Watch(model)
+    monitor = monitor or TrainingMonitor(model)
     for inputs, targets in batches:
         output = model(corrupt(inputs) if corrupt else inputs)
         loss = criterion(output, targets)
         optimizer.zero_grad()
         loss.backward()
-        watch.loss(loss, inputs)
+        monitor.loss(loss, inputs)
         optimizer.step()
         if scheduler is not None:
             scheduler.step()
-        watch.step()
-    return watch.mean()
+        monitor.step()
+    return monitor.mean()
 
 
 def error_on(validation: ResidentDataset | None, model: Autoencoder) -> float | None:
@@ -136,8 +136,8 @@ def identity(
     return {
         "architecture": describe(model.architecture),
         "recipe": recipe.to_dict(),
-        "dataset": fingerprint(dataset),
-        "validation": fingerprint(validation),
+        "dataset": dataset_hash(dataset),
+        "validation": dataset_hash(validation),
         "device": dataset.device.type,
     }
 

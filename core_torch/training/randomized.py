@@ -14,7 +14,7 @@ from core_torch.models.randomized import INITS, random_matrix
 from core_torch.objectives.reconstruction import mean_squared_error
 from core_torch.spec.errors import ConfigError, check_choice, check_integer
 from core_torch.spec.recipe import SOLVERS, Recipe
-from core_torch.training.closed_form import PASSES, RIDGE, normal_equations, presentations
+from core_torch.training.closed_form import PASSES, RIDGE, feature_batches, normal_equations
 from core_torch.training.layerwise import (
     check_data,
     depth_of,
@@ -119,7 +119,7 @@ def refit_decoder(
     model.to(dataset.device)
     for step, ridge_of_layer in enumerate(reversed(ridges)):
         below = len(ridges) - 1 - step  # encoder layers under the activations to restore
-        batches = presentations(
+        batches = feature_batches(
             dataset,
             features=nn.Sequential(nn.Flatten(), *model.encoder, *model.decoder[: 2 * step]),
             target=model.encoder[: 2 * below],
@@ -136,7 +136,7 @@ def _solve_pair(
     """Give the pair its decoder in closed form; how well conditioned that was."""
     corrupt = build_corruption(recipe, inputs.device)
     contraction = recipe.contraction if recipe.objective == "contractive" else 0.0
-    batches = presentations(inputs, features=pair.encode, target=nn.Identity(), corrupt=corrupt, passes=passes)
+    batches = feature_batches(inputs, features=pair.encode, target=nn.Identity(), corrupt=corrupt, passes=passes)
     solution = normal_equations(batches).solve(ridge=ridge, contraction=contraction)
     fill(pair.decoder[0], solution.weight.T)
     return {"condition": solution.condition, "residual": solution.residual}

@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from core_torch.spec.errors import CheckpointError, check_integer
 from core_torch.training.history import History
-from core_torch.training.watch import Watch
+from core_torch.training.monitor import TrainingMonitor
 
 Arrays = dict[str, np.ndarray]
 SCHEDULED = ("last_epoch", "_step_count", "_last_lr")  # of a scheduler; the rest of it follows from the recipe
@@ -31,7 +31,7 @@ class TrainingState:
     scheduler: LRScheduler | None
     criterion: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     noise: torch.Generator
-    watch: Watch
+    monitor: TrainingMonitor
     history: History = field(default_factory=History)
     best_weights: dict[str, torch.Tensor] | None = None
 
@@ -44,18 +44,18 @@ class TrainingState:
             tensors |= {f"optimizer/{key}/{name}": value for key, value in state.items() if value is not None}
         generators = {"noise": self.noise, "probes": getattr(self.criterion, "generator", None)}
         tensors |= {f"generator/{name}": source.get_state() for name, source in generators.items() if source}
-        if self.watch.total is not None:
-            tensors["total"] = self.watch.total
+        if self.monitor.total is not None:
+            tensors["total"] = self.monitor.total
         return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
     def numbers(self) -> dict[str, object]:
         """The place in the run, the schedule and the history."""
         scheduled = self.scheduler.state_dict() if self.scheduler else {}
         return {
-            "epoch": self.watch.epoch,
-            "steps": self.watch.steps,
-            "images": self.watch.images,
-            "seconds": self.watch.seconds,
+            "epoch": self.monitor.epoch,
+            "steps": self.monitor.steps,
+            "images": self.monitor.images,
+            "seconds": self.monitor.seconds,
             "history": dict(vars(self.history)),
             "rates": [group["lr"] for group in self.optimizer.param_groups],
             "schedule": {name: scheduled[name] for name in SCHEDULED if scheduled},
@@ -78,8 +78,8 @@ class TrainingState:
                 schedule = {name: numbers["schedule"][name] for name in SCHEDULED}
                 self.scheduler.load_state_dict(self.scheduler.state_dict() | schedule)
             total = torch.tensor(arrays["total"], device=self.noise.device) if "total" in arrays else None
-            self.watch.epoch = numbers["epoch"]
-            self.watch.restart(
+            self.monitor.epoch = numbers["epoch"]
+            self.monitor.restart(
                 steps=numbers["steps"], images=numbers["images"], total=total, seconds=float(numbers["seconds"])
             )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:

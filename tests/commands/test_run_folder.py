@@ -97,7 +97,7 @@ def test_the_page_names_are_text_and_not_markup(tmp_path, run):
 
     path = tmp_path / "page.html"
     write_run_page(
-        path, metrics=metrics_of(run) | {"dead": True}, settings={}, pictures=[], command="--output '<b>&\udce9'"
+        path, metrics=metrics_of(run) | {"collapsed": True}, settings={}, pictures=[], command="--output '<b>&\udce9'"
     )
     assert "&lt;b&gt;&amp;?" in path.read_text()
     assert "learnt nothing" in path.read_text()
@@ -161,12 +161,12 @@ def test_nothing_of_an_earlier_model_stays_beside_the_new_one(call, used):
 
 
 def test_an_interrupt_while_drawing_leaves_no_mix(call, used, monkeypatch):
-    from core_torch.evaluation import album
+    from core_torch.evaluation import figure_files
 
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(album.figures, "plot_filters", interrupt)
+    monkeypatch.setattr(figure_files.figures, "plot_filters", interrupt)
     assert call(*SHORT, "--output", used).code == 130
     assert not (used / "index.html").exists()
     assert [path.name for path in (used / "figures").iterdir()] == ["mine.png"]
@@ -187,7 +187,7 @@ def test_a_folder_that_cannot_take_the_results_is_refused_before_training(call, 
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("json_file", ["q", "q/../q", ".", "q/metrics.json", "q/figures/walk.png"])
+@pytest.mark.parametrize("json_file", ["q", "q/../q", ".", "q/metrics.json", "q/figures/interpolation.png"])
 def test_values_where_other_results_go_are_refused_before_training(call, tmp_path, monkeypatch, json_file):
     monkeypatch.chdir(tmp_path)
     refused = call(*SHORT, "--output", "q", "--json", json_file)
@@ -273,7 +273,7 @@ def test_the_probe_reports_codes_beside_pixels_and_pca(call, run, tmp_path):
     assert of["accuracy_neighbours_pixels"] > 0.95 > of["accuracy_linear_code"] > 0.1
 
 
-@pytest.mark.parametrize("how", [(), ("--together",)], ids=["one by one", "together"])
+@pytest.mark.parametrize("how", [(), ("--ensemble",)], ids=["one by one", "together"])
 def test_a_sweep_tries_every_combination(call, tmp_path, how):
     grid = ("--learning-rate", "1e-3", "1e25", "--seed", "0", "1")
     results = ("--output", tmp_path, "--json", tmp_path / "rows.json")
@@ -295,7 +295,7 @@ def test_a_sweep_tries_every_combination(call, tmp_path, how):
 
 
 @pytest.mark.parametrize(("share", "kept"), [(1.0, "streamed"), (2.5, "uint8")])  # memory, in bytes of the split
-@pytest.mark.parametrize("command", [("train",), ("sweep", "--together", "--seed", "0", "1")], ids=["train", "sweep"])
+@pytest.mark.parametrize("command", [("train",), ("sweep", "--ensemble", "--seed", "0", "1")], ids=["train", "sweep"])
 def test_a_split_that_does_not_fit_trains_the_same_models(call, tmp_path, monkeypatch, command, share, kept):
     options = (*command, "--device", "cpu", "--epochs", "1", "--json")
     assert call(*options, tmp_path / "whole").code == 0
@@ -309,7 +309,7 @@ def test_a_split_that_does_not_fit_trains_the_same_models(call, tmp_path, monkey
 
 def test_a_sweep_of_all_at_once_is_that_of_one_by_one(call, tmp_path):
     sweep = ("sweep", "--device", "cpu", "--epochs", "1", "--learning-rate", "1e-3", "3e-3", "--seed", "0", "1")
-    for name, how in (("alone", ()), ("together", ("--together",))):
+    for name, how in (("alone", ()), ("together", ("--ensemble",))):
         assert call(*sweep, *how, "--json", tmp_path / name).code == 0
     alone, together = (json.loads((tmp_path / name).read_text()) for name in ("alone", "together"))
     for one, other in zip(alone, together, strict=True):

@@ -8,7 +8,7 @@ from benchmarks.loaders import pytorch as loaders_torch
 from benchmarks.ports import scaling as route_growth
 from benchmarks.ports.timed_port import Case
 from core_torch.data import compiled
-from core_torch.data.compiled import AHEAD, CompiledDataset
+from core_torch.data.compiled import PREFETCH_DISTANCE, CompiledDataset
 from core_torch.data.resident import ResidentDataset
 from core_torch.files.splits import Split
 from core_torch.spec.errors import ConfigError
@@ -25,7 +25,7 @@ def split() -> Split:
     return Split(codes.reshape(COUNT, 28, 28), np.arange(COUNT) % 10, "codes")
 
 
-@pytest.mark.parametrize("batch_size", [1, AHEAD, AHEAD + 1, 32, COUNT])
+@pytest.mark.parametrize("batch_size", [1, PREFETCH_DISTANCE, PREFETCH_DISTANCE + 1, 32, COUNT])
 def test_it_delivers_what_the_plain_gather_does(split, batch_size):
     plain, quick = ResidentDataset(split), CompiledDataset(split)
     assert quick.is_compiled

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from core_torch.data import device
-from core_torch.data.device import LARGEST_ERROR, choose_products, probe_products
+from core_torch.data.device import LARGEST_ERROR, measure_matmul, select_matmul_backend
 
 EXACT, BFLOAT16 = 3e-7, 3e-3  # relative errors
 
@@ -28,20 +28,20 @@ def as_before():
 )
 def test_the_faster_of_two_exact_ones_is_chosen(medium, chosen, monkeypatch):
     found = {"highest": (EXACT, 1.0), "medium": medium}
-    monkeypatch.setattr(device, "probe_products", found.get)
+    monkeypatch.setattr(device, "measure_matmul", found.get)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_products() == torch.get_float32_matmul_precision() == chosen
+    assert select_matmul_backend() == torch.get_float32_matmul_precision() == chosen
 
 
 def test_beside_a_gpu_it_is_left_alone(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(device, "probe_products", lambda precision: pytest.fail("probed"))
+    monkeypatch.setattr(device, "measure_matmul", lambda precision: pytest.fail("probed"))
     torch.set_float32_matmul_precision("high")
-    assert choose_products() == "high"
+    assert select_matmul_backend() == "high"
 
 
 def test_what_is_chosen_here_multiplies_in_float32():
-    error, seconds = probe_products(choose_products())
+    error, seconds = measure_matmul(select_matmul_backend())
     assert error <= LARGEST_ERROR
     assert seconds > 0
 
@@ -53,4 +53,4 @@ def test_bfloat16_would_be_given_away(monkeypatch):
         return multiply(left, right) if left.dtype == double else multiply(left.bfloat16(), right.bfloat16()).float()
 
     monkeypatch.setattr(torch.Tensor, "__matmul__", rounded)
-    assert probe_products("highest")[0] > LARGEST_ERROR
+    assert measure_matmul("highest")[0] > LARGEST_ERROR

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from core_torch.data.compiled import CompiledDataset
-from core_torch.data.resident import GATHERED, ResidentDataset
+from core_torch.data.resident import GATHER_SIZE, ResidentDataset
 from core_torch.data.streaming import StreamedDataset
 from core_torch.files.splits import Split, synthetic
 from core_torch.models.autoencoder import build_autoencoder
@@ -20,7 +20,7 @@ from core_torch.spec.architecture import FullyConnected
 from core_torch.spec.recipe import Recipe
 from core_torch.training.ensemble import Ensemble
 
-BATCHES, FEW, MANY = 3, GATHERED, 4 * GATHERED  # images of a batch, as many as are gathered at once or more
+BATCHES, FEW, MANY = 3, GATHER_SIZE, 4 * GATHER_SIZE  # images of a batch, as many as are gathered at once or more
 CHANCE = 500  # objects by which two epochs of as many batches may differ
 Epoch = Callable[[], object]
 

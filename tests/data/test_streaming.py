@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 from core_torch.data import residency
 from core_torch.data.residency import resident_or_streamed
 from core_torch.data.resident import ResidentDataset
-from core_torch.data.slot import Slot
+from core_torch.data.staging_buffer import StagingBuffer
 from core_torch.data.streaming import PAGE, StreamedDataset, quasi_random_order
 from core_torch.files.idx import map_idx
 from core_torch.files.splits import Split, load_split, synthetic
@@ -30,7 +30,7 @@ from core_torch.spec.architecture import architecture_named
 from core_torch.spec.batch_order import epoch_order
 from core_torch.spec.errors import ConfigError
 from core_torch.spec.recipe import Recipe
-from core_torch.training.checkpoints import fingerprint
+from core_torch.training.checkpoints import dataset_hash
 from core_torch.training.layerwise import pretrain
 from core_torch.training.loop import train
 from core_torch.training.randomized import train_randomized
@@ -95,14 +95,14 @@ def test_batches_that_are_kept_never_change_and_are_nobody_elses():
 
 @pytest.mark.parametrize("slow", ["fill", "take"])
 def test_neither_side_overtakes_the_other(slow, monkeypatch):
-    dataset, quick = streamed(random(90), chunk=20), getattr(Slot, slow)
+    dataset, quick = streamed(random(90), chunk=20), getattr(StagingBuffer, slow)
 
     def late(slot, argument):
         time.sleep(0.02)
         return quick(slot, argument)
 
     expected = list(dataset.batches(10))
-    monkeypatch.setattr(Slot, slow, late)
+    monkeypatch.setattr(StagingBuffer, slow, late)
     assert same(dataset.batches(10), expected)
 
 
@@ -235,7 +235,7 @@ def test_parts_are_those_of_a_resident_split_and_share_its_memory():
         assert same(part.batches(8), expected.batches(8))
         assert torch.equal(part.data, expected.data) and torch.equal(part.targets, expected.targets)
         assert torch.equal(part.labels, expected.labels)
-        assert fingerprint(part) == fingerprint(expected) != fingerprint(resident)
+        assert dataset_hash(part) == dataset_hash(expected) != dataset_hash(resident)
     turned = whole.subset(np.arange(90)[::-1].copy())
     assert torch.equal(turned.data, resident.data.flip(0))
     assert same([turned.gather(torch.arange(5))], [resident.gather(torch.arange(85, 90).flip(0))])
@@ -299,7 +299,7 @@ def test_the_residency_follows_from_the_memory_there_is(limit, expected, recwarn
 
 def test_a_run_that_goes_on_where_less_memory_is_free_is_of_the_same_images():
     held = [ResidentDataset(random(90)), ResidentDataset(random(90), residency="uint8"), streamed(random(90), chunk=20)]
-    assert len({fingerprint(dataset) for dataset in held}) == 1
+    assert len({dataset_hash(dataset) for dataset in held}) == 1
 
 
 def test_by_default_a_small_split_is_resident():
@@ -372,7 +372,7 @@ def test_events_stand_between_the_copy_and_the_reader(monkeypatch):
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: reader)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
     images = torch.arange(10 * 784, dtype=torch.uint8).reshape(10, 1, 28, 28)
-    slot = Slot(images, 4, torch.device("cpu"))
+    slot = StagingBuffer(images, 4, torch.device("cpu"))
     slot.host, slot.stream = torch.empty_like(slot.codes), side
     slot.copied, slot.read = Recorder("copied", log), Recorder("read", log)
     for rows in (torch.tensor([3, 1, 4, 1]), torch.tensor([5, 9])):

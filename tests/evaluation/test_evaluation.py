@@ -11,7 +11,7 @@ from core_torch.data.resident import ResidentDataset
 from core_torch.evaluation import jacobian
 from core_torch.evaluation.jacobian import code_variance, mean_jacobian_norm_squared, mean_singular_values
 from core_torch.evaluation.probe import encode, linear_probe, nearest_neighbours, probe
-from core_torch.evaluation.report import measure, noisy_mean_squared_error, probed
+from core_torch.evaluation.report import measure, noisy_mean_squared_error, probe_metrics
 from core_torch.files.metrics import scale_free_norm
 from core_torch.files.splits import Split, load_split, pixel_rows
 from core_torch.models.autoencoder import build_autoencoder
@@ -123,7 +123,7 @@ def test_what_no_classifier_can_be_fitted_to_is_refused(digits):
     few = np.array([*ones[:1], *np.flatnonzero(train.labels == 2)[:1]])
     for images, found in ((ones, f"{len(ones)} training images, of 1 classes"), (few, "2 training images, of 2")):
         with pytest.raises(ConfigError, match=f"^probe: found {found}"):
-            probed(build_autoencoder(ARCHITECTURES["shallow"]), train.take(images), test)
+            probe_metrics(build_autoencoder(ARCHITECTURES["shallow"]), train.take(images), test)
 
 
 def test_the_singular_values_belong_to_the_jacobian(digits):
@@ -170,7 +170,7 @@ def test_measure_reports_errors_baselines_and_contraction(digits):
     metrics = measure(build_autoencoder(ARCHITECTURES["shallow"]), train, test, device=CPU)
     assert list(metrics) == [
         *("parameters", "test_mse", "test_sse"),
-        *("test_mse_of_zeros", "test_mse_of_mean", "test_mse_of_pca", "test_mse_of_pca_clipped", "dead"),
+        *("test_mse_of_zeros", "test_mse_of_mean", "test_mse_of_pca", "test_mse_of_pca_clipped", "collapsed"),
         *("jacobian_norm_squared", "jacobian_scale_free"),
     ]
     assert metrics["test_sse"] == pytest.approx(PIXELS * metrics["test_mse"])

@@ -13,14 +13,14 @@ from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset
 from core_torch.data.streaming import StreamedDataset
 from core_torch.evaluation import charts, figures
-from core_torch.evaluation.album import draw_album, write_gif
-from core_torch.evaluation.mode import only_looking
+from core_torch.evaluation.figure_files import write_figures, write_gif
 from core_torch.evaluation.page import TEMPLATES
 from core_torch.evaluation.projection import project
 from core_torch.evaluation.run_page import CAPTIONS
-from core_torch.evaluation.walks import converge, uniform_noise, walk_between
+from core_torch.evaluation.trajectories import interpolate_codes, iterate_reconstruction, uniform_noise
 from core_torch.files.splits import Split, load_split
 from core_torch.models.autoencoder import build_autoencoder
+from core_torch.models.evaluating import evaluating
 from core_torch.spec.architecture import ARCHITECTURES, PIXELS, FullyConnected
 from core_torch.spec.errors import ConfigError
 from core_torch.spec.recipe import Recipe
@@ -55,11 +55,11 @@ def test_a_model_is_left_as_it_was(test_split, tmp_path):
     model = small().train()
     model.decoder.eval()  # frozen by its user
     before = state(model)
-    draw_album(model, test_split, tmp_path, recipe=Recipe(), history={}, levels={})
+    write_figures(model, test_split, tmp_path, recipe=Recipe(), history={}, levels={})
     assert unchanged(model, before)
     model.eval()
     assert not unchanged(model, before)
-    with pytest.raises(ZeroDivisionError), only_looking(model.train()):
+    with pytest.raises(ZeroDivisionError), evaluating(model.train()):
         assert not model.training
         raise ZeroDivisionError
     assert model.training
@@ -70,13 +70,13 @@ def test_the_album_is_complete_and_every_picture_can_be_read(test_split, tmp_pat
     model = build_autoencoder(ARCHITECTURES[name])
     given = {"recipe": Recipe(objective="denoising", corruption="patch"), "levels": {"mean image": 0.1}}
     history = {"training loss": [0.2, 0.1], "validation error": [0.3, 0.2]}
-    paths = draw_album(model, test_split, tmp_path, history=history, against=("other", small()), **given)
+    paths = write_figures(model, test_split, tmp_path, history=history, against=("other", small()), **given)
     assert [path.name for path in paths] == list(CAPTIONS)
     for path in paths:
         with Image.open(path) as picture:
             picture.load()
             assert min(picture.size) > 50
-    without = draw_album(model, test_split, tmp_path, history={}, **given)
+    without = write_figures(model, test_split, tmp_path, history={}, **given)
     assert [path.name for path in without] == [name for name in CAPTIONS if name != "losses.png"]
 
 
@@ -84,9 +84,9 @@ def test_images_are_shown_on_the_fixed_scale(digits):
     model = small(output_activation="linear")
     drawn = [
         figures.plot_reconstructions(model, digits),
-        figures.plot_damages(model, digits),
-        figures.plot_walk(model, digits),
-        figures.plot_convergence(figures.convergence(model)),
+        figures.plot_corruptions(model, digits),
+        figures.plot_interpolation(model, digits),
+        figures.plot_iterated_reconstruction(figures.iterate_from_noise(model)),
     ]
     for figure in drawn:
         (picture,) = figure.axes[0].images
@@ -118,7 +118,7 @@ def test_a_clean_dataset_has_no_corrupted_row(digits):
     assert [label.get_text() for label in labels] == ["original", "reconstructed"]
 
 
-PLOTS = (figures.plot_reconstructions, figures.plot_damages, figures.plot_walk)
+PLOTS = (figures.plot_reconstructions, figures.plot_corruptions, figures.plot_interpolation)
 
 
 def drawn_by(plot, model, dataset) -> np.ndarray:
@@ -146,7 +146,7 @@ def test_a_stream_to_an_accelerator_is_drawn(plot):
 def test_the_output_is_fed_back_as_input():
     model = small(output_activation="linear")
     start = uniform_noise(3, PIXELS, seed=1)
-    frames = converge(model, start, steps=4)
+    frames = iterate_reconstruction(model, start, steps=4)
     expected = start
     for frame in frames[1:]:
         with torch.no_grad():
@@ -159,7 +159,7 @@ def test_the_output_is_fed_back_as_input():
 
 def test_a_walk_starts_and_ends_at_reconstructions(digits):
     model, images = small(), digits.data[:3]
-    lines = walk_between(model, images, steps=5)
+    lines = interpolate_codes(model, images, steps=5)
     with torch.no_grad():
         ends, middle = model(images), model.decode(model.encode(images)[:2].mean(0))
     assert lines.shape == (2, 5, PIXELS)
@@ -170,9 +170,9 @@ def test_a_walk_starts_and_ends_at_reconstructions(digits):
 
 
 @pytest.mark.parametrize("call", [
-    lambda model: converge(model, uniform_noise(1, PIXELS, seed=0), steps=0),
-    lambda model: walk_between(model, uniform_noise(1, PIXELS, seed=0), steps=5),
-    lambda model: walk_between(model, uniform_noise(2, PIXELS, seed=0), steps=1),
+    lambda model: iterate_reconstruction(model, uniform_noise(1, PIXELS, seed=0), steps=0),
+    lambda model: interpolate_codes(model, uniform_noise(1, PIXELS, seed=0), steps=5),
+    lambda model: interpolate_codes(model, uniform_noise(2, PIXELS, seed=0), steps=1),
     lambda model: project(np.zeros((9, 3)), method="umap"),
     lambda model: project(np.zeros((30, 3)), method="tsne"),
 ])  # fmt: skip

@@ -39,10 +39,10 @@ def test_baselines_are_of_the_test_images(splits):
     assert metrics(splits, code_width=1000).test_mse_of_pca < 1e-20
 
 
-@pytest.mark.parametrize(("share", "dead"), [(0.97, False), (0.99, True), (2.0, True)])
-def test_a_model_no_better_than_a_constant_is_called_so(splits, share, dead):
+@pytest.mark.parametrize(("share", "collapsed"), [(0.97, False), (0.99, True), (2.0, True)])
+def test_a_model_no_better_than_a_constant_is_called_so(splits, share, collapsed):
     error = share * metrics(splits).test_mse_of_mean * 50 * 784
-    assert metrics(splits, squared_error=error).dead is dead
+    assert metrics(splits, squared_error=error).collapsed is collapsed
 
 
 def test_only_a_denoiser_has_a_noisy_error(splits):

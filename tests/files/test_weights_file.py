@@ -18,7 +18,7 @@ MODEL = FullyConnected(widths=(5, 3))
 
 @pytest.fixture
 def saved(tmp_path) -> Path:
-    save_weights(tmp_path, initial_weights(MODEL), about={"recipe": {"epochs": 3}})
+    save_weights(tmp_path, initial_weights(MODEL), metadata={"recipe": {"epochs": 3}})
     return tmp_path
 
 
@@ -46,7 +46,7 @@ def test_a_transposed_view_is_saved_as_it_reads_and_not_as_it_lies_in_memory(tmp
     from safetensors.numpy import load, save
 
     view = np.arange(6, dtype=np.float32).reshape(2, 3).T
-    save_weights(tmp_path, {"weight": view}, about={})
+    save_weights(tmp_path, {"weight": view}, metadata={})
     np.testing.assert_array_equal(load_weights(tmp_path)[0]["weight"], view)
     assert not np.array_equal(load(save({"weight": view}))["weight"], view)
 
@@ -108,7 +108,7 @@ def test_a_folder_without_either_file_is_refused(saved):
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_value_that_is_not_finite_is_never_saved(tmp_path, value):
     with pytest.raises(CheckpointError, match="b holds a value that is not finite"):
-        save_weights(tmp_path, {"a": np.ones(2), "b": np.array([1, value])}, about={})
+        save_weights(tmp_path, {"a": np.ones(2), "b": np.array([1, value])}, metadata={})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -129,7 +129,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
 
 def test_weights_that_never_came_to_their_place_survive_a_failed_save_of_the_same(tmp_path, monkeypatch):
     """Killed after the manifest, a save leaves them under their other name; the next, of no change, may fail."""
-    save_weights(tmp_path, initial_weights(MODEL, seed=1), about={})
+    save_weights(tmp_path, initial_weights(MODEL, seed=1), metadata={})
     replace = os.replace
 
     def stopped(source, target):
@@ -143,10 +143,10 @@ def test_weights_that_never_came_to_their_place_survive_a_failed_save_of_the_sam
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", stopped)
-    save_weights(tmp_path, initial_weights(MODEL), about={})
+    save_weights(tmp_path, initial_weights(MODEL), metadata={})
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(CheckpointError, match="No space left"):
-        save_weights(tmp_path, initial_weights(MODEL), about={})
+        save_weights(tmp_path, initial_weights(MODEL), metadata={})
     monkeypatch.undo()
     for name, value in initial_weights(MODEL).items():
         np.testing.assert_array_equal(load_weights(tmp_path)[0][name], value)

@@ -78,7 +78,7 @@ def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="core_torch attribute FastMnist"):
         _ = core_torch.FastMnist
     assert {"FastMNIST", "NoisyMNIST"} <= set(dir(core_torch))
-    assert {"StreamedDataset", "resident_or_streamed", "StepsByHand"} <= set(dir(core_torch))
+    assert {"StreamedDataset", "resident_or_streamed", "ManualSGD"} <= set(dir(core_torch))
 
 
 def test_five_lines_from_import_to_a_picture(tmp_path):

@@ -156,9 +156,9 @@ def refusals(folder: Path) -> dict[str, str]:
         "images": said(place, split=load_split("digits").take(np.arange(1, 71))),
         "no folder": said("outputs-shallow.npz/backup"),
     }
-    right, training.fingerprint = training.fingerprint, lambda model: "another activation"
+    right, training.model_hash = training.model_hash, lambda model: "another activation"
     found["model"] = said(place)
-    training.fingerprint = right
+    training.model_hash = right
     shutil.copytree(folder / place, damaged)
     whole = file.read_bytes()
     for name, content in {"cut": whole[:-9], "flipped": flip(whole, len(whole) // 2)}.items():
@@ -230,10 +230,10 @@ def backup_file(folder: Path) -> tuple[Callable[[int], None], Callable[[], int]]
 
     def save(number: int) -> None:
         model.set_weights([np.full(array.shape, number, "float32") for array in model.get_weights()])
-        Backup(folder, model, about={}).save({"train_loss": [0.0] * number})
+        Backup(folder, model, metadata={}).save({"train_loss": [0.0] * number})
 
     def load() -> int:
-        history, _ = Backup(folder, model, about={}).restore()
+        history, _ = Backup(folder, model, metadata={}).restore()
         number = the_number_in(model)
         if number != len(history["train_loss"]):
             raise CheckpointError("weights of one epoch, history of another")

@@ -163,7 +163,7 @@ def rewrite(folder: Path, change: Callable[[dict], object]) -> None:
     """Save the same weights under a changed, but complete and sealed, manifest."""
     arrays, manifest = load_weights(folder)
     change(manifest)
-    save_weights(folder, arrays, about={name: manifest[name] for name in manifest if "sha256" not in name})
+    save_weights(folder, arrays, metadata={name: manifest[name] for name in manifest if "sha256" not in name})
 
 
 FOREIGN = {
@@ -320,7 +320,7 @@ from pathlib import Path
 import numpy as np
 from core_torch.files.weights import save_weights
 for number in count():
-    save_weights(Path(sys.argv[1]), {"w": np.full(50_000, number, np.float32)}, about={"number": number})
+    save_weights(Path(sys.argv[1]), {"w": np.full(50_000, number, np.float32)}, metadata={"number": number})
     print(number, flush=True)
 """
 

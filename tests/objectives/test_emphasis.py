@@ -57,4 +57,4 @@ def test_data_that_are_not_finite_are_refused():
     images[1, 0, 5, 5] = float("nan")
     dataset = ResidentDataset(load_split("digits").take(np.arange(3)))
     with pytest.raises(ConfigError, match="data: found a pixel that is not finite"):
-        dataset._settle(images, dataset.labels, device="cpu", residency="float32")
+        dataset._place(images, dataset.labels, device="cpu", residency="float32")

@@ -534,7 +534,7 @@ def backup_with(content: Callable[[Path], bytes], **entries: object) -> Attack:
 
         model = build_autoencoder(SMALL)
         model.compile("sgd", "mean_squared_error")
-        backup = Backup(folder, model, about={})
+        backup = Backup(folder, model, metadata={})
         sealed(folder / FOLDER_NAME, content(canary), **{"run": {}, "history": {}} | entries)
         return backup.restore
 

@@ -62,7 +62,7 @@ def state(folder: Path, patch: pytest.MonkeyPatch, *, name: str) -> Guarded:
 
     def restore(self, arrays, numbers, *, where) -> None:
         restored.append(({name: array.tobytes() for name, array in arrays.items()}, numbers))
-        self.watch.epoch = RECIPE.epochs
+        self.monitor.epoch = RECIPE.epochs
 
     def go_on() -> None:
         checkpoints = Checkpoints(folder, every=1)

@@ -105,7 +105,7 @@ def idx_kind(folder: Path, patch: pytest.MonkeyPatch, *, name: str, suffix: str,
 
 def weights_kind(folder: Path, patch: pytest.MonkeyPatch, *, name: str) -> Kind:
     weights = {"encoder.0.weight": np.ones((3, 4), np.float32), "encoder.0.bias": np.zeros(3, np.float32)}
-    save_weights(folder, weights, about={"recipe": Recipe().to_dict(), "history": [0.1, 2e-5]})
+    save_weights(folder, weights, metadata={"recipe": Recipe().to_dict(), "history": [0.1, 2e-5]})
 
     def read() -> object:
         arrays, manifest = load_arrays(folder)

@@ -105,12 +105,12 @@ def read_arrays(folder: Path) -> int:
 
 
 def write_weights(folder: Path, number: int) -> None:
-    save_weights(folder, {"w": np.full(VALUES, number)}, about={"number": number})
+    save_weights(folder, {"w": np.full(VALUES, number)}, metadata={"number": number})
 
 
 def write_state(folder: Path, number: int) -> None:
     arrays = {"w": np.full(VALUES, number, np.float64), "generator": np.zeros(9, np.uint8)}
-    save_arrays(folder, arrays, about={"number": number})
+    save_arrays(folder, arrays, metadata={"number": number})
 
 
 def write_ckpt(folder: Path, number: int) -> None:

@@ -17,7 +17,7 @@ from core_torch.spec.errors import ConfigError, DivergenceError
 from core_torch.spec.recipe import Recipe
 from core_torch.training.checkpoints import Checkpoints
 from core_torch.training.loop import train
-from core_torch.training.watch import Watch
+from core_torch.training.monitor import TrainingMonitor
 
 SHALLOW = FullyConnected(widths=(784, 8))
 RECIPE = Recipe(epochs=3, batch_size=16, validation_fraction=0)  # 48 images: 3 steps an epoch
@@ -119,37 +119,37 @@ def test_a_sound_run_is_not_ended(tmp_path):
 def test_an_infinite_weight_that_the_loss_does_not_show_is_found_too(value):
     """A saturated sigmoid hides it: its output is 0 or 1, its gradient 0."""
     model = build_autoencoder(SHALLOW)
-    watch = Watch(model)
+    monitor = TrainingMonitor(model)
     with torch.no_grad():
         model.decoder[0].bias[3] = value
     loss = mse_loss(model(images().data), images().targets)
     assert loss.isfinite() or np.isnan(value)
     with pytest.raises(DivergenceError, match="decoder.0.bias is not finite"):
-        watch.step()
+        monitor.step()
 
 
 @pytest.mark.parametrize("name", ["conv-shallow", "conv-deep"])
 def test_every_weight_of_a_convolution_is_seen(name):
     model = build_autoencoder(architecture_named(name))
-    watch = Watch(model)
-    watch.step()
+    monitor = TrainingMonitor(model)
+    monitor.step()
     for place in (0, -1):
         with torch.no_grad():
             weight = model.encoder[0].weight
             before = weight.data[(place,) * 4].clone()
             weight.data[(place,) * 4] = np.nan
         with pytest.raises(DivergenceError, match=r"encoder\.0\.weight is not finite"):
-            watch.step()
+            monitor.step()
         with torch.no_grad():
             weight.data[(place,) * 4] = before
 
 
 def test_weights_whose_squares_add_up_to_infinity_are_finite():
     model = build_autoencoder(SHALLOW)
-    watch = Watch(model)
+    monitor = TrainingMonitor(model)
     with torch.no_grad():
         model.decoder[0].bias[:] = 3e38
-    watch.step()
+    monitor.step()
 
 
 @pytest.mark.parametrize("value", VALUES)
@@ -164,7 +164,7 @@ def test_an_image_that_is_not_finite_is_named(value):
 def test_a_dataset_that_is_not_finite_is_refused():
     dataset = images()
     with pytest.raises(ConfigError, match="not finite"):
-        dataset._settle(torch.full((2, 1, 28, 28), torch.inf), dataset.labels, device="cpu", residency="float32")
+        dataset._place(torch.full((2, 1, 28, 28), torch.inf), dataset.labels, device="cpu", residency="float32")
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -177,7 +177,7 @@ def test_a_rate_that_overflows_is_named_by_step_and_tensor(tmp_path, optimizer):
     assert place_of(tmp_path)[0] == 0
 
 
-class OffHost(Watch):
+class OffHost(TrainingMonitor):
     """As on an accelerator: nothing is read while an epoch runs."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -193,7 +193,7 @@ class OffHost(Watch):
 def test_where_the_host_does_not_wait_it_is_found_by_the_next_checkpoint_or_the_end_of_the_epoch(
     tmp_path, monkeypatch, where
 ):
-    monkeypatch.setattr("core_torch.training.loop.Watch", OffHost)
+    monkeypatch.setattr("core_torch.training.loop.TrainingMonitor", OffHost)
     with pytest.raises(DivergenceError, match="^epoch 1: at step 2 .* is not finite"):
         trained(where, np.nan, folder=tmp_path / "each step")
     assert place_of(tmp_path / "each step") == (1, 1)

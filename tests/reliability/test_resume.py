@@ -173,7 +173,7 @@ def change(folder: Path, **arrays_or_numbers) -> None:
             manifest[name] = value
         else:
             arrays |= {found: np.full_like(array, value) for found, array in arrays.items() if found.startswith(name)}
-    save_arrays(folder, arrays, about={name: manifest[name] for name in manifest if "sha256" not in name})
+    save_arrays(folder, arrays, metadata={name: manifest[name] for name in manifest if "sha256" not in name})
 
 
 SEED_1 = torch.Generator().manual_seed(1).get_state().numpy()
@@ -250,14 +250,14 @@ def test_a_checkpoint_of_other_validation_images_is_refused(tmp_path):
 )
 def test_a_sealed_checkpoint_that_does_not_fit_is_refused(tmp_path, name, content):
     arrays, manifest = load_arrays(cut_short(tmp_path, 1))
-    about = {key: manifest[key] for key in manifest if "sha256" not in key}
+    metadata = {key: manifest[key] for key in manifest if "sha256" not in key}
     if "__" not in name:
-        about[name] = content
+        metadata[name] = content
     elif content is None:
         arrays.pop(name.replace("__", "/"))
     else:
         arrays[name.replace("__", "/")] = content
-    save_arrays(tmp_path, arrays, about=about)
+    save_arrays(tmp_path, arrays, metadata=metadata)
     with pytest.raises(CheckpointError) as caught:
         run(tmp_path)
     assert str(tmp_path) in str(caught.value)
@@ -287,7 +287,7 @@ def test_it_saves_every_so_many_steps_and_at_the_end(tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(
         "core_torch.training.checkpoints.save_arrays",
-        lambda folder, arrays, *, about: saved.append((about["epoch"], about["steps"])),
+        lambda folder, arrays, *, metadata: saved.append((metadata["epoch"], metadata["steps"])),
     )
     train(build_autoencoder(SHALLOW), IMAGES, recipe=RECIPE, progress=False, checkpoints=Checkpoints(tmp_path, every=2))
     assert saved == [(0, 2), (1, 1), (1, 3), (2, 0)]

@@ -11,7 +11,7 @@ from core_torch.models.autoencoder import Autoencoder, build_autoencoder
 from core_torch.spec.architecture import architecture_named
 from core_torch.spec.errors import ConfigError, DivergenceError
 from core_torch.spec.recipe import Recipe
-from core_torch.training.ensemble import Ensemble, train_together
+from core_torch.training.ensemble import Ensemble, train_ensemble
 from core_torch.training.loop import History, train
 
 RATES = (1e-3, 3e-3, 1e-2)
@@ -52,7 +52,7 @@ def both_ways(digits: ResidentDataset, name: str) -> tuple[list[Autoencoder], li
     alone, together = fresh(model, recipes), fresh(model, recipes)
     histories = [
         [train(each, digits, recipe=one, progress=False) for each, one in zip(alone, recipes)],
-        train_together(together, digits, recipes=recipes),
+        train_ensemble(together, digits, recipes=recipes),
     ]
     return alone, together, histories
 
@@ -75,7 +75,7 @@ def test_each_has_noise_of_its_own(digits):
     alone, together = fresh("shallow", recipes), fresh("shallow", recipes)
     for model, recipe in zip(alone, recipes):
         train(model, digits, recipe=recipe, progress=False)
-    train_together(together, digits, recipes=recipes)
+    train_ensemble(together, digits, recipes=recipes)
     assert max(apart(*pair) for pair in zip(alone, together)) < 1e-4
     assert min(apart(alone[0], other) for other in alone[1:]) > 1e-3
 
@@ -85,14 +85,14 @@ def test_the_comparison_can_fail(digits):
     alone, together = fresh("shallow", recipes), fresh("shallow", recipes)
     for model, recipe in zip(alone, recipes):
         train(model, digits, recipe=recipe, progress=False)
-    train_together(together, digits, recipes=[replace(recipe, learning_rate=1.01e-3) for recipe in recipes])
+    train_ensemble(together, digits, recipes=[replace(recipe, learning_rate=1.01e-3) for recipe in recipes])
     assert min(apart(*pair) for pair in zip(alone, together)) > 1e-4
 
 
 def test_the_models_are_used_as_before(digits):
     recipes = variants(RECIPE)
     models = fresh("shallow", recipes)
-    train_together(models, digits, recipes=recipes)
+    train_ensemble(models, digits, recipes=recipes)
     before = [model(digits.data[:5]) for model in models]
     train(models[0], digits, recipe=RECIPE, progress=False)
     assert not torch.equal(models[0](digits.data[:5]), before[0])
@@ -114,7 +114,7 @@ def test_what_cannot_be_trained_together_is_refused(digits, case):
     names, recipes, said = REFUSED[case]
     models = [build_autoencoder(architecture_named(name), seed=0) for name in names]
     with pytest.raises(ConfigError, match=said):
-        train_together(models, digits, recipes=recipes)
+        train_ensemble(models, digits, recipes=recipes)
 
 
 def test_weights_that_would_not_be_trained_alike_are_refused(digits):
@@ -122,14 +122,14 @@ def test_weights_that_would_not_be_trained_alike_are_refused(digits):
     frozen.encoder.requires_grad_(False)
     for models in ([model, model], [model, frozen], [model, double.double()]):
         with pytest.raises(ConfigError, match="models: found"):
-            train_together(models, digits, recipes=[RECIPE] * 2)
+            train_ensemble(models, digits, recipes=[RECIPE] * 2)
 
 
 @pytest.mark.parametrize("rate", [1e25, 1e30])  # the loss; weights as well
 def test_one_that_diverges_does_not_stop_the_others(digits, rate):
     recipes = [RECIPE, replace(RECIPE, optimizer="adam", learning_rate=rate), replace(RECIPE, seed=1)]
     alone, together = fresh("shallow", recipes), fresh("shallow", recipes)
-    first, diverged, last = train_together(together, digits, recipes=recipes)
+    first, diverged, last = train_ensemble(together, digits, recipes=recipes)
     assert isinstance(diverged, DivergenceError)
     assert isinstance(first, History) and isinstance(last, History)
     train(alone[2], digits, recipe=recipes[2], progress=False)
@@ -148,7 +148,7 @@ def test_of_which_models_all_weights_are_finite_is_known(digits):
 def test_a_weight_that_is_not_finite_diverges(digits, monkeypatch):
     monkeypatch.setattr(Ensemble, "are_finite", lambda self: torch.tensor([True, False]))
     recipes = variants(RECIPE)[:2]
-    first, second = train_together(fresh("shallow", recipes), digits, recipes=recipes)
+    first, second = train_ensemble(fresh("shallow", recipes), digits, recipes=recipes)
     assert isinstance(first, History)
     assert "a weight is not finite" in str(second)
 
@@ -156,7 +156,7 @@ def test_a_weight_that_is_not_finite_diverges(digits, monkeypatch):
 def test_every_model_has_memory_of_its_own_again(digits):
     recipes = variants(RECIPE)
     models = fresh("shallow", recipes)
-    train_together(models, digits, recipes=recipes)
+    train_ensemble(models, digits, recipes=recipes)
     for model in models:
         for weight in model.parameters():
             assert weight.untyped_storage().nbytes() == weight.nbytes

@@ -24,10 +24,10 @@ from core_torch.spec.recipe import OBJECTIVES, Recipe
 from core_torch.training.closed_form import (
     NormalEquations,
     condition_number,
+    feature_batches,
     marginalise_masking,
     marginalised_denoiser,
     normal_equations,
-    presentations,
 )
 from core_torch.training.extreme_learning import accuracy, train_extreme_learning, train_receptive_fields
 from core_torch.training.randomized import refit_decoder, train_randomized
@@ -153,7 +153,7 @@ def test_the_marginalised_denoiser_is_the_limit_of_noisy_passes(digits):
     limit = marginalised_denoiser(digits, level=0.3, ridge=0.3).weight
 
     def distance(passes: int) -> float:
-        batches = presentations(
+        batches = feature_batches(
             digits,
             features=lambda x: x.flatten(1),
             target=lambda x: x,

@@ -1,4 +1,4 @@
-"""Watch: counts the steps of an epoch, sums its loss, and ends training where a value is no longer finite."""
+"""TrainingMonitor: counts the steps of an epoch, sums its loss, and ends training where a value is no longer finite."""
 
 import math
 import time
@@ -13,7 +13,7 @@ from core_torch.spec.errors import DivergenceError
 HOST_TYPES = (torch.float32, torch.float64)  # that NumPy has too
 
 
-class Watch:
+class TrainingMonitor:
     """Stands beside a training loop, which calls `loss` before each update and `step` after it.
 
     Where the model lives in the host's memory every step is judged: the sum of the losses and the squared norms of the

@@ -9,7 +9,7 @@ from core_torch.models.autoencoder import Autoencoder
 
 
 @contextmanager
-def only_looking(model: Autoencoder) -> Iterator[None]:
+def evaluating(model: Autoencoder) -> Iterator[None]:
     """Evaluation mode and no gradients inside; afterwards each module is in the mode it was in."""
     modes = {module: module.training for module in model.modules()}
     model.eval()

@@ -9,8 +9,8 @@ from core_torch.models.autoencoder import Autoencoder, build_autoencoder
 from core_torch.spec.architecture import architecture_named
 from core_torch.spec.errors import ConfigError, DivergenceError
 from core_torch.spec.recipe import Recipe
-from core_torch.training.by_hand import StepsByHand
 from core_torch.training.loop import build_optimizer, train_epoch
+from core_torch.training.manual_sgd import ManualSGD
 
 EPOCHS = 4  # of five steps, the last one short
 RECIPE = Recipe(optimizer="sgd", learning_rate=0.5, momentum=0.9, batch_size=300)
@@ -30,7 +30,7 @@ def digits() -> ResidentDataset:
 def trained(digits: ResidentDataset, architecture, recipe: Recipe, *, by_hand: bool) -> tuple[Autoencoder, list[float]]:
     """In float64, in which rounding cannot hide a wrong formula."""
     model = build_autoencoder(architecture, seed=0).double()
-    steps = StepsByHand(model, recipe) if by_hand else None
+    steps = ManualSGD(model, recipe) if by_hand else None
     optimizer, losses = build_optimizer(model, recipe), []
     for epoch in range(EPOCHS):
         batches = [(x.double(), y.double()) for x, y in digits.batches(recipe.batch_size, epoch=epoch)]
@@ -69,7 +69,7 @@ def test_a_formula_that_is_slightly_off_would_be_seen(digits, change):
 
 def test_in_float32_the_difference_is_rounding(digits):
     models = [build_autoencoder(MODELS["shallow"], seed=0) for _ in range(2)]
-    steps, optimizer = StepsByHand(models[0], RECIPE), build_optimizer(models[1], RECIPE)
+    steps, optimizer = ManualSGD(models[0], RECIPE), build_optimizer(models[1], RECIPE)
     steps.run(digits.batches(300))
     train_epoch(models[1], digits.batches(300), criterion=torch.nn.MSELoss(), optimizer=optimizer)
     assert distance(*(model.double() for model in models), MODELS["shallow"]) < 1e-4
@@ -77,7 +77,7 @@ def test_in_float32_the_difference_is_rounding(digits):
 
 def test_a_learning_rate_holds_from_the_next_step_on(digits):
     model = build_autoencoder(MODELS["shallow"], seed=0)
-    steps = StepsByHand(model, RECIPE)
+    steps = ManualSGD(model, RECIPE)
     steps.learning_rate = 0.0
     before = [parameter.clone() for parameter in model.parameters()]
     steps.run(digits.batches(300))
@@ -99,12 +99,12 @@ def test_a_learning_rate_holds_from_the_next_step_on(digits):
 )
 def test_what_is_not_written_out_is_refused(model, recipe, told):
     with pytest.raises(ConfigError, match=told):
-        StepsByHand(build_autoencoder(model), recipe)
+        ManualSGD(build_autoencoder(model), recipe)
 
 
 def test_a_batch_beyond_the_recipes_is_refused(digits):
     with pytest.raises(ConfigError, match="batch: found 400 images, allowed by the recipe's batch_size: 300"):
-        StepsByHand(build_autoencoder(MODELS["shallow"]), RECIPE).run(digits.batches(400))
+        ManualSGD(build_autoencoder(MODELS["shallow"]), RECIPE).run(digits.batches(400))
 
 
 @pytest.mark.parametrize(("images", "targets"), [(16, (1, 784)), (16, (16, 1)), (16, (784,)), (0, (0, 784))])
@@ -112,7 +112,7 @@ def test_targets_that_would_be_broadcast_and_no_images_are_refused(images, targe
     model = build_autoencoder(MODELS["shallow"])
     before = [weight.clone() for weight in model.parameters()]
     with pytest.raises(ConfigError, match="targets: found|images: found 0"):
-        StepsByHand(model, RECIPE).step(torch.zeros(images, 784), torch.zeros(targets))
+        ManualSGD(model, RECIPE).step(torch.zeros(images, 784), torch.zeros(targets))
     assert all(torch.equal(*pair) for pair in zip(before, model.parameters()))
 
 
@@ -120,21 +120,21 @@ def test_a_frozen_weight_is_refused():
     model = build_autoencoder(MODELS["shallow"])
     model.encoder.requires_grad_(False)
     with pytest.raises(ConfigError, match="frozen"):
-        StepsByHand(model, RECIPE)
+        ManualSGD(model, RECIPE)
 
 
 def test_an_epoch_without_images_or_with_infinite_loss_is_refused(digits):
     with pytest.raises(ConfigError, match="pixels"):
-        StepsByHand(build_autoencoder(MODELS["shallow"]), RECIPE).run([])
+        ManualSGD(build_autoencoder(MODELS["shallow"]), RECIPE).run([])
     model = build_autoencoder(MODELS["no biases, linear output"])
     with pytest.raises(DivergenceError, match="learning_rate"):
-        StepsByHand(model, RECIPE.with_changes(learning_rate=1e20)).run(digits.batches(300))
+        ManualSGD(model, RECIPE.with_changes(learning_rate=1e20)).run(digits.batches(300))
 
 
 @pytest.mark.parametrize("value", [torch.inf, -torch.inf])
 def test_an_infinite_weight_that_the_loss_does_not_show_is_found(digits, value):
     model = build_autoencoder(MODELS["shallow"])
-    steps = StepsByHand(model, RECIPE)
+    steps = ManualSGD(model, RECIPE)
     with torch.no_grad():
         model.decoder[0].bias[3] = value  # its sigmoid is 0 or 1, and its gradient 0
     with pytest.raises(DivergenceError, match="a weight is not finite"):

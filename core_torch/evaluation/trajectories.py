@@ -6,12 +6,12 @@ Images are rows (N, pixels); what is fed back is cut to [0, 1], the range of an 
 import numpy as np
 import torch
 
-from core_torch.evaluation.mode import only_looking
 from core_torch.models.autoencoder import Autoencoder
+from core_torch.models.evaluating import evaluating
 from core_torch.spec.errors import check_integer
 
 
-def walk_between(model: Autoencoder, images: torch.Tensor, *, steps: int) -> torch.Tensor:
+def interpolate_codes(model: Autoencoder, images: torch.Tensor, *, steps: int) -> torch.Tensor:
     """Decoded points of the straight lines from each image's code to the next one's.
 
     Returns:
@@ -22,14 +22,14 @@ def walk_between(model: Autoencoder, images: torch.Tensor, *, steps: int) -> tor
     """
     check_integer("images", len(images), minimum=2)
     check_integer("steps", steps, minimum=2)
-    with only_looking(model):
+    with evaluating(model):
         codes = model.encode(images)
         share = torch.linspace(0, 1, steps, device=codes.device)[:, None]
         lines = torch.stack([torch.lerp(here, there, share) for here, there in zip(codes, codes[1:])])
         return model.decode(lines.flatten(0, 1)).unflatten(0, lines.shape[:2])
 
 
-def converge(model: Autoencoder, start: torch.Tensor, *, steps: int) -> torch.Tensor:
+def iterate_reconstruction(model: Autoencoder, start: torch.Tensor, *, steps: int) -> torch.Tensor:
     """`start` (N, pixels) and what becomes of it when the output is fed back `steps` times: (steps + 1, N, pixels).
 
     An autoencoder draws its input towards the manifold of its training images (Alain and Bengio, JMLR 15,
@@ -40,7 +40,7 @@ def converge(model: Autoencoder, start: torch.Tensor, *, steps: int) -> torch.Te
     """
     check_integer("steps", steps, minimum=1)
     images = [start]
-    with only_looking(model):
+    with evaluating(model):
         for _ in range(steps):
             images.append(model(images[-1]).clamp(0, 1))
     return torch.stack(images)

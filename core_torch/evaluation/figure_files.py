@@ -25,7 +25,7 @@ GIF_ZOOM = 3  # screen pixels a pixel
 FRAME_MS, FIRST_FRAME_MS, LAST_FRAME_MS = 90, 900, 2000
 
 
-def draw_album(
+def write_figures(
     model: Autoencoder,
     test: Split,
     folder: Path,
@@ -52,15 +52,15 @@ def draw_album(
     corruption = Corruption(recipe.corruption, recipe.corruption_level) if denoising else Corruption()
     contenders = dict([(name, model)] + ([against] if against else []))
     spectra = {label: mean_singular_values(each, dataset).cpu().numpy() for label, each in contenders.items()}
-    frames = figures.convergence(model, seed=seed)
+    frames = figures.iterate_from_noise(model, seed=seed)
     drawn = {
         "reconstructions.png": figures.plot_reconstructions(model, dataset, corruption=corruption, seed=seed),
-        "damages.png": figures.plot_damages(model, dataset, seed=seed),
+        "corruptions.png": figures.plot_corruptions(model, dataset, seed=seed),
         "losses.png": charts.plot_losses(history, levels=levels) if history else None,
         "latent-map.png": charts.plot_latent_map(encode(model, test), test.labels, method=method, seed=seed),
         "filters.png": figures.plot_filters(model),
-        "walk.png": figures.plot_walk(model, dataset, seed=seed),
-        "convergence.png": figures.plot_convergence(frames),
+        "interpolation.png": figures.plot_interpolation(model, dataset, seed=seed),
+        "iterated-reconstruction.png": figures.plot_iterated_reconstruction(frames),
         "spectrum.png": charts.plot_spectrum(spectra),
     }
     for file, figure in drawn.items():
@@ -68,7 +68,7 @@ def draw_album(
             content = BytesIO()
             figure.savefig(content, dpi=DPI, format="png")
             write_atomically(folder / file, content.getvalue())
-    write_gif(frames, folder / "convergence.gif")
+    write_gif(frames, folder / "iterated-reconstruction.gif")
     return [folder / file for file in CAPTIONS if drawn.get(file, True) is not None]
 
 

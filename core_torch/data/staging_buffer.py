@@ -1,9 +1,9 @@
-"""Slot: where a chunk of a streamed split is on the device while it is read, and how it comes there."""
+"""StagingBuffer: where a chunk of a streamed split is on the device while it is read, and how it comes there."""
 
 import torch
 
 
-class Slot:
+class StagingBuffer:
     """The memory of one chunk on the device; beside an accelerator, also the pinned memory that it is copied from.
 
     Events stand between the two streams: a copy waits until the chunk before has been read, a reader for its copy.

@@ -44,7 +44,7 @@ class Layer:
     bias_velocity: torch.Tensor
 
 
-class StepsByHand:
+class ManualSGD:
     """What `train_epoch` does under the recipe's SGD and the mean squared error, without noise.
 
     Args:
