@@ -20,7 +20,10 @@ from core_torch.commands.command_line import Parser, add_data_options, add_devic
 from core_torch.files.outputs import prepare_output, write_json
 from core_torch.files.splits import load_split
 from core_torch.spec.errors import ConfigError, check_choice, check_integer, check_number
+from core_torch.spec.extras import check_installed
 from core_torch.spec.recipe import LARGEST_SEED
+
+REPORTING = ("scipy", "jsonschema", "jinja2", "matplotlib")  # without them a long run could not be written down
 
 
 def build_parser() -> Parser:
@@ -61,6 +64,7 @@ def run_suite(options: argparse.Namespace) -> int:
     check_choice("suite", options.suite, SUITES)
     check_integer("seed", options.seed, minimum=0, maximum=LARGEST_SEED)
     frameworks = chosen_frameworks(options.frameworks)
+    check_installed(*REPORTING)
     device = chosen_device(options.device)
     split = load_split(options.dataset, root=options.data_root)
     check_results(options)
@@ -108,14 +112,10 @@ def without_folders(arguments: list[str]) -> list[str]:
 
 def chosen_frameworks(listed: str | None) -> list[str]:
     """The frameworks asked for; all of them by default. `ConfigError` for one unknown or not installed."""
-    from benchmarks.timing.environment import installed
-
     names = list(FRAMEWORKS) if listed is None else list(dict.fromkeys(listed.split(",")))
     for name in names:
         check_choice("frameworks", name, FRAMEWORKS)
-        package = FRAMEWORKS[name].package
-        if not installed(package):
-            raise ConfigError(f"frameworks: {name} needs the package {package}, which is not installed")
+        check_installed(FRAMEWORKS[name].package)
     return names
 
 

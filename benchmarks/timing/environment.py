@@ -34,11 +34,6 @@ def describe_environment(*, seed: int, device: str) -> dict[str, object]:
     }
 
 
-def installed(package: str) -> bool:
-    """Whether a package is there, without importing it."""
-    return package_version(package) is not None
-
-
 def package_version(package: str) -> str | None:
     """The installed version, or None."""
     try:

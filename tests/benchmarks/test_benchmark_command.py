@@ -6,7 +6,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
-from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.error import URLError
 
@@ -96,10 +96,15 @@ def test_auto_is_cuda_where_there_is_a_driver(tmp_path, monkeypatch):
 
 
 def test_a_framework_that_is_not_installed_is_refused(complaint, monkeypatch):
-    broken = replace(command.FRAMEWORKS["keras-jax"], package="no-such-package")
-    monkeypatch.setitem(command.FRAMEWORKS, "keras-jax", broken)
-    said = "frameworks: keras-jax needs the package no-such-package, which is not installed"
+    monkeypatch.setattr("core_torch.spec.extras.find_spec", lambda name: None if name == "jax" else find_spec(name))
+    said = "jax: not installed, allowed: pip install autoencoder-reference[jax]"
     assert said in complaint("--frameworks", "core_torch,keras-jax")
+
+
+@pytest.mark.parametrize("package", command.REPORTING)
+def test_what_the_report_needs_is_asked_for_before_the_run(complaint, monkeypatch, package):
+    monkeypatch.setattr("core_torch.spec.extras.find_spec", lambda name: None if name == package else find_spec(name))
+    assert f"{package}: not installed, allowed: pip install" in complaint("--frameworks", "core_torch")
 
 
 def write_mnist(root: Path, *, labels: int = COUNT, missing: int = 0) -> Path:

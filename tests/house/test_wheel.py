@@ -165,6 +165,11 @@ def test_with_torch_alone_a_command_names_the_extra_that_it_lacks(with_torch, ch
     assert_it_names(TORCH_LACKS[command], words, with_torch, folder=tmp_path)
 
 
+def test_the_harness_runs_from_a_checkout_and_names_the_extra_that_it_lacks(with_torch, tmp_path):
+    command = ["benchmarks", "run", "--frameworks", "core_torch"]
+    assert_it_names("benchmark", command, with_torch, folder=tmp_path, PYTHONPATH=str(ROOT))
+
+
 @pytest.mark.parametrize(("backend", "extra"), [("jax", "jax"), ("torch", "keras")])
 def test_each_backend_of_keras_has_its_extra(with_torch, tmp_path, backend, extra):
     assert_it_names(extra, ["keras_impl", "train"], with_torch, folder=tmp_path, KERAS_BACKEND=backend)
