@@ -4,6 +4,7 @@ No framework is imported before the arguments have been judged, so that help and
 """
 
 import argparse
+from collections.abc import Callable
 from importlib import import_module
 
 from core_torch.commands.command_line import Parser, add_data_options, add_device_option, run
@@ -88,7 +89,9 @@ def add_looking(commands, name: str, *, help: str) -> Parser:  # type: ignore[no
 def dispatch() -> int | None:
     """Parse, and do what the command says."""
     options = build_parser().parse_args()
-    return getattr(import_module(f"core_torch.commands.{HOMES[options.command]}"), options.command)(options)
+    home = import_module(f"core_torch.commands.{HOMES[options.command]}")
+    command: Callable[[argparse.Namespace], int | None] = getattr(home, options.command)
+    return command(options)
 
 
 def main() -> None:

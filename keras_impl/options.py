@@ -58,7 +58,7 @@ def _finds_gpu(backend: str) -> bool:
     framework: Any = import_module(backend)
     if backend == "tensorflow":
         return bool(framework.config.list_physical_devices("GPU"))
-    return framework.cuda.is_available() if backend == "torch" else framework.default_backend() == "gpu"
+    return bool(framework.cuda.is_available() if backend == "torch" else framework.default_backend() == "gpu")
 
 
 def check_options(

@@ -11,6 +11,9 @@ from keras import ops
 
 from keras_impl.contractive import ContractiveAutoencoder
 
+Values = list[Any]  # of variables, in the order of the model's
+State = tuple[Values, ...]  # of a JAX model: trainable variables, others, the optimizer's
+
 
 def objective(model: keras.Model, inputs: Any, targets: Any) -> Any:
     """The loss of a training step: the mean squared error over images and pixels, and a contractive model's penalty."""
@@ -131,13 +134,13 @@ class JaxLoop(ResidentLoop):
         self._set(state)
         return loss
 
-    def _loss(self, trainable: list, others: list, inputs: Any, targets: Any) -> tuple[Any, list]:
+    def _loss(self, trainable: Values, others: Values, inputs: Any, targets: Any) -> tuple[Any, Values]:
         variables, other_variables, _ = self.groups
         with keras.StatelessScope([*zip(variables, trainable), *zip(other_variables, others)]) as scope:
             loss = objective(self.model, inputs, targets)
         return loss, [scope.get_current_value(variable) for variable in other_variables]
 
-    def _advance(self, state: tuple, inputs: Any, targets: Any) -> tuple[tuple, Any]:
+    def _advance(self, state: State, inputs: Any, targets: Any) -> tuple[State, Any]:
         trainable, others, slots = state
         (loss, others), gradients = self.differentiate(trainable, others, inputs, targets)
         trainable, slots = self.optimizer.stateless_apply(slots, gradients, trainable)
@@ -146,8 +149,8 @@ class JaxLoop(ResidentLoop):
     def _gather(self, images: Any, batch: Any) -> Any:
         return self.jax.numpy.take(images, batch, axis=0, mode="clip")
 
-    def _scan(self, state: tuple, images: Any, batches: Any) -> tuple[tuple, Any]:
-        def advance(held: tuple, batch: Any) -> tuple[tuple, Any]:
+    def _scan(self, state: State, images: Any, batches: Any) -> tuple[State, Any]:
+        def advance(held: State, batch: Any) -> tuple[State, Any]:
             rows = self._gather(images, batch)
             return self._advance(held, rows, rows)
 
@@ -166,10 +169,10 @@ class JaxLoop(ResidentLoop):
         self._set(state)
         return total
 
-    def _state(self) -> tuple:
+    def _state(self) -> State:
         return tuple([variable.value for variable in group] for group in self.groups)
 
-    def _set(self, state: tuple) -> None:
+    def _set(self, state: State) -> None:
         for group, values in zip(self.groups, state):
             for variable, value in zip(group, values):
                 variable.assign(value)

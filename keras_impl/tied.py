@@ -24,7 +24,8 @@ class TransposedDense(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """What it is, but for `source`, which no file can point to."""
-        return super().get_config() | {"activation": keras.activations.serialize(self.activation)}
+        inherited: dict[str, Any] = super().get_config()
+        return inherited | {"activation": keras.activations.serialize(self.activation)}
 
     def save_own_variables(self, store: Any) -> None:
         """`CheckpointError`: read from a `.keras` file, the weights would no longer be tied."""

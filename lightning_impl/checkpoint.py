@@ -42,7 +42,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
         """Read a verified local file, never pickled code, whatever `weights_only` says."""
-        return read_file(path, map_location=map_location)
+        checkpoint: dict[str, Any] = read_file(path, map_location=map_location)
+        return checkpoint
 
 
 class VerifiedLoading:
@@ -53,7 +54,8 @@ class VerifiedLoading:
         """Lightning's, of a verified local file and without pickled code; `CheckpointError` otherwise."""
         read_checkpoint(checkpoint_path)
         options["weights_only"] = True
-        return super().load_from_checkpoint(checkpoint_path, *arguments, **options)  # type: ignore[misc]
+        model: Self = super().load_from_checkpoint(checkpoint_path, *arguments, **options)  # type: ignore[misc]
+        return model
 
 
 def read_checkpoint(path: str | Path, *, map_location: Any = "cpu") -> dict[str, Any]:
@@ -62,7 +64,7 @@ def read_checkpoint(path: str | Path, *, map_location: Any = "cpu") -> dict[str,
     Raises:
         CheckpointError: the file is absent, is no Lightning checkpoint, is not what was written, or is a URL.
     """
-    checkpoint = read_file(path, map_location=map_location)
+    checkpoint: dict[str, Any] = read_file(path, map_location=map_location)
     missing = {"state_dict", "pytorch-lightning_version"} - set(checkpoint if isinstance(checkpoint, dict) else ())
     if missing:
         raise CheckpointError(f"{path}: is not a Lightning checkpoint, it holds no {max(missing)}")

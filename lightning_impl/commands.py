@@ -174,7 +174,8 @@ class Command(LightningCLI):
     @property
     def output(self) -> str | None:
         """The folder for results."""
-        return self.config[self.subcommand].output
+        folder: str | None = self.config[self.subcommand].output
+        return folder
 
     @property
     def epochs(self) -> int:

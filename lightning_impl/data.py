@@ -138,7 +138,7 @@ class LoadedBatches(ResidentBatches):
     def __init__(self, *arguments: Any, num_workers: int = 0, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.first = 0
-        self.loader: DataLoader = DataLoader(
+        self.loader: DataLoader[Any] = DataLoader(
             self.dataset,
             batch_sampler=IndexBatches(self),
             num_workers=num_workers,
@@ -259,7 +259,7 @@ class MNISTDataModule(VerifiedLoading, L.LightningDataModule):
         """The next training batches go on from there."""
         self.resumed = state
 
-    def val_dataloader(self) -> ResidentBatches | list:
+    def val_dataloader(self) -> ResidentBatches | list[Any]:
         """The held-out images, or nothing where the fraction is 0."""
         return self._judging(self.validation) if len(self.validation) else []
 

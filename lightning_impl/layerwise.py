@@ -134,6 +134,6 @@ def _pair_batch(model: Autoencoder, layer: int, batch: Batch, corrupt: Corrupt) 
     return clean, clean
 
 
-def _each(found: Any) -> list:
+def _each(found: Any) -> list[Any]:
     """Lightning gives one optimizer or scheduler by itself, several in a list."""
     return found if isinstance(found, list) else [found] if found else []

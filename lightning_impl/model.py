@@ -209,7 +209,8 @@ class LitAutoencoder(VerifiedLoading, L.LightningModule):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images (N, ...) -> reconstructions (N, 784)."""
-        return self.model(x)
+        images: torch.Tensor = self.model(x)
+        return images
 
     def on_train_epoch_start(self) -> None:
         """Nothing seen yet; a layer starts its noise anew."""
@@ -259,10 +260,11 @@ class LitAutoencoder(VerifiedLoading, L.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """Reconstructions (N, 784)."""
-        return self(batch[0])
+        images: torch.Tensor = self(batch[0])
+        return images
 
 
-def check_trainer(trainer: L.Trainer, how: str, **allowed: tuple) -> None:
+def check_trainer(trainer: L.Trainer, how: str, **allowed: tuple[object, ...]) -> None:
     """`ConfigError` where an attribute of the Trainer is none of the values given here; `how` introduces them."""
     for name, values in allowed.items():
         if (found := getattr(trainer, name)) not in values:

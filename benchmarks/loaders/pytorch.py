@@ -21,7 +21,7 @@ from core_torch.spec.recipe import Recipe
 Loader = Callable[[int], Iterable[torch.Tensor]]  # epoch -> batches (B, 1, 28, 28)
 
 
-class BatchedDataset(Dataset):
+class BatchedDataset(Dataset[Any]):
     """Answers a whole batch at once: by `__getitems__` to a DataLoader, by all its indices to a sampler of batches.
 
     By `index_select`, which takes less time than `images[indices]`.
@@ -53,7 +53,7 @@ class PermutationSampler(Sampler[torch.Tensor]):
 
 def per_image(split: Split, batch_size: int, **options: Any) -> Loader:
     """The tutorial: one PIL image at a time through `ToTensor`; options are the DataLoader's."""
-    loader: DataLoader = DataLoader(PerImageDataset(split), batch_size=batch_size, shuffle=True, **options)
+    loader: DataLoader[Any] = DataLoader(PerImageDataset(split), batch_size=batch_size, shuffle=True, **options)
     return lambda epoch: (images for images, _ in loader)
 
 
@@ -74,14 +74,14 @@ def batch_sampler(split: Split, batch_size: int) -> Loader:
     """A DataLoader that is handed whole batches of indices."""
     dataset = BatchedDataset(_floats(split))
     sampler = BatchSampler(RandomSampler(dataset), batch_size, drop_last=False)
-    loader: DataLoader = DataLoader(dataset, sampler=sampler, batch_size=None)
+    loader: DataLoader[Any] = DataLoader(dataset, sampler=sampler, batch_size=None)
     return lambda epoch: loader
 
 
 def permutation_sampler(split: Split, batch_size: int) -> Loader:
     """A DataLoader that is handed tensors of indices: the least work that one can have."""
     dataset = BatchedDataset(_floats(split))
-    loader: DataLoader = DataLoader(dataset, sampler=PermutationSampler(len(dataset), batch_size), batch_size=None)
+    loader: DataLoader[Any] = DataLoader(dataset, sampler=PermutationSampler(len(dataset), batch_size), batch_size=None)
     return lambda epoch: loader
 
 
@@ -106,7 +106,7 @@ def compiled(split: Split, *, device: str) -> CompiledDataset:
 
 def resident_one_by_one(split: Split, batch_size: int) -> Loader:
     """The resident dataset where a tutorial has torchvision's: collated from single images."""
-    loader: DataLoader = DataLoader(ResidentDataset(split), batch_size=batch_size, shuffle=True)
+    loader: DataLoader[Any] = DataLoader(ResidentDataset(split), batch_size=batch_size, shuffle=True)
     return lambda epoch: (images for images, _ in loader)
 
 
@@ -117,7 +117,7 @@ def permuted(split: Split, batch_size: int, *, device: str, seed: int) -> Loader
 
     def batches(epoch: int) -> Iterable[torch.Tensor]:
         order = torch.from_numpy(epoch_order(len(images), seed=seed, epoch=epoch)).to(device)
-        return torch.index_select(images, 0, order, out=buffer).split(batch_size)
+        return torch.split(torch.index_select(images, 0, order, out=buffer), batch_size)
 
     return batches
 

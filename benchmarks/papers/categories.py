@@ -7,7 +7,6 @@ from typing import Any
 
 from benchmarks.papers.table import COUNT, Data, Goal, Metrics, Ordering, Row, Table
 from core_torch.data.resident import ResidentDataset
-from core_torch.evaluation.jacobian import JACOBIAN_IMAGES
 from core_torch.evaluation.probe import (
     MOST_ITERATIONS,
     NEIGHBOURS,
@@ -17,6 +16,7 @@ from core_torch.evaluation.probe import (
     nearest_neighbours,
 )
 from core_torch.evaluation.report import measure
+from core_torch.files.metrics import JACOBIAN_IMAGES
 from core_torch.files.splits import pixel_rows
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder
 from core_torch.objectives.jacobian import weight_product_norm

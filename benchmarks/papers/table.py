@@ -127,4 +127,5 @@ class Table:
 
 def table_named(name: str) -> Table:
     """One of `TABLES`."""
-    return import_module(f"benchmarks.papers.{TABLES[name]}").TABLE
+    table: Table = import_module(f"benchmarks.papers.{TABLES[name]}").TABLE
+    return table

@@ -36,7 +36,7 @@ class TimedTorch(TorchCandidate[Autoencoder]):
         model = build_autoencoder(case.architecture, seed=recipe.seed).to(case.device, getattr(torch, case.dtype))
         super().__init__(model, exact(build_criterion(model, recipe)), self._new_optimizer)
         self.trained: Any = torch.compile(model) if "compiled" in case.route else model
-        self.loader: DataLoader | None = None
+        self.loader: DataLoader[Any] | None = None
         self.fell_back_to = ""  # a residency, where the split does not fit on the device as the route has it
         if case.route == "tutorial":
             self.loader = DataLoader(PerImageDataset(split), batch_size=case.batch_size, shuffle=True)

@@ -45,7 +45,7 @@ class TimedLightning(LightningCandidate):
         if case.route == "lean":
             self.dataset = ResidentDataset(split, device=self.device)
         else:
-            self.loader: DataLoader = DataLoader(
+            self.loader: DataLoader[Any] = DataLoader(
                 PerImageDataset(split), case.batch_size, shuffle=True, collate_fn=with_targets
             )
         for name in ("lightning.pytorch", "lightning.fabric"):
@@ -58,7 +58,7 @@ class TimedLightning(LightningCandidate):
             self._trainer(default_root_dir=folder, **options).fit(self.lit, self.batches(epoch))
         return self.count
 
-    def batches(self, epoch: int) -> ResidentBatches | DataLoader:
+    def batches(self, epoch: int) -> ResidentBatches | DataLoader[Any]:
         """What the Trainer is given."""
         if self.case.route != "lean":
             return self.loader

@@ -112,4 +112,5 @@ class Worker(ExternalWorker):
 
     def error(self) -> float:
         """See `QualityTrial`."""
-        return self._call("error")[0]
+        error: float = self._call("error")[0]
+        return error

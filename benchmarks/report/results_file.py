@@ -153,7 +153,8 @@ def _finite(value: Any) -> Any:
 
 @cache
 def _schema() -> dict[str, Any]:
-    return json.loads(SCHEMA_FILE.read_bytes())
+    schema: dict[str, Any] = json.loads(SCHEMA_FILE.read_bytes())
+    return schema
 
 
 def read_results(path: Path) -> dict[str, Any]:
@@ -162,7 +163,7 @@ def read_results(path: Path) -> dict[str, Any]:
     Raises:
         DataFormatError: anything else.
     """
-    content = read_json(path, _schema())
+    content: dict[str, Any] = read_json(path, _schema())
     if fault := next(_unfounded(content), None):
         raise DataFormatError(f"{path}: {fault}")
     return content

@@ -66,7 +66,7 @@ def _verdict(row: Row) -> str:
 
 
 def _label(row: Row) -> str:
-    return row["contender"] + (f" (fell back to {row['fell_back_to']})" if row["fell_back_to"] else "")
+    return str(row["contender"]) + (f" (fell back to {row['fell_back_to']})" if row["fell_back_to"] else "")
 
 
 def ratio_columns(baseline: str) -> list[str]:

@@ -26,7 +26,7 @@ class Sample:
 
     def per_image(self, clock: str) -> float:
         """Seconds an image, by the `wall` or the `cpu` clock."""
-        return getattr(self, clock) / self.images
+        return float(getattr(self, clock) / self.images)
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,9 @@ def peak_device_bytes() -> int | None:
     """As the framework's own allocator counts; None without an accelerator."""
     torch, tensorflow, jax = (sys.modules.get(name) for name in ("torch", "tensorflow", "jax"))
     if torch and torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return torch.cuda.max_memory_allocated()
+        return int(torch.cuda.max_memory_allocated())
     if tensorflow and tensorflow.config.list_physical_devices("GPU"):
-        return tensorflow.config.experimental.get_memory_info("GPU:0")["peak"]
+        return int(tensorflow.config.experimental.get_memory_info("GPU:0")["peak"])
     statistics = jax.local_devices()[0].memory_stats() if jax else None
     return statistics["peak_bytes_in_use"] if statistics else None
 

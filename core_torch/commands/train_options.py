@@ -74,7 +74,7 @@ def chosen(options: argparse.Namespace, *, models: Sequence[str]) -> tuple[Archi
 
 def is_randomized(options: argparse.Namespace) -> bool:
     """Whether the model is trained layer by layer from random weights."""
-    return options.model.startswith("randomized")
+    return str(options.model).startswith("randomized")
 
 
 def is_solved(options: argparse.Namespace) -> bool:

@@ -62,4 +62,5 @@ class Corruption:
             place = torch.arange(length, device=device)
             inside.append((place >= start) & (place < start + side))
         rows, columns = inside
-        return (rows[:, :, None] & columns[:, None, :]).unsqueeze(1)
+        patch: torch.Tensor = rows[:, :, None] & columns[:, None, :]
+        return patch.unsqueeze(1)

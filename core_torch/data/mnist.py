@@ -42,8 +42,8 @@ class _ResidentFiles(ResidentDataset):
         except RuntimeError as error:  # torchvision's, which names no path
             raise DataFormatError(f"{self.raw_folder}: {error}") from error
         images, labels = self.data, self.targets
-        transform: Callable | None = self.transform  # type: ignore[attr-defined]
-        target_transform: Callable | None = self.target_transform  # type: ignore[attr-defined]
+        transform: Callable[[Any], Any] | None = self.transform  # type: ignore[attr-defined]
+        target_transform: Callable[[Any], Any] | None = self.target_transform  # type: ignore[attr-defined]
         if transform is not None and not isinstance(transform, ToTensor):
             images = _stack([transform(to_pil_image(image)) for image in images], name="transform")
         if target_transform is not None:

@@ -21,7 +21,7 @@ GATHER_SIZE = 512  # images at once, unless a batch is larger
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
-class ResidentDataset(Dataset):
+class ResidentDataset(Dataset[tuple[torch.Tensor, object]]):
     """Images of one split on one device.
 
     Attributes:

@@ -150,9 +150,9 @@ class StreamedDataset(ResidentDataset):
                 slots[number % 2].release()
 
 
-def at_once(function: Callable[[torch.Tensor], None], argument: torch.Tensor) -> Future:
+def at_once(function: Callable[[torch.Tensor], None], argument: torch.Tensor) -> Future[None]:
     """As an executor's `submit`, without one."""
     function(argument)
-    done: Future = Future()
+    done: Future[None] = Future()
     done.set_result(None)
     return done

@@ -37,4 +37,4 @@ def mean_singular_values(model: Autoencoder, dataset: ResidentDataset) -> torch.
 
 
 def _first_images(dataset: ResidentDataset) -> tuple[torch.Tensor, ...]:
-    return dataset[: min(JACOBIAN_IMAGES, len(dataset))][0].split(JACOBIAN_BATCH)
+    return torch.split(dataset[: min(JACOBIAN_IMAGES, len(dataset))][0], JACOBIAN_BATCH)

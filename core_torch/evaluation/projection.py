@@ -38,4 +38,5 @@ def _tsne(codes: np.ndarray, *, seed: int) -> np.ndarray:
 
     if len(codes) <= PERPLEXITY:
         raise ConfigError(f"map: tsne needs more than {PERPLEXITY} images, found {len(codes)}")
-    return TSNE(perplexity=PERPLEXITY, init="pca", random_state=seed).fit_transform(codes)
+    points: np.ndarray = TSNE(perplexity=PERPLEXITY, init="pca", random_state=seed).fit_transform(codes)
+    return points

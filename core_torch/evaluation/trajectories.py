@@ -26,7 +26,8 @@ def interpolate_codes(model: Autoencoder, images: torch.Tensor, *, steps: int) -
         codes = model.encode(images)
         share = torch.linspace(0, 1, steps, device=codes.device)[:, None]
         lines = torch.stack([torch.lerp(here, there, share) for here, there in zip(codes, codes[1:])])
-        return model.decode(lines.flatten(0, 1)).unflatten(0, lines.shape[:2])
+        images = model.decode(lines.flatten(0, 1))
+        return images.reshape(*lines.shape[:2], *images.shape[1:])
 
 
 def iterate_reconstruction(model: Autoencoder, start: torch.Tensor, *, steps: int) -> torch.Tensor:

@@ -117,7 +117,8 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             raise ValueError(f"X: found {X.shape[1]} columns, allowed: {self._n_features_out}, the width of a code")
         with torch.no_grad():
             standard = self.model_.decode(torch.from_numpy(X.astype(np.float64))).numpy()
-        return self.scaler_.inverse_transform(standard).astype(X.dtype)
+        values: np.ndarray = self.scaler_.inverse_transform(standard)
+        return values.astype(X.dtype)
 
     @property
     def _n_features_out(self) -> int:

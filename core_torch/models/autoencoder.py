@@ -42,11 +42,13 @@ class Autoencoder(nn.Module):
         shape = self.architecture.input_shape
         if math.prod(x.shape[1:]) != math.prod(shape):
             raise ConfigError(f"x: found images of shape {tuple(x.shape[1:])}, allowed: {shape} or flat")
-        return self.encoder(x.reshape(len(x), *shape))
+        codes: torch.Tensor = self.encoder(x.reshape(len(x), *shape))
+        return codes
 
     def decode(self, code: torch.Tensor) -> torch.Tensor:
         """Codes (N, code width) -> images (N, 784)."""
-        return self.decoder(code)
+        images: torch.Tensor = self.decoder(code)
+        return images
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Images (N, ...) -> reconstructions (N, 784)."""

@@ -88,7 +88,8 @@ def encoder_jacobian(model: Autoencoder, x: torch.Tensor) -> torch.Tensor:
     def encode_one(image: torch.Tensor) -> torch.Tensor:
         return model.encode(image.unsqueeze(0)).squeeze(0)
 
-    return vmap(jacrev(encode_one, chunk_size=CHUNK))(x).flatten(2)
+    jacobians: torch.Tensor = vmap(jacrev(encode_one, chunk_size=CHUNK))(x)
+    return jacobians.flatten(2)
 
 
 def hutchinson_norm_squared(
@@ -118,4 +119,5 @@ def weight_product_norm(model: Autoencoder) -> torch.Tensor:
             product = layer.weight if product is None else layer.weight @ product
         elif hasattr(layer, "weight"):
             raise ConfigError("weight_product_norm: defined for dense encoders only")
-    return torch.linalg.matrix_norm(product)
+    norm: torch.Tensor = torch.linalg.matrix_norm(product)
+    return norm

@@ -19,7 +19,8 @@ from core_torch.spec.batch_order import epoch_order
 from core_torch.spec.ensembles import check_alike
 from core_torch.spec.errors import ConfigError, DivergenceError
 from core_torch.spec.recipe import Recipe
-from core_torch.training.loop import History, build_corruption, build_optimizer, build_scheduler, error_on
+from core_torch.training.history import History
+from core_torch.training.loop import build_corruption, build_optimizer, build_scheduler, error_on
 
 Stack = dict[str, torch.Tensor]  # {parameter: (models, *shape)}
 
@@ -121,6 +122,7 @@ class Ensemble:
 
     def step(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """One step of every model on its own batch (models, B, ...); the losses before it, (models,)."""
+        losses: torch.Tensor
         gradients, losses = self.differentiate(self.weights, inputs, targets)
         for name, gradient in gradients.items():
             self.gradients[name].copy_(gradient)

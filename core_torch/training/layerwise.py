@@ -16,7 +16,8 @@ from core_torch.objectives.reconstruction import EVALUATION_BATCH
 from core_torch.spec.architecture import FullyConnected
 from core_torch.spec.errors import ConfigError
 from core_torch.spec.recipe import Recipe
-from core_torch.training.loop import History, train
+from core_torch.training.history import History
+from core_torch.training.loop import train
 
 
 def pretrain(

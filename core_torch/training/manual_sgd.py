@@ -98,7 +98,7 @@ class ManualSGD:
             outputs.append(layer.activate(product))
         delta = torch.sub(outputs[-1], targets, out=first(count, self.layers[-1].delta))
         # Image by image: one float32 sum over a batch would be off by a millionth.
-        squares = torch.linalg.vector_norm(delta, dim=1).square().sum()
+        squares: torch.Tensor = torch.linalg.vector_norm(delta, dim=1).square().sum()
         self._descend(delta, outputs, factor=2 / delta.numel())
         return squares
 

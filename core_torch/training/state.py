@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ class TrainingState:
             "schedule": {name: scheduled[name] for name in SCHEDULED if scheduled},
         }
 
-    def restore(self, arrays: Arrays, numbers: dict, *, where: str) -> None:
+    def restore(self, arrays: Arrays, numbers: dict[str, Any], *, where: str) -> None:
         """Take over what `arrays` and `numbers` gave.
 
         Raises:
