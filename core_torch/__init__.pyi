@@ -31,11 +31,11 @@ from .models.randomized import RandomizedAutoencoder as RandomizedAutoencoder
 from .objectives.contractive import ContractiveLoss as ContractiveLoss
 from .objectives.emphasis import EmphasizedError as EmphasizedError
 from .spec.recipe import Recipe as Recipe
-from .training.closed_form import marginalised_denoiser as marginalised_denoiser
-from .training.extreme_learning import train_extreme_learning as train_extreme_learning
-from .training.extreme_learning import train_receptive_fields as train_receptive_fields
-from .training.layerwise import pretrain as pretrain
+from .training.layer_by_layer.extreme_learning import train_extreme_learning as train_extreme_learning
+from .training.layer_by_layer.extreme_learning import train_receptive_fields as train_receptive_fields
+from .training.layer_by_layer.marginalised import marginalised_denoiser as marginalised_denoiser
+from .training.layer_by_layer.pretraining import pretrain as pretrain
+from .training.layer_by_layer.randomized import refit_decoder as refit_decoder
+from .training.layer_by_layer.randomized import train_randomized as train_randomized
 from .training.loop import train as train
 from .training.manual_sgd import ManualSGD as ManualSGD
-from .training.randomized import refit_decoder as refit_decoder
-from .training.randomized import train_randomized as train_randomized

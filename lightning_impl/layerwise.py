@@ -3,7 +3,6 @@
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -11,13 +10,19 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from core_torch.data.resident import Batch
 from core_torch.models.autoencoder import Autoencoder
-from core_torch.models.randomized import INITS, random_matrix
 from core_torch.spec.errors import check_choice
 from core_torch.spec.recipe import SOLVERS, Recipe
-from core_torch.training.closed_form import PASSES, RIDGE, NormalEquations, normal_equations
-from core_torch.training.layerwise import layer_pair
+from core_torch.training.layer_by_layer.randomized import (
+    check_randomized,
+    decoder_weight,
+    draw_pairs,
+    fill,
+    pair_criterion,
+    place_layer,
+    refit_maps,
+)
+from core_torch.training.layer_by_layer.ridge import PASSES, RIDGE, NormalEquations, normal_equations
 from core_torch.training.loop import Corrupt, build_optimizer, build_scheduler
-from core_torch.training.randomized import check_randomized, fill, own_pair, pair_criterion
 
 REFIT = "refit"  # of the decoder to the encoder it got
 
@@ -49,12 +54,7 @@ class LayerwiseTraining(nn.Module):
         depth = len(check_randomized(model, is_linear=True, ridge=RIDGE, passes=PASSES))
         self.recipe, self.solver = recipe, solver
         self.sums: NormalEquations | None = None
-        self.pairs = nn.ModuleList(own_pair(model, layer, solver=solver, seed=recipe.seed) for layer in range(depth))
-        generator = np.random.default_rng(recipe.seed)
-        for layer in range(depth):
-            random = self.pair(layer).encoder[0].requires_grad_(False)
-            shape = random.get_parameter("weight").shape
-            fill(random, random_matrix(*shape, init=INITS[0], generator=generator))
+        self.pairs = nn.ModuleList(draw_pairs(model, solver=solver, seed=recipe.seed))
         passes = PASSES if recipe.objective == "denoising" else 1
         self.stages: list[tuple[str, int]] = []
         for layer in range(depth):
@@ -107,23 +107,21 @@ class LayerwiseTraining(nn.Module):
     def _presentation(self, model: Autoencoder, work: str, layer: int, batch: Batch, corrupt: Corrupt) -> Batch:
         """(features float64, targets), whose least squares are the weight sought."""
         if work == REFIT:
-            below = len(self.pairs) - 1 - layer  # encoder layers under the activations to restore
-            code = model.encode(corrupt(batch[0]))
-            return model.decoder[: 2 * layer](code).double(), model.encoder[: 2 * below](batch[1])
+            features, target = refit_maps(model, layer)
+            return features(corrupt(batch[0])).double(), target(batch[1])
         inputs, targets = _pair_batch(model, layer, batch, corrupt)
         return self.pair(layer).encode(inputs).double(), targets
 
     def _finish(self, model: Autoencoder, work: str, layer: int) -> None:
         """Put what was found where it belongs."""
         contraction = self.recipe.contraction if self.recipe.objective == "contractive" and work != REFIT else 0.0
-        place, found = layer_pair(model, layer), self.pair(layer).decoder[0].get_parameter("weight").detach()
+        found = decoder_weight(self.pair(layer))
         if self.sums:
             found, self.sums = self.sums.solve(contraction=contraction).weight.T, None
         if work == REFIT:
             fill(model.decoder[2 * layer], found)
         else:
-            fill(place.encoder[0], found.T)
-            fill(place.decoder[0], found)
+            place_layer(model, layer, found)
 
 
 def _pair_batch(model: Autoencoder, layer: int, batch: Batch, corrupt: Corrupt) -> Batch:

@@ -19,7 +19,7 @@ from core_torch.spec.architecture import architecture_from, describe
 from core_torch.spec.errors import CheckpointError, ConfigError
 from core_torch.spec.presets import preset as named_preset
 from core_torch.spec.recipe import LARGEST_SEED, SOLVERS, Recipe
-from core_torch.training.closed_form import NormalEquations
+from core_torch.training.layer_by_layer.ridge import NormalEquations
 from core_torch.training.loop import build_corruption, build_criterion, build_optimizer, build_scheduler
 from lightning_impl.checkpoint import VerifiedLoading
 from lightning_impl.layerwise import LayerwiseTraining

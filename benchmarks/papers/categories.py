@@ -25,8 +25,8 @@ from core_torch.spec.architecture import ARCHITECTURES, PIXELS, Architecture, Fu
 from core_torch.spec.baselines import pca_errors, principal_components
 from core_torch.spec.presets import preset
 from core_torch.spec.recipe import OBJECTIVES, Recipe
+from core_torch.training.layer_by_layer.randomized import train_randomized
 from core_torch.training.loop import train
-from core_torch.training.randomized import train_randomized
 
 ORIGINAL_CONTRACTION = 1e-4  # the original's weight of its own penalty
 LINEAR, NEAREST = "linear probe", f"{NEIGHBOURS} nearest neighbours"

@@ -15,7 +15,7 @@ from core_torch.models.autoencoder import Autoencoder, build_autoencoder
 from core_torch.objectives.reconstruction import mean_squared_error
 from core_torch.spec.architecture import IMAGE_SIDE, PIXELS, FullyConnected
 from core_torch.spec.recipe import Recipe
-from core_torch.training.layerwise import layer_inputs, layer_pair
+from core_torch.training.layer_by_layer.pairs import layer_inputs, layer_pair
 from core_torch.training.loop import train
 
 WINDOW = 9  # pixels a side

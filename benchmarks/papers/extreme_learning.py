@@ -13,12 +13,12 @@ from core_torch.data.resident import ResidentDataset
 from core_torch.models.autoencoder import build_autoencoder
 from core_torch.spec.architecture import FullyConnected
 from core_torch.spec.recipe import Recipe
-from core_torch.training.extreme_learning import (
+from core_torch.training.layer_by_layer.extreme_learning import (
     BIAS,
-    FAINTEST,
     PATCH_SIDES,
-    SAMPLE,
     SCORES_RIDGE,
+    SMALLEST_SPREAD,
+    SPREAD_IMAGES,
     accuracy,
     train_extreme_learning,
     train_receptive_fields,
@@ -63,7 +63,8 @@ def _machine_row(features: int, **options: Any) -> Row:
 
 
 def _patches_row(features: int, **options: Any) -> Row:
-    run, constants = partial(patches, features=features), (SCORES_RIDGE, PATCH_SIDES, SAMPLE, FAINTEST, BIAS, UNITS)
+    constants = (SCORES_RIDGE, PATCH_SIDES, SPREAD_IMAGES, SMALLEST_SPREAD, BIAS, UNITS)
+    run = partial(patches, features=features)
     return Row(name=f"{features:,} features of patches", run=run, constants=constants, **options)
 
 

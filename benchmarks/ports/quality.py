@@ -11,8 +11,8 @@ from core_torch.spec.errors import check_choice
 from core_torch.spec.presets import preset
 from core_torch.spec.recipe import Recipe
 from core_torch.training.candidate import pin_precision
+from core_torch.training.layer_by_layer.randomized import train_randomized
 from core_torch.training.loop import train
-from core_torch.training.randomized import train_randomized
 
 HELD_OUT = 1 / 6  # of the images: 10,000 of MNIST's 60,000
 

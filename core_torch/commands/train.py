@@ -126,9 +126,9 @@ def fit(
     from core_torch.data.resident import ResidentDataset
     from core_torch.models.autoencoder import build_autoencoder
     from core_torch.objectives.reconstruction import mean_squared_error
-    from core_torch.training.layerwise import pretrain
+    from core_torch.training.layer_by_layer.pretraining import pretrain
+    from core_torch.training.layer_by_layer.randomized import refit_decoder, train_randomized
     from core_torch.training.loop import train as train_model
-    from core_torch.training.randomized import refit_decoder, train_randomized
 
     progress = sys.stderr.isatty()  # elsewhere an error's one line should stand alone
     device = choose_device(options.device)

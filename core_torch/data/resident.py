@@ -133,6 +133,12 @@ class ResidentDataset(Dataset[tuple[torch.Tensor, object]]):
         kept, held = hold_out(len(self), fraction=fraction, seed=seed)
         return self.subset(kept), self.subset(held)
 
+    def with_data(self, data: torch.Tensor) -> Self:
+        """Return a dataset of these inputs, which are its targets too, with the same labels."""
+        part = copy(self)
+        part.data, part.targets = data, data.flatten(1)
+        return part
+
     def subset(self, indices: np.ndarray) -> Self:
         """A dataset of these images, in this order."""
         index = torch.from_numpy(indices).to(self.device)

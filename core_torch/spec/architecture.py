@@ -46,6 +46,11 @@ class FullyConnected:
         _check_activations(self)
 
     @property
+    def depth(self) -> int:
+        """Number of dense layers of the encoder."""
+        return len(self.widths) - 1
+
+    @property
     def code_width(self) -> int:
         """Number of code units."""
         return self.widths[-1]

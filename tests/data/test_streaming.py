@@ -31,9 +31,9 @@ from core_torch.spec.batch_order import epoch_order
 from core_torch.spec.errors import ConfigError
 from core_torch.spec.recipe import Recipe
 from core_torch.training.checkpoints import dataset_hash
-from core_torch.training.layerwise import pretrain
+from core_torch.training.layer_by_layer.pretraining import pretrain
+from core_torch.training.layer_by_layer.randomized import train_randomized
 from core_torch.training.loop import train
-from core_torch.training.randomized import train_randomized
 
 IMAGE_BYTES = 28 * 28
 

@@ -13,8 +13,8 @@ from core_torch.models.autoencoder import Autoencoder, build_autoencoder
 from core_torch.spec.architecture import FullyConnected
 from core_torch.spec.errors import ConfigError
 from core_torch.spec.recipe import Recipe
-from core_torch.training.closed_form import FEATURE_BATCH
-from core_torch.training.randomized import train_randomized
+from core_torch.training.layer_by_layer.randomized import train_randomized
+from core_torch.training.layer_by_layer.ridge import FEATURE_BATCH
 from lightning_impl.data import MNISTDataModule
 from lightning_impl.model import LitAutoencoder
 

@@ -23,7 +23,7 @@ PATIENCE_SECONDS = 120
 SERVER = """
 import json, os, sys
 import core_torch.models.checkpoint, core_torch.commands.train, core_torch.evaluation.report
-import core_torch.training.randomized
+import core_torch.training.layer_by_layer.randomized
 import torch
 from core_torch.__main__ import main
 torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # which imports a compiler

@@ -21,16 +21,15 @@ from core_torch.objectives.reconstruction import mean_squared_error
 from core_torch.spec.architecture import Convolutional
 from core_torch.spec.errors import ConfigError
 from core_torch.spec.recipe import OBJECTIVES, Recipe
-from core_torch.training.closed_form import (
+from core_torch.training.layer_by_layer.extreme_learning import accuracy, train_extreme_learning, train_receptive_fields
+from core_torch.training.layer_by_layer.marginalised import marginalise_masking, marginalised_denoiser
+from core_torch.training.layer_by_layer.randomized import refit_decoder, train_randomized
+from core_torch.training.layer_by_layer.ridge import (
     NormalEquations,
     condition_number,
     feature_batches,
-    marginalise_masking,
-    marginalised_denoiser,
     normal_equations,
 )
-from core_torch.training.extreme_learning import accuracy, train_extreme_learning, train_receptive_fields
-from core_torch.training.randomized import refit_decoder, train_randomized
 
 SHALLOW, DEEP = (784, 100), (784, 100, 60)
 RESIDUAL = 1e-6  # of the normal equations, relative; the bar

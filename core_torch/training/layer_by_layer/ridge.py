@@ -1,4 +1,4 @@
-"""Ridge regression in closed form, from sums over batches: never are all features held at once."""
+"""Ridge regression in closed form, from sums over batches. The features of all images are never held at once."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ BLOCK = 2048  # feature columns multiplied at once; bounds the memory of a produ
 FEATURE_BATCH = 2000  # images whose features are held at once
 PASSES = 4  # noisy presentations of each image that a denoiser is fitted to
 POWER_STEPS = 30  # of each power iteration behind the condition number
-SMALLEST = torch.finfo(torch.float64).tiny  # keeps 0 / 0 from being NaN
+SMALLEST_NORM = torch.finfo(torch.float64).tiny  # keeps 0 / 0 from being NaN
 
 Map = Callable[[torch.Tensor], torch.Tensor]
 
@@ -40,7 +40,7 @@ class NormalEquations:
         return NormalEquations(self.gram + other.gram, self.moment + other.moment, self.count + other.count)
 
     def solve(self, *, ridge: float = RIDGE, contraction: float = 0.0) -> RidgeSolution:
-        """beta = (H^T H + p I)^-1 H^T X by Cholesky; p = ridge mean(diag(H^T H)) + contraction N targets.
+        """Solve beta = (H^T H + p I)^-1 H^T X by Cholesky; p = ridge mean(diag(H^T H)) + contraction N targets.
 
         It minimises the squared error per target value + contraction ||beta||_F^2, but for `ridge`.
 
@@ -66,12 +66,12 @@ class NormalEquations:
                 "or lower the corruption_level or the contraction"
             )
         weight = torch.cholesky_solve(self.moment, factor)
-        residual = (matrix @ weight - self.moment).norm() / self.moment.norm().clamp_min(SMALLEST)
+        residual = (matrix @ weight - self.moment).norm() / self.moment.norm().clamp_min(SMALLEST_NORM)
         return RidgeSolution(weight, condition_number(matrix, factor), float(residual))
 
 
 def normal_equations(batches: Iterable[Batch], *, block: int = BLOCK) -> NormalEquations:
-    """Sum over batches of features (n, features) and targets (n, targets).
+    """Sum H^T H and H^T X over batches of features (n, features) and targets (n, targets).
 
     Products are formed in the precision of the features, `block` of their columns at a time and on one side
     of the diagonal only; sums are float64.
@@ -99,14 +99,14 @@ def normal_equations(batches: Iterable[Batch], *, block: int = BLOCK) -> NormalE
 def feature_batches(
     dataset: ResidentDataset, *, features: Map, target: Map, corrupt: Map | None = None, passes: int = PASSES
 ) -> Iterator[Batch]:
-    """What `normal_equations` sums: each image once, or `passes` times with fresh noise; features float64."""
+    """Yield what `normal_equations` sums: each image once, or `passes` times with fresh noise; features float64."""
     for _ in range(passes if corrupt else 1):
         for inputs, targets in dataset.batches(FEATURE_BATCH, shuffle=False):
             yield features(corrupt(inputs) if corrupt else inputs).double(), target(targets)
 
 
 def condition_number(matrix: torch.Tensor, factor: torch.Tensor) -> float:
-    """Largest over smallest eigenvalue of a positive matrix with Cholesky `factor`, by power iteration.
+    """Estimate largest over smallest eigenvalue of a positive matrix with Cholesky `factor`, by power iteration.
 
     A Rayleigh quotient lies within the spectrum, so the true value is at least this.
     """
@@ -120,26 +120,3 @@ def _largest_eigenvalue(multiply: Callable[[torch.Tensor], torch.Tensor], like: 
     for _ in range(POWER_STEPS):
         vector = multiply(vector / vector.norm())
     return float((vector * multiply(vector)).sum() / vector.square().sum())
-
-
-def marginalise_masking(equations: NormalEquations, *, level: float) -> NormalEquations:
-    """The expectation of equations whose features are pixels, over masks that set some of them to 0.
-
-    Marginalized denoising autoencoder (Chen, Xu, Weinberger, Sha, ICML 2012): with S = H^T H, q the
-    probability that a pixel is kept and qq that a given pair is, E[Q]_ij = S_ij qq, E[Q]_ii = S_ii q and
-    E[P] = q H^T X. Their masks are independent, so qq = q^2; `Corruption` masks exactly round(level * pixels)
-    of each image, so qq = q (kept - 1) / (pixels - 1).
-    """
-    check_number("corruption_level", level, minimum=0, maximum=1)
-    pixels = len(equations.gram)
-    kept = pixels - round(level * pixels)
-    keep = kept / pixels
-    gram = equations.gram * (keep * (kept - 1) / max(pixels - 1, 1))
-    gram.diagonal().copy_(equations.gram.diagonal() * keep)
-    return NormalEquations(gram, equations.moment * keep, equations.count)
-
-
-def marginalised_denoiser(dataset: ResidentDataset, *, level: float, ridge: float = RIDGE) -> RidgeSolution:
-    """The linear map (pixels, pixels) that best restores masked images: beta after infinitely many passes."""
-    clean = (targets.double() for _, targets in dataset.batches(FEATURE_BATCH, shuffle=False))
-    return marginalise_masking(normal_equations((x, x) for x in clean), level=level).solve(ridge=ridge)

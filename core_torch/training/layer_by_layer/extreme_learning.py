@@ -16,13 +16,13 @@ from core_torch.models.randomized import RandomizedAutoencoder
 from core_torch.spec.architecture import IMAGE_SIDE
 from core_torch.spec.errors import ConfigError, check_integer
 from core_torch.spec.recipe import LARGEST_SEED, Recipe
-from core_torch.training.closed_form import FEATURE_BATCH, RIDGE, normal_equations
-from core_torch.training.randomized import train_randomized
+from core_torch.training.layer_by_layer.randomized import train_randomized
+from core_torch.training.layer_by_layer.ridge import FEATURE_BATCH, RIDGE, normal_equations
 
 SCORES_RIDGE = 1e-4  # features are multiplied in float32, whose rounding a much smaller one would not cover
 PATCH_SIDES = (7, 20)  # pixels; the second is excluded
-SAMPLE = 5000  # images that tell the spread of a unit's sums
-FAINTEST = 1e-3  # spread that is divided by; that of a patch which is black in nearly all images is less
+SPREAD_IMAGES = 5000  # images that tell the spread of a unit's sums
+SMALLEST_SPREAD = 1e-3  # spread that is divided by; that of a patch which is black in nearly all images is less
 BIAS = 0.5  # standard deviation, of sums whose own is 1
 
 
@@ -79,7 +79,7 @@ def _check(*, features: int, seed: int) -> None:
 
 
 def _with_scores(hidden: nn.Sequential, dataset: ResidentDataset, *, ridge: float) -> nn.Sequential:
-    weight = normal_equations(_labelled(hidden, dataset)).solve(ridge=ridge).weight  # (features, 10)
+    weight = normal_equations(_labelled_features(hidden, dataset)).solve(ridge=ridge).weight  # (features, 10)
     scores = nn.Linear(len(weight), CLASSES, bias=False, device=dataset.device)
     scores.weight.copy_(weight.T)
     return nn.Sequential(hidden, scores)
@@ -110,8 +110,8 @@ def _patch_layer(pixels: torch.Tensor, features: int, generator: torch.Generator
     """
     first, second = pixels[torch.randint(len(pixels), (2, features), generator=generator)]
     weight = (first - second) * _rectangles(features, generator).to(pixels)
-    sums = pixels[:SAMPLE] @ weight.T
-    scale = sums.std(0).clamp_min(FAINTEST)
+    sums = pixels[:SPREAD_IMAGES] @ weight.T
+    scale = sums.std(0).clamp_min(SMALLEST_SPREAD)
     layer = nn.Linear(pixels.shape[1], features, device=pixels.device)
     layer.weight.copy_(weight / scale[:, None])
     layer.bias.copy_(BIAS * torch.randn(features, generator=generator)).sub_(sums.mean(0) / scale)
@@ -127,7 +127,7 @@ def _rectangles(count: int, generator: torch.Generator) -> torch.Tensor:
     return torch.einsum("nr,nc->nrc", rows, columns).flatten(1)
 
 
-def _labelled(hidden: nn.Module, dataset: ResidentDataset) -> Iterator[Batch]:
+def _labelled_features(hidden: nn.Module, dataset: ResidentDataset) -> Iterator[Batch]:
     """(features float32, one-hot labels) of all images."""
     for start in range(0, len(dataset), FEATURE_BATCH):
         images, labels = dataset[start : start + FEATURE_BATCH]

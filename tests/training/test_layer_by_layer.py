@@ -12,9 +12,10 @@ from core_torch.objectives.reconstruction import mean_squared_error
 from core_torch.spec.architecture import Convolutional, FullyConnected
 from core_torch.spec.errors import ConfigError
 from core_torch.spec.recipe import OBJECTIVES, Recipe
-from core_torch.training import layerwise, randomized
-from core_torch.training.layerwise import layer_inputs, layer_pair, pretrain
-from core_torch.training.randomized import train_randomized
+from core_torch.training.layer_by_layer import pairs, pretraining, randomized
+from core_torch.training.layer_by_layer.pairs import layer_inputs, layer_pair
+from core_torch.training.layer_by_layer.pretraining import pretrain
+from core_torch.training.layer_by_layer.randomized import train_randomized
 
 WIDTHS = (784, 60, 30, 10)
 BRIEF = Recipe(epochs=3, batch_size=64)
@@ -45,13 +46,13 @@ def fed_to(model: Autoencoder, index: int, images: torch.Tensor) -> torch.Tensor
 def test_a_layer_learns_from_what_the_deep_model_feeds_it(is_randomized, digits, monkeypatch):
     model = RandomizedAutoencoder(WIDTHS) if is_randomized else build_autoencoder(FullyConnected(widths=WIDTHS))
     seen: dict[int, ResidentDataset] = {}
-    original = layerwise.layer_inputs
+    original = pairs.layer_inputs
 
     def watch(model: Autoencoder, index: int, dataset: ResidentDataset) -> ResidentDataset:
         seen[index] = original(model, index, dataset)
         return seen[index]
 
-    monkeypatch.setattr(randomized if is_randomized else layerwise, "layer_inputs", watch)
+    monkeypatch.setattr(randomized if is_randomized else pretraining, "layer_inputs", watch)
     if is_randomized:
         train_randomized(model, digits)
     else:
@@ -65,21 +66,21 @@ def test_a_layer_learns_from_what_the_deep_model_feeds_it(is_randomized, digits,
 
 
 def test_the_pairs_are_the_models_own_layers_with_its_own_activations(model):
-    pairs = [layer_pair(model, index) for index in range(3)]
-    assert [pair.architecture.widths for pair in pairs] == [(784, 60), (60, 30), (30, 10)]
-    assert [pair.architecture.code_activation for pair in pairs] == ["silu", "silu", "linear"]
-    assert [pair.architecture.output_activation for pair in pairs] == ["sigmoid", "silu", "silu"]
-    for index, pair in enumerate(pairs):
+    found = [layer_pair(model, index) for index in range(3)]
+    assert [pair.architecture.widths for pair in found] == [(784, 60), (60, 30), (30, 10)]
+    assert [pair.architecture.code_activation for pair in found] == ["silu", "silu", "linear"]
+    assert [pair.architecture.output_activation for pair in found] == ["sigmoid", "silu", "silu"]
+    for index, pair in enumerate(found):
         assert list(pair.encoder) == list(model.encoder[2 * index : 2 * index + 2])
         assert list(pair.decoder) == list(model.decoder[4 - 2 * index : 6 - 2 * index])
 
 
 def test_nested_pairs_compose_to_the_model(model, digits):
     code = images = digits.targets[:5]
-    pairs = [layer_pair(model, index) for index in range(3)]
-    for pair in pairs:
+    found = [layer_pair(model, index) for index in range(3)]
+    for pair in found:
         code = pair.encode(code)
-    for pair in reversed(pairs):
+    for pair in reversed(found):
         code = pair.decode(code)
     assert torch.equal(code, model(images))
 
@@ -102,7 +103,7 @@ def test_pretraining_lowers_the_error_and_moves_every_weight(objective, tied, di
 )
 def test_denoising_corrupts_only_images(objective, expected, model, digits, monkeypatch):
     objectives = []
-    monkeypatch.setattr(layerwise, "train", lambda *_, recipe, **__: objectives.append(recipe.objective))
+    monkeypatch.setattr(pretraining, "train", lambda *_, recipe, **__: objectives.append(recipe.objective))
     pretrain(model, digits, recipe=BRIEF.with_changes(objective=objective))
     assert objectives == expected
 
