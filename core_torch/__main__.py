@@ -8,7 +8,6 @@ from collections.abc import Callable
 from importlib import import_module
 
 from core_torch.commands.command_line import Parser, add_data_options, add_device_option, run
-from core_torch.commands.sweep import GRID
 from core_torch.commands.train_options import add_train_options
 from core_torch.evaluation.projection import PROJECTIONS
 from core_torch.files.downloads import SOURCES
@@ -27,7 +26,7 @@ HOMES = {  # of each command's function
 
 
 def build_parser() -> Parser:
-    """The commands and their options."""
+    """Build the commands and their options."""
     parser = Parser(prog=PROGRAM, description="The PyTorch reference autoencoders.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(HOMES))
     train = commands.add_parser("train", help="train a model and report its test error")
@@ -40,22 +39,21 @@ def build_parser() -> Parser:
     train.add_argument("--no-figures", dest="figures", action="store_false", help=figures_help)
 
     sweep = commands.add_parser("sweep", help="train every combination of several values into one table")
-    add_training(sweep)
+    add_training(sweep, several=True)
     ensemble = "train all at once, of one shape and recipe but for seed, learning rate and corruption; pays on a GPU"
     sweep.add_argument("--ensemble", action="store_true", help=ensemble)
-    for action in sweep._actions:
-        if action.dest in GRID:
-            action.nargs = "+"
 
-    evaluate = add_looking(commands, "evaluate", help="report the test error of a trained model")
+    evaluate = add_checkpoint_command(commands, "evaluate", help="report the test error of a trained model")
     evaluate.add_argument("--probe", action="store_true", help="also classify by its codes, pixels, and PCA as wide")
 
-    figures = add_looking(commands, "figures", help="draw a trained model's reconstructions, codes, filters, ...")
+    figures = add_checkpoint_command(
+        commands, "figures", help="draw a trained model's reconstructions, codes, filters, ..."
+    )
     figures.add_argument("--output", metavar="DIR", help="write the pictures there (default CHECKPOINT/figures)")
     figures.add_argument("--map", default="pca", help=f"of the codes: {' or '.join(PROJECTIONS)} (default pca)")
     figures.add_argument("--against", metavar="CHECKPOINT", help="a second model, for the Jacobian's spectrum")
 
-    encode = add_looking(commands, "encode", help="write the codes of test images")
+    encode = add_checkpoint_command(commands, "encode", help="write the codes of test images")
     encode.add_argument("--output", metavar="FILE", required=True, help="codes and labels as .npz, or codes as .npy")
     encode.add_argument("--train", action="store_true", help="also those of training images, as train_codes")
 
@@ -68,17 +66,19 @@ def build_parser() -> Parser:
     return parser
 
 
-def add_training(parser: argparse.ArgumentParser) -> None:
-    """The options of `train` that are this port's."""
-    add_train_options(parser, models=tuple(ARCHITECTURES))
-    parser.add_argument("--solver", help=f"of randomized models: {', '.join(SOLVERS)} (default ridge)")
+def add_training(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """Add the options of `train` that are this port's; with `several`, each takes several values."""
+    add_train_options(parser, models=tuple(ARCHITECTURES), several=several)
+    parser.add_argument(
+        "--solver", nargs="+" if several else None, help=f"of randomized models: {', '.join(SOLVERS)} (default ridge)"
+    )
     pretrain = "train a dense model layer by layer first"
     parser.add_argument("--pretrain", action=argparse.BooleanOptionalAction, help=pretrain)
     add_device_option(parser)
 
 
-def add_looking(commands, name: str, *, help: str) -> Parser:  # type: ignore[no-untyped-def]
-    """A command that takes a checkpoint and looks at it on a dataset."""
+def add_checkpoint_command(commands, name: str, *, help: str) -> Parser:  # type: ignore[no-untyped-def]
+    """Add a command that takes a checkpoint and a dataset."""
     parser: Parser = commands.add_parser(name, help=help)
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder that train --output wrote")
     add_data_options(parser, dataset=None)
@@ -87,7 +87,7 @@ def add_looking(commands, name: str, *, help: str) -> Parser:  # type: ignore[no
 
 
 def dispatch() -> int | None:
-    """Parse, and do what the command says."""
+    """Parse the arguments and run the command."""
     options = build_parser().parse_args()
     home = import_module(f"core_torch.commands.{HOMES[options.command]}")
     command: Callable[[argparse.Namespace], int | None] = getattr(home, options.command)

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from core_torch.commands.command_line import Parser, add_data_options, add_device_option, check_results, report, run
-from core_torch.commands.train_options import RECIPE_NAME, add_train_options, chosen, recipe_file
+from core_torch.commands.train_options import RECIPE_NAME, add_train_options, recipe_file, resolve_options
 from core_torch.files.atomic import write_atomically
 from core_torch.files.metrics import run_metrics, write_metrics
 from core_torch.files.outputs import prepare_output, write_csv
@@ -48,7 +48,7 @@ def choose_backend() -> str:
 
 def train(options: argparse.Namespace) -> None:
     """Train, report, and write what was asked for."""
-    architecture, recipe = chosen(options, models=MODELS)
+    architecture, recipe = resolve_options(options, models=MODELS)
     backend = choose_backend()
     how = {
         "route": options.route,

@@ -23,29 +23,41 @@ INPUTS = ("checkpoint", "against", "recipe", "old", "new", "results")  # options
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors take one line and suggest the nearest command or option; no abbreviations."""
 
-    def __init__(self, **options: object) -> None:
-        super().__init__(**({"allow_abbrev": False} | options))  # type: ignore[arg-type]
+    def __init__(self, **options: Any) -> None:
+        self.option_names: list[str] = []  # from which a suggestion is made
+        self.commands: Mapping[str, argparse.ArgumentParser] = {}
+        super().__init__(**({"allow_abbrev": False} | options))
+
+    def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
+        """Add an option as argparse does, and remember its names."""
+        action = super().add_argument(*names, **options)
+        self.option_names += action.option_strings
+        return action
+
+    def add_subparsers(self, **options: Any) -> Any:
+        """Add commands as argparse does, and remember where they will be."""
+        subparsers = super().add_subparsers(**options)
+        self.commands = subparsers.choices
+        return subparsers
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """As argparse's, but what is left over is an error, so that a subcommand suggests its own options."""
-        parsed, unknown = super().parse_known_args(args, namespace)
+        """Parse as argparse does; an unknown command or option is an error, so that each parser suggests its own."""
+        given = sys.argv[1:] if args is None else list(args)
+        if self.commands and given and not given[0].startswith("-"):
+            try:
+                check_choice("command", given[0], self.commands)
+            except ConfigError as error:
+                self.error(str(error))
+        parsed, unknown = super().parse_known_args(given, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return parsed, unknown
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """As argparse's, of the only values that it chooses here: commands."""
-        if action.choices is not None:
-            try:
-                check_choice(action.dest, value, action.choices)  # type: ignore[arg-type]
-            except ConfigError as error:
-                raise argparse.ArgumentError(None, str(error)) from error
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with code 2."""
         message = " ".join(message.split())
         unknown = message.removeprefix("unrecognized arguments: ").split(" ")[0]
-        options = self._option_string_actions if unknown.startswith("--") else ()
+        options = self.option_names if unknown.startswith("--") else ()
         close = get_close_matches(unknown, options, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         self.exit(2, f"{self.prog}: error: {message}{hint}\n")

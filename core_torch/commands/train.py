@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from core_torch.commands.command_line import check_results, report
 from core_torch.commands.run_folder import RUN_FILES, Run, write_run
-from core_torch.commands.train_options import chosen, is_randomized
+from core_torch.commands.train_options import is_randomized, resolve_options
 from core_torch.files.event_files import EventFiles, check_event_files
 from core_torch.files.metrics import run_metrics
 from core_torch.files.outputs import prepare_output
@@ -34,7 +34,7 @@ CHECKPOINTS_NAME = "unfinished"  # in the output folder; gone once the results a
 
 def train(options: argparse.Namespace) -> None:
     """Train, report, and write what was asked for."""
-    architecture, recipe = judged(options)
+    architecture, recipe = resolve_run(options)
     parse_device(options.device)
     check_results(options, files=RUN_FILES)
     check_checkpoints(options)
@@ -63,9 +63,9 @@ def write_epoch(events: EventFiles, history: History) -> None:
     events.write(len(history.train_loss), {name: values[-1] for name, values in history.curves().items()})
 
 
-def judged(options: argparse.Namespace) -> tuple[Architecture, Recipe]:
-    """What is to be trained, and how; `ConfigError` for a value out of range, or one the model would ignore."""
-    architecture, recipe = chosen(options, models=tuple(ARCHITECTURES))
+def resolve_run(options: argparse.Namespace) -> tuple[Architecture, Recipe]:
+    """Return what is trained, and how; `ConfigError` for a value out of range, or one the model would ignore."""
+    architecture, recipe = resolve_options(options, models=tuple(ARCHITECTURES))
     if options.pretrain is not None:
         check_boolean("pretrain", options.pretrain)
     if options.pretrain and options.model not in ("shallow", "deep"):
@@ -78,7 +78,7 @@ def judged(options: argparse.Namespace) -> tuple[Architecture, Recipe]:
 
 
 def check_checkpoints(options: argparse.Namespace) -> None:
-    """`ConfigError` for options that contradict each other, and for a run that would overwrite an unfinished one."""
+    """Raise `ConfigError` for options that contradict each other, or that would overwrite an unfinished run."""
     if options.checkpoint_every is None:
         if options.resume:
             raise ConfigError("resume: found without --checkpoint-every, allowed: with it")
@@ -93,7 +93,7 @@ def check_checkpoints(options: argparse.Namespace) -> None:
 
 
 def build_checkpoints(options: argparse.Namespace) -> "Checkpoints | None":
-    """Where the run is kept while it is not finished."""
+    """Build what stores the run while it is not finished; None without --checkpoint-every."""
     if options.checkpoint_every is None:
         return None
 
@@ -104,7 +104,7 @@ def build_checkpoints(options: argparse.Namespace) -> "Checkpoints | None":
 
 
 def load_splits(options: argparse.Namespace) -> tuple[Split, Split]:
-    """The training and the test split."""
+    """Load the training and the test split."""
     train_split, test_split = (
         load_split(options.dataset, train=part, root=options.data_root) for part in (True, False)
     )
@@ -120,7 +120,7 @@ def fit(
     checkpoints: "Checkpoints | None" = None,
     on_epoch: Callable[[History], None] | None = None,
 ) -> Run:
-    """Train from the contract's starting weights, or go on from checkpoints, and measure."""
+    """Train from the starting weights that all ports share, or go on from checkpoints, and measure."""
     from core_torch.data.device import choose_device
     from core_torch.data.residency import resident_or_streamed
     from core_torch.data.resident import ResidentDataset
@@ -154,10 +154,10 @@ def fit(
         )
     seconds = time.perf_counter() - started + (checkpoints.seconds if checkpoints else 0.0)
     del dataset  # its memory is for the test images
-    return measured(options, model, recipe, splits, history, device=device, seconds=seconds, before=before)
+    return build_run(options, model, recipe, splits, history, device=device, seconds=seconds, before=before)
 
 
-def measured(
+def build_run(
     options: argparse.Namespace,
     model: "Autoencoder",
     recipe: Recipe,
@@ -168,7 +168,7 @@ def measured(
     seconds: float,
     before: Mapping[str, float | None] | None = None,
 ) -> Run:
-    """The run of a trained model; `before` is what was measured on the way."""
+    """Measure a trained model; `before` was measured on the way."""
     from core_torch.evaluation.report import measure
 
     metrics = run_metrics(

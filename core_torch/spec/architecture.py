@@ -6,6 +6,7 @@ A parameter is named by its place: `encoder.0.weight` is the weight of `encoder_
 from dataclasses import asdict, dataclass, fields, replace
 
 from core_torch.spec.errors import ConfigError, check_boolean, check_choice, check_integer, check_widths
+from core_torch.spec.fields import check_fields, choice
 from core_torch.spec.layers import (
     ACTIVATIONS,
     Activation,
@@ -32,9 +33,9 @@ class FullyConnected:
     """
 
     widths: tuple[int, ...] = (PIXELS, 200)
-    hidden_activation: str = "relu"
-    code_activation: str = "relu"
-    output_activation: str = "sigmoid"
+    hidden_activation: str = choice("relu", "of hidden units", allowed=ACTIVATIONS)
+    code_activation: str = choice("relu", "of code units", allowed=ACTIVATIONS)
+    output_activation: str = choice("sigmoid", "of output units", allowed=ACTIVATIONS)
     bias: bool = True
     tied: bool = False
 
@@ -43,7 +44,7 @@ class FullyConnected:
         object.__setattr__(self, "widths", tuple(self.widths))
         check_boolean("bias", self.bias)
         check_boolean("tied", self.tied)
-        _check_activations(self)
+        check_fields(self)
 
     @property
     def depth(self) -> int:
@@ -93,9 +94,9 @@ class Convolutional:
     strides: tuple[int, ...] = ()
     pool_every: int = 1
     code_width: int = 100
-    hidden_activation: str = "relu"
-    code_activation: str = "relu"
-    output_activation: str = "sigmoid"
+    hidden_activation: str = choice("relu", "of hidden units", allowed=ACTIVATIONS)
+    code_activation: str = choice("relu", "of code units", allowed=ACTIVATIONS)
+    output_activation: str = choice("sigmoid", "of output units", allowed=ACTIVATIONS)
 
     def __post_init__(self) -> None:
         check_integer("side", self.side, minimum=1)
@@ -112,7 +113,7 @@ class Convolutional:
                 raise ConfigError(
                     f"{name}: found {len(values)} values, allowed: one for each of the {len(self.filters)} filters"
                 )
-        _check_activations(self)
+        check_fields(self)
         self._sides()
 
     @property
@@ -193,11 +194,6 @@ def _restoring_convolution(
     kernel = max(kernel, stride, large - (small - 1) * stride)
     excess = (small - 1) * stride + kernel - large
     return TransposedConvolution(inputs, outputs, kernel, stride, crop=(excess // 2, excess - excess // 2))
-
-
-def _check_activations(architecture: "FullyConnected | Convolutional") -> None:
-    for field in ("hidden_activation", "code_activation", "output_activation"):
-        check_choice(field, getattr(architecture, field), ACTIVATIONS)
 
 
 # The original's shapes. The randomized models are fully connected, without biases, trained layer by layer; their

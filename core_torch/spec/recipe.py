@@ -2,7 +2,8 @@
 
 from dataclasses import asdict, dataclass, fields, replace
 
-from core_torch.spec.errors import ConfigError, check_boolean, check_choice, check_integer, check_number
+from core_torch.spec.errors import ConfigError, check_choice
+from core_torch.spec.fields import check_fields, choice, integer, number, switch
 
 OBJECTIVES = ("standard", "contractive", "denoising")
 OPTIMIZERS = ("sgd", "adam", "adamw")
@@ -19,47 +20,41 @@ LARGEST_LEARNING_RATE = 1e30  # Adam's first step is ten times the rate, and mus
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a model is trained. Raises `ConfigError` for a value outside the range given beside it.
+    """How a model is trained. Raises `ConfigError` for a value outside the range of its field.
 
     The loss is the squared error averaged over images and pixels; `contractive` adds
     `contraction` times the mean squared Frobenius norm of the encoder's Jacobian.
     """
 
-    objective: str = "standard"  # one of OBJECTIVES
-    optimizer: str = "adam"  # one of OPTIMIZERS
-    learning_rate: float = 1e-3  # per step, the peak under one-cycle; in [2^-126, 1e30]
-    momentum: float = 0.0  # of SGD, unitless; in [0, 1)
-    nesterov: bool = False  # look ahead by the momentum (Sutskever et al. 2013); needs momentum > 0
-    epsilon: float = 1e-8  # of Adam, added to the bias-corrected root of the second moment; in [2^-126, 1]
-    weight_decay: float = 0.0  # of AdamW, decoupled: w <- w - learning_rate weight_decay w; in [0, 1]
-    schedule: str = "constant"  # one of SCHEDULES
-    batch_size: int = 128  # images per step; in [1, 2^31)
-    epochs: int = 20  # passes over the training split; in [1, 2^31)
-    corruption: str = "gaussian"  # of the input, when denoising; one of CORRUPTIONS
-    corruption_level: float = 0.2  # gaussian: standard deviation in pixel units [0, 1]; else the fraction hit
-    contraction: float = 0.01  # weight of the contractive penalty, in units of the per-pixel error; >= 0
-    validation_fraction: float = 0.1  # of the training split, held out; in [0, 0.5]
-    patience: int = 0  # epochs without a better validation error before stopping; 0: never stop; < 2^31
-    seed: int = 0  # of weights, shuffle and noise; in [0, 2^32)
+    objective: str = choice("standard", "what the loss adds to the error", allowed=OBJECTIVES)
+    optimizer: str = choice("adam", "how gradients become steps", allowed=OPTIMIZERS)
+    learning_rate: float = number(
+        1e-3, "step size, the peak under one-cycle", minimum=SMALLEST, maximum=LARGEST_LEARNING_RATE
+    )
+    momentum: float = number(0.0, "of SGD, less than 1", minimum=0, maximum=1)
+    nesterov: bool = switch(False, "look ahead by the momentum (Sutskever et al. 2013)")
+    epsilon: float = number(
+        1e-8, "of Adam, added to the bias-corrected root of the second moment", minimum=SMALLEST, maximum=1
+    )
+    weight_decay: float = number(
+        0.0, "of AdamW, decoupled: w <- w - learning_rate weight_decay w", minimum=0, maximum=1
+    )
+    schedule: str = choice("constant", "of the learning rate", allowed=SCHEDULES)
+    batch_size: int = integer(128, "images per step", minimum=1, maximum=LARGEST_COUNT)
+    epochs: int = integer(20, "passes over the training split", minimum=1, maximum=LARGEST_COUNT)
+    corruption: str = choice("gaussian", "of the input, when denoising", allowed=CORRUPTIONS)
+    corruption_level: float = number(
+        0.2, "gaussian: standard deviation in pixel units; else the fraction of pixels hit", minimum=0, maximum=1
+    )
+    contraction: float = number(0.01, "weight of the contractive penalty, in units of the per-pixel error", minimum=0)
+    validation_fraction: float = number(0.1, "of the training split, held out", minimum=0, maximum=0.5)
+    patience: int = integer(
+        0, "epochs without a better validation error before stopping, 0: never stop", minimum=0, maximum=LARGEST_COUNT
+    )
+    seed: int = integer(0, "of weights, shuffle and noise", minimum=0, maximum=LARGEST_SEED)
 
     def __post_init__(self) -> None:
-        check_choice("objective", self.objective, OBJECTIVES)
-        check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        check_choice("schedule", self.schedule, SCHEDULES)
-        check_choice("corruption", self.corruption, CORRUPTIONS)
-        rate = self.learning_rate
-        check_number("learning_rate", rate, minimum=SMALLEST, maximum=LARGEST_LEARNING_RATE)
-        check_number("momentum", self.momentum, minimum=0, maximum=1)
-        check_boolean("nesterov", self.nesterov)
-        check_number("epsilon", self.epsilon, minimum=SMALLEST, maximum=1)
-        check_number("weight_decay", self.weight_decay, minimum=0, maximum=1)
-        check_number("corruption_level", self.corruption_level, minimum=0, maximum=1)
-        check_number("contraction", self.contraction, minimum=0)
-        check_number("validation_fraction", self.validation_fraction, minimum=0, maximum=0.5)
-        check_integer("batch_size", self.batch_size, minimum=1, maximum=LARGEST_COUNT)
-        check_integer("epochs", self.epochs, minimum=1, maximum=LARGEST_COUNT)
-        check_integer("patience", self.patience, minimum=0, maximum=LARGEST_COUNT)
-        check_integer("seed", self.seed, minimum=0, maximum=LARGEST_SEED)
+        check_fields(self)
         if self.momentum == 1:
             raise ConfigError("momentum: found 1, allowed: >= 0 and < 1")
         if self.momentum and self.optimizer != "sgd":
@@ -72,11 +67,11 @@ class Recipe:
             raise ConfigError("patience: needs a validation_fraction > 0 to judge epochs by")
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values, as written to JSON."""
+        """Return plain values, as written to JSON."""
         return asdict(self)
 
     def with_changes(self, **changes: object) -> "Recipe":
-        """A copy with the given fields replaced; None leaves a field as it is. Validates anew."""
+        """Return a copy with the given fields replaced; None leaves a field as it is. It is checked again."""
         given = {name: value for name, value in changes.items() if value is not None}
         for name in given:
             check_choice("recipe field", name, [field.name for field in fields(self)])

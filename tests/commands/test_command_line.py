@@ -9,7 +9,7 @@ import pytest
 
 import core_torch.spec
 from core_torch.commands.command_line import Parser, run
-from core_torch.commands.train_options import add_train_options, chosen, recipe_file
+from core_torch.commands.train_options import add_train_options, recipe_file, resolve_options
 from core_torch.files.outputs import check_file, prepare_output
 from core_torch.spec.errors import CheckpointError, ConfigError, DataFormatError
 from core_torch.spec.presets import preset
@@ -47,7 +47,7 @@ def complaint(capsys, parser: Parser, *arguments: str) -> str:
 
 def test_good_arguments_reach_the_recipe(parser):
     parsed = parser.parse_args(["train", "--epochs", "3", "--learning-rate", "1e-2", "--seed", "5"])
-    _, recipe = chosen(parsed, models=("shallow",))
+    _, recipe = resolve_options(parsed, models=("shallow",))
     assert (parsed.model, parsed.dataset, parsed.data_root) == ("shallow", "digits", None)
     assert recipe == Recipe(epochs=3, learning_rate=0.01, seed=5)
 
@@ -55,7 +55,7 @@ def test_good_arguments_reach_the_recipe(parser):
 def test_a_recipe_file_stands_below_the_options_and_above_the_preset(parser, tmp_path):
     (tmp_path / "a.toml").write_text('preset = "best"\nepochs = 7\nbatch_size = 9\nmomentum = 0\ndataset = "mnist"\n')
     parsed = parser.parse_args(["train", "--recipe", str(tmp_path / "a.toml"), "--epochs", "3"])
-    _, recipe = chosen(parsed, models=("shallow",))
+    _, recipe = resolve_options(parsed, models=("shallow",))
     _, of_preset = preset("best", "shallow", "standard")
     assert recipe == of_preset.with_changes(epochs=3, batch_size=9)
     assert (parsed.dataset, parsed.preset, parsed.epochs) == ("mnist", "best", 3)
@@ -65,10 +65,10 @@ def test_a_recipe_file_stands_below_the_options_and_above_the_preset(parser, tmp
 def test_a_written_recipe_reads_back_as_itself(parser, tmp_path, objective):
     arguments = ["train", "--objective", objective, "--code-activation", "tanh", "--learning-rate", "3e-05"]
     parsed = parser.parse_args(arguments)
-    architecture, recipe = chosen(parsed, models=("shallow",))
+    architecture, recipe = resolve_options(parsed, models=("shallow",))
     (tmp_path / "a.toml").write_text(recipe_file(parsed, recipe))
     again = parser.parse_args(["train", "--recipe", str(tmp_path / "a.toml")])
-    assert chosen(again, models=("shallow",)) == (architecture, recipe)
+    assert resolve_options(again, models=("shallow",)) == (architecture, recipe)
     assert recipe_file(again, recipe) == recipe_file(parsed, recipe)
     assert ("contraction" in recipe_file(parsed, recipe)) == (objective == "contractive")
 
@@ -77,7 +77,7 @@ def test_a_name_of_another_commands_option_is_refused(parser, tmp_path):
     (tmp_path / "a.toml").write_text('solver = "ridge"')
     parsed = parser.parse_args(["train", "--recipe", str(tmp_path / "a.toml")])
     with pytest.raises(ConfigError, match="a.toml: found 'solver'"):
-        chosen(parsed, models=("shallow",))
+        resolve_options(parsed, models=("shallow",))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from core_torch.__main__ import build_parser as core_parser
-from core_torch.commands.train_options import chosen
+from core_torch.commands.train_options import resolve_options
 from core_torch.files.splits import load_split, to_unit_range
 from core_torch.files.weights import load_weights
 from core_torch.parity.oracle.oracle import Oracle
@@ -169,8 +169,8 @@ def test_the_reference_reads_the_recipe_file_as_the_manifest_says(trained):
     options = core_parser().parse_args(["train", "--recipe", str(trained / "recipe.toml")])
     _, manifest = load_weights(trained)
     expected = architecture_from(manifest["architecture"]), Recipe(**manifest["recipe"])
-    assert chosen(options, models=tuple(ARCHITECTURES)) == expected
-    assert chosen(options, models=tuple(ARCHITECTURES))[1] != Recipe(**manifest["recipe"] | {"seed": 4})
+    assert resolve_options(options, models=tuple(ARCHITECTURES)) == expected
+    assert resolve_options(options, models=tuple(ARCHITECTURES))[1] != Recipe(**manifest["recipe"] | {"seed": 4})
 
 
 def test_the_recipe_file_repeats_a_run_and_its_backup_spares_the_training(trained):

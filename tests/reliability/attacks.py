@@ -91,11 +91,11 @@ def results_reader() -> Reader:
 
 
 def recipe_reader() -> Reader:
-    from core_torch.commands.train_options import add_train_options, chosen
+    from core_torch.commands.train_options import add_train_options, resolve_options
 
     parser = argparse.ArgumentParser()
     add_train_options(parser, models=("shallow",))
-    return lambda path: chosen(parser.parse_args(["--recipe", str(path)]), models=("shallow",))
+    return lambda path: resolve_options(parser.parse_args(["--recipe", str(path)]), models=("shallow",))
 
 
 def images_reader() -> Reader:
