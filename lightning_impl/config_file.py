@@ -14,7 +14,7 @@ def check_config(path: str) -> None:
     """`ConfigError` for a file that is not YAML, that gives a name twice, of which the parser would take the last, or
     that repeats parts of itself by aliases, ten lines of which can stand for more than a memory holds.
     """
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     try:
         content = read_regular(Path(path), largest=LARGEST_CONFIG)

@@ -11,8 +11,8 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -82,16 +82,16 @@ def check_md5(path: Path, expected: str) -> None:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[BinaryIO]:
+def _open(path: Path) -> Iterator[BufferedIOBase]:
     with open_regular(path) as file:
         if path.suffix != ".gz":
             yield file
             return
         with gzip.open(file) as unpacked:
-            yield unpacked  # type: ignore[misc]
+            yield unpacked
 
 
-def _read_header(file: BinaryIO, path: Path, *, item_shape: tuple[int, ...], type_code: int) -> tuple[int, ...]:
+def _read_header(file: BufferedIOBase, path: Path, *, item_shape: tuple[int, ...], type_code: int) -> tuple[int, ...]:
     dimensions = 1 + len(item_shape)
     header = file.read(4 + 4 * dimensions)
     expected = bytes([0, 0, type_code, dimensions])
@@ -108,7 +108,7 @@ def _read_header(file: BinaryIO, path: Path, *, item_shape: tuple[int, ...], typ
     return shape
 
 
-def _read_body(file: BinaryIO, path: Path, *, size: int) -> bytes:
+def _read_body(file: BufferedIOBase, path: Path, *, size: int) -> bytes:
     """The `size` bytes of values, and one more if there are more; sets aside no memory for a false claim."""
     stored = path.stat().st_size
     if path.suffix != ".gz":

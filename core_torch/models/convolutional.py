@@ -3,7 +3,7 @@
 from typing import Any
 
 from core_torch.models.autoencoder import Autoencoder
-from core_torch.spec.architecture import ARCHITECTURES, Convolutional
+from core_torch.spec.architecture import CONVOLUTIONAL, Convolutional
 
 
 class ShallowConvAutoencoder(Autoencoder):
@@ -32,8 +32,8 @@ class DeepConvAutoencoder(Autoencoder):
 
     def __init__(
         self,
-        filters: tuple[int, ...] = ARCHITECTURES["conv-deep"].filters,  # type: ignore[union-attr]
-        kernel_sizes: tuple[int, ...] = ARCHITECTURES["conv-deep"].kernel_sizes,  # type: ignore[union-attr]
+        filters: tuple[int, ...] = CONVOLUTIONAL["conv-deep"].filters,
+        kernel_sizes: tuple[int, ...] = CONVOLUTIONAL["conv-deep"].kernel_sizes,
         **options: Any,
     ) -> None:
         super().__init__(Convolutional(filters=filters, kernel_sizes=kernel_sizes, **options))

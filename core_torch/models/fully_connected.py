@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from core_torch.models.autoencoder import Autoencoder
-from core_torch.spec.architecture import ARCHITECTURES, PIXELS, FullyConnected
+from core_torch.spec.architecture import DENSE, PIXELS, FullyConnected
 
 
 class ShallowAutoencoder(Autoencoder):
@@ -20,5 +20,5 @@ class DeepAutoencoder(Autoencoder):
     ReLU between, sigmoid last. Further arguments are those of `FullyConnected`.
     """
 
-    def __init__(self, widths: Sequence[int] = ARCHITECTURES["deep"].widths, **options: Any) -> None:  # type: ignore[union-attr]
+    def __init__(self, widths: Sequence[int] = DENSE["deep"].widths, **options: Any) -> None:
         super().__init__(FullyConnected(widths=tuple(widths), **options))

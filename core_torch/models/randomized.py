@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from core_torch.models.autoencoder import Autoencoder
-from core_torch.spec.architecture import ARCHITECTURES, FullyConnected
+from core_torch.spec.architecture import DENSE, FullyConnected
 from core_torch.spec.errors import check_choice
 
 INITS = ("orthogonal", "uniform")
@@ -28,13 +28,13 @@ class RandomizedAutoencoder(Autoencoder):
 
     def __init__(
         self,
-        widths: Sequence[int] = ARCHITECTURES["randomized-shallow"].widths,  # type: ignore[union-attr]
+        widths: Sequence[int] = DENSE["randomized-shallow"].widths,
         *,
         activation: str = "relu",
         output_activation: str = "linear",
     ) -> None:
         architecture = FullyConnected(
-            widths=widths,  # type: ignore[arg-type]
+            widths=tuple(widths),
             hidden_activation=activation,
             code_activation=activation,
             output_activation=output_activation,

@@ -198,14 +198,17 @@ def _restoring_convolution(
 
 # The original's shapes. The randomized models are fully connected, without biases, trained layer by layer; their
 # output is linear because ridge regression is least squares.
-ARCHITECTURES: dict[str, Architecture] = {
+DENSE: dict[str, FullyConnected] = {
     "shallow": FullyConnected(),
     "deep": FullyConnected(widths=(PIXELS, 500, 200, 100, 10)),
     "randomized-shallow": FullyConnected(widths=(PIXELS, 500), bias=False, output_activation="linear"),
     "randomized-deep": FullyConnected(widths=(PIXELS, 700, 700), bias=False, output_activation="linear"),
+}
+CONVOLUTIONAL: dict[str, Convolutional] = {
     "conv-shallow": Convolutional(),
     "conv-deep": Convolutional(filters=(10, 20, 50), kernel_sizes=(5, 5, 3)),
 }
+ARCHITECTURES: dict[str, Architecture] = {**DENSE, **CONVOLUTIONAL}
 
 
 def architecture_named(name: str, **changes: object) -> Architecture:

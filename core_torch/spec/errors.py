@@ -46,8 +46,8 @@ def check_boolean(name: str, value: object) -> None:
 def check_integer(name: str, value: object, *, minimum: int, maximum: int | None = None) -> None:
     """Raise `ConfigError` unless `value` is an int (not a bool) in [minimum, maximum]."""
     allowed = f">= {minimum}" if maximum is None else f"from {minimum} to {maximum}"
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
-    if not is_integer or value < minimum or (maximum is not None and value > maximum):  # type: ignore[operator]
+    largest = float("inf") if maximum is None else maximum
+    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= largest:
         raise ConfigError(f"{name}: found {value!r}, allowed: an integer {allowed}")
 
 
@@ -57,10 +57,10 @@ def check_number(
     """Raise `ConfigError` unless `value` is finite and in [minimum, maximum]; `above` bars the minimum."""
     lower = f"> {minimum:g}" if above else f">= {minimum:g}"
     allowed = lower if maximum == float("inf") else f"{lower} and <= {maximum:g}"
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    # NaN fails every comparison and infinity the last one, so both are refused here.
-    inside = is_number and (value > minimum if above else value >= minimum) and value <= maximum  # type: ignore[operator]
-    if not inside or value == float("inf"):
+    inside = False
+    if isinstance(value, int | float) and not isinstance(value, bool):  # NaN fails every comparison
+        inside = minimum <= value <= maximum and value != float("inf") and not (above and value == minimum)
+    if not inside:
         raise ConfigError(f"{name}: found {value!r}, allowed: a finite number {allowed}")
 
 

@@ -125,5 +125,5 @@ def dataset_hash(dataset: ResidentDataset | None) -> str | None:
     for tensor in (dataset.data, dataset.targets):
         sha256.update(f"{to_unit_range(tensor[:0]).dtype} {tuple(tensor.shape)} ".encode())
         for images in tensor.split(GATHER_SIZE):
-            sha256.update(to_unit_range(images).cpu().contiguous().numpy())  # type: ignore[arg-type]
+            sha256.update(to_unit_range(images).cpu().contiguous().numpy().data)
     return sha256.hexdigest()

@@ -130,8 +130,8 @@ def _rectangles(count: int, generator: torch.Generator) -> torch.Tensor:
 def _labelled_features(hidden: nn.Module, dataset: ResidentDataset) -> Iterator[Batch]:
     """(features float32, one-hot labels) of all images."""
     for start in range(0, len(dataset), FEATURE_BATCH):
-        images, labels = dataset[start : start + FEATURE_BATCH]
-        yield hidden(images), F.one_hot(labels, CLASSES).float()  # type: ignore[arg-type]
+        part = slice(start, start + FEATURE_BATCH)
+        yield hidden(dataset[part][0]), F.one_hot(dataset.labels[part], CLASSES).float()
 
 
 @torch.no_grad()
