@@ -141,9 +141,13 @@ class ExternalWorker:
         lines = [line.strip() for line in self.log.read().splitlines() if line.strip()]
         return f"exit code {self.process.poll()}" + (f", last words: {lines[-1][:LONGEST_REASON]}" if lines else "")
 
-    def prepare(self, problem: Problem, *, dtype: str = "float32") -> None:
-        """Have the worker build the problem's model, loss and optimizer, in place of an earlier one."""
-        case = {"model": describe(problem.architecture), "dtype": dtype}
+    def prepare(self, problem: Problem, *, dtype: str = "float32", options: Mapping[str, object] | None = None) -> None:
+        """Have the worker build the problem's model, loss and optimizer, in place of an earlier one.
+
+        Args:
+            options: further arguments of a Python worker's `build_candidate`.
+        """
+        case = {"model": describe(problem.architecture), "dtype": dtype, "options": dict(options or {})}
         self.ask(do="prepare", case=case, recipe=problem.recipe.to_dict())
 
     def _call(self, method: str, arrays: Arrays | None = None, *, number: float | None = None) -> tuple[Any, Arrays]:

@@ -40,7 +40,7 @@ class Server:
         case = request["case"]
         recipe = Recipe().with_changes(**request["recipe"])
         build = importlib.import_module(self.module).build_candidate
-        self.candidate = build(architecture_from(case["model"]), recipe, dtype=case["dtype"])
+        self.candidate = build(architecture_from(case["model"]), recipe, dtype=case["dtype"], **case.get("options", {}))
         return {}
 
     def call(self, request: dict[str, Any]) -> dict[str, Any]:
