@@ -1,11 +1,11 @@
-"""python -m core_torch.parity check NAME COMMAND | mutants | golden: agreement from the command line."""
+"""python -m core_torch.parity check NAME COMMAND | mutants | right-ports | golden: agreement from the command line."""
 
 import argparse
 from collections.abc import Callable
 
 from core_torch.commands.command_line import Parser, check_results, run
 from core_torch.files.outputs import prepare_output, write_json
-from core_torch.spec.errors import ConfigError, ParityError, check_choice
+from core_torch.spec.errors import ConfigError, ParityError, check_choice, check_integer
 
 PROGRAM = "python -m core_torch.parity"
 
@@ -15,6 +15,10 @@ def build_parser() -> Parser:
     parser = Parser(prog=PROGRAM, description="Hold any implementation against a reference.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(COMMANDS))
     table = commands.add_parser("mutants", help="the mutation table: every known bug on every architecture")
+    right = commands.add_parser("right-ports", help="the table of false alarms: every kind of right port")
+    right.add_argument("--problems", type=int, default=2, metavar="N", help="fresh ones, beside the goldens (2)")
+    right.add_argument("--seed", type=int, default=0, metavar="N", help="of the first fresh problem (0)")
+    right.add_argument("--kinds", default="", metavar="GROUPS", help="numpy,torch,jax,ports,languages (default: all)")
     goldens = commands.add_parser("golden", help="make the golden traces")
     goldens.add_argument("--output", metavar="DIR", required=True, help="for eighteen .npz files")
     goldens.add_argument("--size", default="slim", metavar="SIZE", help="slim (default) or full: 1 GB, an hour")
@@ -23,7 +27,7 @@ def build_parser() -> Parser:
     check.add_argument("worker", nargs=argparse.REMAINDER, metavar="COMMAND", help="a framework's name, or a command")
     check.add_argument("--steps", type=int, default=10, metavar="N", help="1, 10 (default) or 100")
     check.add_argument("--dtype", default="float32", metavar="TYPE", help="float32 (default) or float64")
-    for command in (table, check):
+    for command in (table, right, check):
         command.add_argument("--json", metavar="FILE", help="also write the printed values there")
     return parser
 
@@ -37,6 +41,24 @@ def mutants(options: argparse.Namespace) -> int:
     print(markdown(rows), end="")
     write_json(options.json, rows)
     return int(any(SURVIVES in row.values() for row in rows.values()))
+
+
+def right_ports(options: argparse.Namespace) -> int:
+    """Print the table; 1 if a right port is refused."""
+    from core_torch.parity.right_ports.kinds import GROUPS
+    from core_torch.parity.right_ports.sweep import markdown, problems, sweep
+
+    check_integer("problems", options.problems, minimum=0)
+    check_integer("seed", options.seed, minimum=0)
+    groups = options.kinds.split(",") if options.kinds else list(GROUPS)
+    for group in groups:
+        check_choice("kinds", group, GROUPS)
+    check_results(options)
+    kinds = {name: kind for group in groups for name, kind in GROUPS[group].items()}
+    rows = sweep(kinds, problems(options.problems, seed=options.seed))
+    print(markdown(rows), end="")
+    write_json(options.json, {name: row.to_dict() for name, row in rows.items()})
+    return int(any(row.refused for row in rows.values()))
 
 
 def golden(options: argparse.Namespace) -> None:
@@ -76,6 +98,7 @@ def check(options: argparse.Namespace) -> int:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "mutants": mutants,
+    "right-ports": right_ports,
     "golden": golden,
     "check": check,
 }

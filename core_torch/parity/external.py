@@ -1,19 +1,6 @@
 """A worker: an implementation in a process of its own, asked through standard input and output.
 
-The protocol, for a worker in any language. It is started as `COMMAND... FOLDER`, reads a line of JSON from standard
-input for each request, and answers each with a line of JSON on standard output, and nothing else there:
-
-    {"do": "prepare", "case": {"model": ARCHITECTURE, "dtype": "float32", ...}, "recipe": {...}, ...}   ->  {}
-    {"do": "call", "method": METHOD, "number": null, "arrays": ["inputs", "targets"]}   ->  {"number": 0.25}
-
-METHOD is one of `Candidate`'s. Arrays go there in FOLDER/request.safetensors and come back in
-FOLDER/reply.safetensors; `arrays` names those that were sent, or is null; `number` is the argument of
-`set_learning_rate`, and of a reply the loss, or null. Every method but `load` and `set_learning_rate` has to write
-reply.safetensors anew, be it empty. A reply {"error": "what is wrong"} refuses. End of input means: end.
-
-ARCHITECTURE is what `describe` of `core_torch.spec.architecture` makes, its "kind" FullyConnected or
-Convolutional; the recipe has the fields of `core_torch.spec.recipe.Recipe`. Activations are {"output": ...} at
-least.
+The protocol is written down in `docs/parity-protocol.md`, and as a JSON schema in `protocol.schema.json`.
 """
 
 import json
@@ -39,6 +26,8 @@ from core_torch.spec.errors import DataFormatError
 TIMEOUT_SECONDS = 300  # for one request; the longest, a tutorial epoch of 60,000 images, takes a few
 LONGEST_LINE = 1_000_000  # characters of a reply
 LONGEST_REASON = 1_000  # characters of an error
+NOT_FINITE = ("NaN", "Infinity", "-Infinity")  # travel as texts, because JSON has no such numbers
+WITH_LOSS = ("loss_and_gradients", "step")  # which have to answer with a number
 SILENT = ("load", "set_learning_rate")  # which need not answer with arrays
 EXIT_SECONDS = 5  # for a process that has closed its output to end by itself
 SINGLE_THREAD = {
@@ -117,7 +106,9 @@ class ExternalWorker:
             line = self.replies.get(timeout=self.timeout)
         except queue.Empty:
             self._kill()  # or a late reply would pass for that to the next request
-            raise WorkerError(f"{self.name}: no answer within {self.timeout:g} s") from None
+            raise WorkerError(
+                f"{self.name}: no answer within {self.timeout:g} s; did it flush its output after the line?"
+            ) from None
         except OSError:
             line = ""
         if not line:
@@ -147,7 +138,7 @@ class ExternalWorker:
         Args:
             options: further arguments of a Python worker's `build_candidate`.
         """
-        case = {"model": describe(problem.architecture), "dtype": dtype, "options": dict(options or {})}
+        case = {"model": describe(problem.architecture, layers=True), "dtype": dtype, "options": dict(options or {})}
         self.ask(do="prepare", case=case, recipe=problem.recipe.to_dict())
 
     def _call(self, method: str, arrays: Arrays | None = None, *, number: float | None = None) -> tuple[Any, Arrays]:
@@ -158,8 +149,12 @@ class ExternalWorker:
         reply = folder / "reply.safetensors"
         reply.unlink(missing_ok=True)  # or the last answer would pass for this one
         found = self.ask(do="call", method=method, arrays=sent, number=number).get("number")
-        if found is not None and (isinstance(found, bool) or not isinstance(found, (int, float))):
-            raise WorkerError(f"{self.name}: {method} answered the number {found!r}")
+        if isinstance(found, str) and found in NOT_FINITE:
+            found = float(found)
+        is_number = isinstance(found, int | float) and not isinstance(found, bool)
+        if not is_number and (found is not None or method in WITH_LOSS):
+            allowed = "a number, or NaN, Infinity or -Infinity as a text"
+            raise WorkerError(f"{self.name}: {method} answered the number {found!r}, allowed: {allowed}")
         try:
             return found, read_arrays(reply) if reply.is_file() or method not in SILENT else {}
         except DataFormatError as error:

@@ -1,13 +1,13 @@
 """The inside of a worker process: one candidate, requests on standard input.
 
-A request is one line of JSON, {"do": ...}; so is a reply. Arrays travel as safetensors files in the folder that the
-parent names; see `external` for the protocol. Whatever a framework prints goes to standard error, so that replies stay
+See docs/parity-protocol.md for the protocol. Whatever a framework prints goes to standard error, so that replies stay
 clean.
 """
 
 import argparse
 import importlib
 import json
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -63,7 +63,8 @@ class Server:
             case float() | int():
                 number = float(result)
         write_arrays(self.folder / "reply.safetensors", arrays)
-        return {"number": number}
+        is_finite = number is None or math.isfinite(number)
+        return {"number": number if is_finite else json.dumps(number)}  # JSON has no NaN; it travels as a text
 
 
 def serve(server: Server, requests: TextIO, replies: TextIO) -> None:

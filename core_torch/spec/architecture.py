@@ -242,9 +242,33 @@ def _layer_shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
             return {}
 
 
-def describe(architecture: Architecture) -> dict[str, object]:
-    """The architecture as plain values, for a manifest."""
-    return {"kind": type(architecture).__name__, **asdict(architecture)}
+def describe(architecture: Architecture, *, layers: bool = False) -> dict[str, object]:
+    """The architecture as plain values, for a manifest; with `layers`, also what `describe_layers` finds."""
+    described = {"kind": type(architecture).__name__, **asdict(architecture)}
+    return described | ({"layers": describe_layers(architecture)} if layers else {})
+
+
+def describe_layers(architecture: Architecture) -> list[dict[str, object]]:
+    """Every layer as plain values, in order: its name, its kind, its fields, and where its weight is kept.
+
+    With this list a port in another language need not derive paddings and crops.
+    """
+    encoder, decoder = architecture.encoder_layers(), architecture.decoder_layers()
+    is_tied = isinstance(architecture, FullyConnected) and architecture.tied
+    described = []
+    for part, layers in (("encoder", encoder), ("decoder", decoder)):
+        for index, layer in enumerate(layers):
+            found: dict[str, object] = {"name": f"{part}.{index}", "kind": type(layer).__name__}
+            fields_of = {"function": layer.name} if isinstance(layer, Activation) else asdict(layer)
+            found |= {name: list(value) if isinstance(value, tuple) else value for name, value in fields_of.items()}
+            is_transposed = is_tied and part == "decoder"
+            if isinstance(layer, Dense):
+                found["transposed"] = is_transposed
+            if "weight" in _layer_shapes(layer):
+                source = f"encoder.{len(encoder) - 2 - index}" if is_transposed else found["name"]
+                found["weight"] = f"{source}.weight"
+            described.append(found)
+    return described
 
 
 def architecture_from(description: object) -> Architecture:
@@ -254,7 +278,10 @@ def architecture_from(description: object) -> Architecture:
         raise ConfigError(f"architecture: found {description!r}, allowed: a table with a kind")
     check_choice("architecture kind", description.get("kind"), kinds)
     kind = kinds[description["kind"]]
-    given = {name: value for name, value in description.items() if name != "kind"}
+    given = {name: value for name, value in description.items() if name not in ("kind", "layers")}
     for name in given:
         check_choice("architecture field", name, [field.name for field in fields(kind)])
-    return kind(**given)
+    architecture = kind(**given)
+    if "layers" in description and description["layers"] != describe_layers(architecture):
+        raise ConfigError("architecture: found layers that differ from those of the other fields, allowed: the same")
+    return architecture

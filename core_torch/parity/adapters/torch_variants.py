@@ -160,7 +160,7 @@ class VariantCandidate(TorchCandidate[Network]):
         """One optimizer step; the loss before it."""
         loss, gradients = self.derivatives(self.to_tensor(inputs), self.to_tensor(targets))
         for name, parameter in self.model.named_parameters():
-            parameter.grad = gradients[name]
+            parameter.grad = torch.empty_like(parameter).copy_(gradients[name])  # fused steps need the same strides
         self.optimizer.step()
         return loss.item()
 

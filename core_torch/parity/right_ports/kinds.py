@@ -14,7 +14,7 @@ from core_torch.parity.right_ports import arithmetic as sums
 from core_torch.parity.right_ports import convolvers, fast_convolvers, port, updates
 from core_torch.parity.right_ports.functions import TWO_SIDED
 from core_torch.parity.right_ports.port import Way
-from core_torch.spec.architecture import Convolutional
+from core_torch.spec.architecture import Convolutional, FullyConnected
 from core_torch.spec.layers import Convolution, TransposedConvolution
 
 BOTH = ("float32", "float64")
@@ -44,6 +44,13 @@ def has_winograd(problem: Problem) -> bool:
 def has_no_penalty(problem: Problem) -> bool:
     """Problems without a Jacobian."""
     return problem.recipe.objective != "contractive"
+
+
+def is_plain(problem: Problem) -> bool:
+    """Dense problems that the worker in C computes."""
+    architecture = problem.architecture
+    is_dense = isinstance(architecture, FullyConnected) and not architecture.tied
+    return is_dense and has_no_penalty(problem) and "silu" not in vars(architecture).values()
 
 
 @dataclass(frozen=True)
@@ -151,9 +158,7 @@ PORT_KINDS = {
     for name, known in KNOWN_PORTS.items()
 }
 SCRIPT_KINDS = {
-    "C": Kind(
-        process=Process("C", ["sh", str(SCRIPTS / "build_and_run.sh"), "{dtype}"]), fits=has_no_penalty, needs="cc"
-    ),
+    "C": Kind(process=Process("C", ["sh", str(SCRIPTS / "build_and_run.sh"), "{dtype}"]), fits=is_plain, needs="cc"),
     "JavaScript": Kind(
         process=Process("JavaScript", ["node", str(SCRIPTS / "worker.js")]), fits=has_no_penalty, needs="node"
     ),

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from core_torch.parity.candidate import Arrays
-from core_torch.parity.problem import Problem
 from core_torch.parity.right_ports.arithmetic import Arithmetic
 from core_torch.parity.right_ports.convolvers import Im2col
 from core_torch.parity.right_ports.functions import PLAIN, Curve
 from core_torch.parity.right_ports.network import NumpyNetwork
 from core_torch.parity.right_ports.objective import loss_and_gradients
 from core_torch.parity.right_ports.updates import Update
+from core_torch.spec.architecture import Architecture
+from core_torch.spec.recipe import Recipe
 
 Batching = Callable[[int], list[np.ndarray]]  # from the number of images to the parts in which they are taken
 
@@ -56,13 +57,11 @@ class Way:
 class NumpyPort:
     """See `core_torch.parity.candidate.Candidate`."""
 
-    def __init__(self, problem: Problem, way: Way, *, dtype: str = "float32") -> None:
-        self.recipe, self.way, self.dtype = problem.recipe, way, np.dtype(dtype)
+    def __init__(self, architecture: Architecture, recipe: Recipe, *, way: Way, dtype: str = "float32") -> None:
+        self.recipe, self.way, self.dtype = recipe, way, np.dtype(dtype)
         arithmetic = way.arithmetic()
         convolver = way.convolver(arithmetic)
-        curves = way.curves
-        self.network = NumpyNetwork(problem.architecture, arithmetic=arithmetic, convolver=convolver, curves=curves)
-        self.load(problem.weights)
+        self.network = NumpyNetwork(architecture, arithmetic=arithmetic, convolver=convolver, curves=way.curves)
 
     def load(self, weights: Arrays) -> None:
         """Set every weight; start the optimizer."""
@@ -107,3 +106,8 @@ class NumpyPort:
     def optimizer_state(self) -> Arrays:
         """What the form of the optimizer shares with PyTorch's."""
         return self.update.shown()
+
+
+def build_candidate(architecture: Architecture, recipe: Recipe, *, dtype: str = "float32") -> NumpyPort:
+    """Plain NumPy, for a worker process."""
+    return NumpyPort(architecture, recipe, way=Way(), dtype=dtype)

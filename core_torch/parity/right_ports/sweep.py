@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 
 from core_torch.parity.candidate import Candidate
@@ -11,7 +11,7 @@ from core_torch.parity.golden_traces import GOLDEN, golden
 from core_torch.parity.judge import Check, Judge, agree
 from core_torch.parity.right_ports.fresh import fresh_judges
 from core_torch.parity.right_ports.kinds import Kind
-from core_torch.parity.right_ports.port import NumpyPort
+from core_torch.parity.right_ports.port import NumpyPort, Way
 
 
 @dataclass
@@ -37,9 +37,13 @@ class Row:
         for check in checks:
             share = check.value / check.tolerance if check.tolerance else 0.0
             if check.passed and share > self.closest:
-                self.closest, self.closest_at = share, f"{check.case}, {dtype}, {check.check}"
+                self.closest, self.closest_at = share, f"{check.case}, {dtype}, {check.level}"
         if not agree(checks):
             self.refused.append(checks[-1])
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values, as written to JSON."""
+        return asdict(self) | {"refused": [check.to_row() for check in self.refused]}
 
 
 class Workers:
@@ -57,7 +61,8 @@ class Workers:
     def candidate(self, kind: Kind, judge: Judge, *, dtype: str) -> Candidate:
         """The kind's port of a problem."""
         if kind.process is None:
-            return NumpyPort(judge.problem, kind.way, dtype=dtype)  # type: ignore[arg-type]
+            problem = judge.problem
+            return NumpyPort(problem.architecture, problem.recipe, way=kind.way or Way(), dtype=dtype)
         key = kind.process.name, dtype
         if key not in self.open or not self.open[key].is_alive:
             command = [word.replace("{dtype}", dtype) for word in kind.process.command]
@@ -101,6 +106,6 @@ def markdown(rows: Mapping[str, Row]) -> str:
     kinds = sum(not row.missing for row in rows.values())
     lines += ["", f"{kinds} kinds of right ports, {asked} verdicts, {len(refused)} false alarms."]
     for check in refused:
-        level = f"{check.check} {check.where}: {check.value:.3g}, allowed {check.tolerance:.3g}"
+        level = f"{check.level} {check.where}: {check.value:.3g}, allowed {check.tolerance:.3g}"
         lines.append(f"- {check.framework}; {check.case}; {level}")
     return "\n".join([*lines, ""])
