@@ -94,11 +94,13 @@ class Network(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """(N, pixels) -> (N, code width)."""
-        return self.encoder(x.reshape(len(x), *self.shape))
+        result: Tensor = self.encoder(x.reshape(len(x), *self.shape))
+        return result
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, pixels) -> (N, pixels)."""
-        return self.decoder(self.encode(x))
+        result: Tensor = self.decoder(self.encode(x))
+        return result
 
 
 def build_layer(layer: Layer) -> nn.Module:
@@ -107,7 +109,8 @@ def build_layer(layer: Layer) -> nn.Module:
         case Dense(inputs, outputs, bias):
             return nn.Linear(inputs, outputs, bias=bias)
         case Activation(name):
-            return ACTIVATIONS[name]()
+            result: nn.Module = ACTIVATIONS[name]()
+            return result
         case Convolution():
             return PaddedConvolution(layer)
         case TransposedConvolution():
@@ -149,7 +152,8 @@ class VariantCandidate(TorchCandidate[Network]):
         if self.recipe.objective != "contractive":
             return loss
         jacobian = torch.func.vmap(torch.func.jacrev(lambda image: self.model.encode(image[None])[0]))(inputs)
-        return loss + self.recipe.contraction * jacobian.square().sum() / len(inputs)
+        result: Tensor = loss + self.recipe.contraction * jacobian.square().sum() / len(inputs)
+        return result
 
     def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Arrays]:
         """By the variant's differentiation."""
@@ -222,7 +226,8 @@ def loss_of(port: VariantCandidate) -> Callable[[dict[str, Tensor], Tensor, Tens
 
     def loss(parameters: dict[str, Tensor], inputs: Tensor, targets: Tensor) -> Tensor:
         named = {f"model.{name}": value for name, value in parameters.items()}
-        return torch.func.functional_call(objective, named, (inputs, targets))
+        result: Tensor = torch.func.functional_call(objective, named, (inputs, targets))
+        return result
 
     return loss
 

@@ -12,11 +12,13 @@ class Arithmetic:
 
     def total(self, terms: np.ndarray) -> np.ndarray:
         """Sum over the last axis."""
-        return np.ascontiguousarray(terms).sum(axis=-1)
+        result: np.ndarray = np.ascontiguousarray(terms).sum(axis=-1)
+        return result
 
     def product(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """(M, K) and (K, N) -> (M, N)."""
-        return left @ right
+        result: np.ndarray = left @ right
+        return result
 
 
 class Explicit(Arithmetic):
@@ -87,7 +89,8 @@ class Einsum(Arithmetic):
 
     def product(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """(M, K) and (K, N) -> (M, N)."""
-        return np.einsum("mk,kn->mn", left, right)
+        result: np.ndarray = np.einsum("mk,kn->mn", left, right)
+        return result
 
 
 class Float64Sums(Arithmetic):
@@ -95,7 +98,8 @@ class Float64Sums(Arithmetic):
 
     def total(self, terms: np.ndarray) -> np.ndarray:
         """Sum over the last axis."""
-        return terms.sum(axis=-1, dtype=np.float64).astype(terms.dtype)
+        result: np.ndarray = terms.sum(axis=-1, dtype=np.float64).astype(terms.dtype)
+        return result
 
     def product(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """(M, K) and (K, N) -> (M, N)."""

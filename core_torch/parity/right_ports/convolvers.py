@@ -137,7 +137,8 @@ class PerImage(Im2col):
             super(PerImage, self).weights(image[None], above[None], kernel=kernel, stride=stride, padding=padding)
             for image, above in zip(images, upstream)
         ]
-        return np.add.reduce(found)
+        result: np.ndarray = np.add.reduce(found)
+        return result
 
 
 def windows_of(images: np.ndarray, kernel: int, *, stride: int, padding: Padding) -> np.ndarray:

@@ -56,7 +56,8 @@ class Winograd(Im2col):
         product = np.einsum("nchwuv,ocuv->nohwuv", left @ tiles @ left.T, middle @ weight @ middle.T, optimize=True)
         blocks = (right @ product @ right.T).transpose(0, 1, 2, 4, 3, 5)
         batch, outputs, down, _, across, _ = blocks.shape
-        return blocks.reshape(batch, outputs, down * TILE, across * TILE)[:, :, :height, :width]
+        result: np.ndarray = blocks.reshape(batch, outputs, down * TILE, across * TILE)[:, :, :height, :width]
+        return result
 
     def scatter(self, images: np.ndarray, weight: np.ndarray, *, stride: int, before: int, side: int) -> np.ndarray:
         """With stride 1, a convolution by the kernel turned around."""

@@ -19,20 +19,23 @@ class Curve(NamedTuple):
 def sigmoid(z: np.ndarray) -> np.ndarray:
     """1 / (1 + e^-z), as most write it."""
     with np.errstate(over="ignore"):
-        return 1 / (1 + np.exp(-z))
+        result: np.ndarray = 1 / (1 + np.exp(-z))
+        return result
 
 
 def two_sided_sigmoid(z: np.ndarray) -> np.ndarray:
     """With an exponent that is never positive."""
     small = np.exp(-np.abs(z))
-    return np.where(z >= 0, 1 / (1 + small), small / (1 + small)).astype(z.dtype)
+    result: np.ndarray = np.where(z >= 0, 1 / (1 + small), small / (1 + small)).astype(z.dtype)
+    return result
 
 
 def curves_of(logistic: Function) -> dict[str, Curve]:
     """The activations of the spec; a slope is written in the value where textbooks do so."""
 
     def spread(z: np.ndarray) -> np.ndarray:
-        return logistic(z) * (1 - logistic(z))
+        result: np.ndarray = logistic(z) * (1 - logistic(z))
+        return result
 
     return {
         "relu": Curve(

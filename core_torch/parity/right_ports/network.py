@@ -51,7 +51,8 @@ class NumpyNetwork:
         if isinstance(layer, Activation):
             return self.curves[layer.name].value(x)
         if isinstance(layer, MaxPooling):
-            return blocks_of(x, layer.size).max(axis=-1)
+            result: np.ndarray = blocks_of(x, layer.size).max(axis=-1)
+            return result
         found = self.push(place, weights, x, x)
         bias = weights.get(f"{name}.bias")
         if bias is None:

@@ -65,7 +65,8 @@ def _penalty(
     for index, ((name, _), _) in enumerate(stages):
         if name in bends:
             _pull_through(network, network.encoder[:index], weights, outputs, bends[name], gradients)
-    return squares
+    result: np.floating = squares
+    return result
 
 
 def _add(gradients: Arrays, found: Arrays) -> None:

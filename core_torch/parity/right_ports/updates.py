@@ -37,7 +37,8 @@ class Update:
         momentum = self.recipe.momentum
         velocity = self.kept("momentum", name, gradient) * momentum + gradient
         self.keep("momentum", name, velocity)
-        return weight - self.rate * (velocity * momentum + gradient if self.recipe.nesterov else velocity)
+        result: np.ndarray = weight - self.rate * (velocity * momentum + gradient if self.recipe.nesterov else velocity)
+        return result
 
     def adam(self, name: str, weight: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """w <- w - rate m^ / (sqrt(v^) + epsilon)."""
@@ -89,7 +90,8 @@ class RateInside(Update):
         first, second = self.moments(name, gradient)
         root = math.sqrt(1 - ADAM_BETAS[1] ** self.steps)
         rate = self.rate * root / (1 - ADAM_BETAS[0] ** self.steps)
-        return weight - first * rate / (np.sqrt(second) + self.recipe.epsilon * root)
+        result: np.ndarray = weight - first * rate / (np.sqrt(second) + self.recipe.epsilon * root)
+        return result
 
     def shown(self) -> Arrays:
         """Nothing, because the velocity is another quantity."""
@@ -106,7 +108,10 @@ class MovingAverage(Update):
         average = average + share * (gradient - average)
         self.keep("average", name, average)
         velocity = average / share
-        return weight - self.rate * (velocity * self.recipe.momentum + gradient if self.recipe.nesterov else velocity)
+        result: np.ndarray = weight - self.rate * (
+            velocity * self.recipe.momentum + gradient if self.recipe.nesterov else velocity
+        )
+        return result
 
     def moments(self, name: str, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Both moved by a share of the difference."""
