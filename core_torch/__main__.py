@@ -10,7 +10,7 @@ from importlib import import_module
 from core_torch.commands.command_line import Parser, add_data_options, add_device_option, run
 from core_torch.commands.train_options import add_train_options
 from core_torch.evaluation.projection import PROJECTIONS
-from core_torch.files.downloads import SOURCES
+from core_torch.files.sources import SOURCES
 from core_torch.spec.architecture import ARCHITECTURES
 from core_torch.spec.recipe import SOLVERS
 

@@ -2,8 +2,9 @@
 
 import argparse
 
-from core_torch.files.downloads import SOURCES, faults, raw_folder, repair
+from core_torch.files.downloads import repair
 from core_torch.files.outputs import check_file, write_json
+from core_torch.files.sources import SOURCES, raw_folder, validation_errors
 from core_torch.spec.errors import check_choice
 
 
@@ -19,7 +20,7 @@ def data(options: argparse.Namespace) -> int:
     if options.action == "prepare":
         repaired = repair(source, folder, dataset=options.dataset)
         states = {name: f"fetched ({was})" for name, was in repaired.items() if was}
-    found = faults(source, folder)
+    found = validation_errors(source, folder)
     states = {name: reason or states.get(name, "intact") for name, reason in found.items()}
     for name, state in states.items():
         print(f"{name:36} {state}")

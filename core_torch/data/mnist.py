@@ -15,8 +15,9 @@ from torchvision.transforms.functional import to_pil_image
 
 from core_torch.data.corruption import Corruption
 from core_torch.data.resident import ResidentDataset
-from core_torch.files.downloads import QMNIST_COLUMNS, SOURCES, download_missing, locate, raw_folder
+from core_torch.files.downloads import download_missing
 from core_torch.files.idx import INT32, read_idx
+from core_torch.files.sources import QMNIST_COLUMNS, SOURCES, locate, raw_folder
 from core_torch.files.splits import load_split, read_images_and_labels
 from core_torch.spec.architecture import IMAGE_SIDE
 from core_torch.spec.errors import ConfigError, DataFormatError

@@ -1,209 +1,81 @@
-"""The published datasets: folder, mirrors, file names, checksums; and how a missing file is fetched."""
+"""Fetch the missing files of a dataset: one process at a time, each file whole and checked, or not at all."""
 
 import gzip
 import os
 import shutil
 import tempfile
 import time
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from http.client import HTTPException
+from hashlib import sha256
 from pathlib import Path
 
+from filelock import FileLock
+
 from core_torch.files.atomic import ORPHAN_SECONDS
-from core_torch.files.idx import INT32, UNSIGNED_BYTE, check_md5, read_idx
-from core_torch.spec.architecture import IMAGE_SIDE
-from core_torch.spec.errors import DataFormatError
+from core_torch.files.fetch import fetch
+from core_torch.files.idx import check_md5
+from core_torch.files.sources import ROOT_VARIABLE, Source, locate, validation_errors
+from core_torch.spec.errors import ConfigError, DataFormatError
 
-ROOT_VARIABLE = "MNIST_ROOT"
-TIMEOUT_SECONDS = 20
 UNFINISHED = ".download-"  # how the name of a temporary folder begins
-UNPACKING = (EOFError, KeyError, zlib.error, zipfile.BadZipFile)  # what an archive that is not as expected raises
-
-
-@dataclass(frozen=True)
-class Source:
-    """One dataset of IDX files. MD5s are those torchvision publishes for the .gz files,
-    and for MNIST those of the decompressed files too.
-    """
-
-    folder: str
-    mirrors: tuple[str, ...]
-    archive_md5: dict[str, str]  # of each file's .gz; "" where it comes in a bundle
-    raw_md5: dict[str, str]
-    bundle: tuple[str, str] | None = None  # name and MD5 of a zip that holds every .gz, in a folder gzip
-
-
-# {split: number of classes}; letters are numbered from 1
-EMNIST_SPLITS = {"byclass": 62, "bymerge": 47, "balanced": 47, "letters": 27, "digits": 10, "mnist": 10}
-SOURCES = {
-    "mnist": Source(
-        "MNIST",
-        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
-        {
-            "train-images-idx3-ubyte": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-            "train-labels-idx1-ubyte": "d53e105ee54ea40749a09fcbcd1e9432",
-            "t10k-images-idx3-ubyte": "9fb629c4189551a2d022fa330f9573f3",
-            "t10k-labels-idx1-ubyte": "ec29112dd5afa0611ce80d1b7f02629c",
-        },
-        {
-            "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-            "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-            "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-            "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
-        },
-    ),
-    "fashion-mnist": Source(
-        "FashionMNIST",
-        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
-        {
-            "train-images-idx3-ubyte": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-            "train-labels-idx1-ubyte": "25c81989df183df01b3e8a0aad5dffbe",
-            "t10k-images-idx3-ubyte": "bef4ecab320f06d8554ea6380940ec79",
-            "t10k-labels-idx1-ubyte": "bb300cfdad3c16e7a12a480ee83cd310",
-        },
-        {},
-    ),
-    "kmnist": Source(
-        "KMNIST",
-        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
-        {
-            "train-images-idx3-ubyte": "bdb82020997e1d708af4cf47b453dcf7",
-            "train-labels-idx1-ubyte": "e144d726b3acfaa3e44228e80efcd344",
-            "t10k-images-idx3-ubyte": "5c965bf0a639b31b8f53240b1b52f4d7",
-            "t10k-labels-idx1-ubyte": "7320c461ea6c1c855c0b718fb2a4b134",
-        },
-        {},
-    ),
-    "qmnist": Source(
-        "QMNIST",
-        ("https://raw.githubusercontent.com/facebookresearch/qmnist/master/",),
-        {
-            "qmnist-train-images-idx3-ubyte": "ed72d4157d28c017586c42bc6afe6370",
-            "qmnist-train-labels-idx2-int": "0058f8dd561b90ffdd0f734c6a30e5e4",
-            "qmnist-test-images-idx3-ubyte": "1394631089c404de565df7b7aeaf9412",
-            "qmnist-test-labels-idx2-int": "5b5b05890a5e13444e108efe57b788aa",
-        },
-        {},
-    ),
-    "emnist": Source(
-        "EMNIST",
-        ("https://biometrics.nist.gov/cs_links/EMNIST/",),
-        {
-            f"emnist-{split}-{part}-{kind}-ubyte": ""
-            for split in EMNIST_SPLITS
-            for part in ("train", "test")
-            for kind in ("images-idx3", "labels-idx1")
-        },
-        {},
-        ("gzip.zip", "58c8d27c78d21e728a6bc7b3cc06412e"),
-    ),
-}
-QMNIST_COLUMNS = 8  # of its labels: the class, the writer, ...
-
-
-def raw_folder(source: Source, root: str | Path | None) -> Path:
-    """Where the files of a source lie: under `root`, else $MNIST_ROOT, else ./data."""
-    return Path(root or os.environ.get(ROOT_VARIABLE) or "data") / source.folder / "raw"
-
-
-def locate(folder: Path, name: str) -> Path | None:
-    """The plain file of that name, else the .gz beside it, else None."""
-    candidates = (folder / name, folder / f"{name}.gz")
-    return next((path for path in candidates if os.path.exists(path)), None)
-
-
-def verify(path: Path, source: Source) -> None:
-    """Check the MD5 of a file where its published value is known."""
-    table = source.archive_md5 if path.suffix == ".gz" else source.raw_md5
-    expected = table.get(path.name.removesuffix(".gz"))
-    if expected:
-        check_md5(path, expected)
-
-
-def fault(path: Path, source: Source) -> str | None:
-    """What is wrong with a file, or None: by its MD5 where that is known, else by its header and length."""
-    kinds = {
-        "images": ((IMAGE_SIDE, IMAGE_SIDE), UNSIGNED_BYTE),
-        "labels-idx1": ((), UNSIGNED_BYTE),
-        "labels-idx2": ((QMNIST_COLUMNS,), INT32),
-    }
-    shape, type_code = next(kind for name, kind in kinds.items() if name in path.name)
-    try:
-        verify(path, source)
-        read_idx(path, item_shape=shape, type_code=type_code)
-    except DataFormatError as error:
-        return str(error)
-    return None
-
-
-def faults(source: Source, folder: Path) -> dict[str, str | None]:
-    """{file name: what is wrong with it, or None} of all files of a source."""
-    found = {name: locate(folder, name) for name in source.archive_md5}
-    return {name: fault(path, source) if path else f"{folder / name}: is not there" for name, path in found.items()}
+UNPACKING_ERRORS = (EOFError, KeyError, zlib.error, zipfile.BadZipFile)  # of an archive that is not as expected
 
 
 def download_missing(source: Source, folder: Path, *, dataset: str) -> None:
     """Fetch each absent file from the first mirror that delivers it intact.
 
     Raises:
-        DataFormatError: a file could be had from no mirror.
+        DataFormatError: no mirror delivers a file.
     """
     if any(locate(folder, name) is None for name in source.archive_md5):
-        with _one_process_at_a_time():
+        with lock(folder):
             absent = [name for name in source.archive_md5 if locate(folder, name) is None]
-            _fetch(source, folder, absent, dataset=dataset)
+            download(source, folder, absent, dataset=dataset)
 
 
 def repair(source: Source, folder: Path, *, dataset: str) -> dict[str, str | None]:
-    """Fetch each absent or damaged file, and return what was wrong with it, as `faults` does.
+    """Fetch each absent or damaged file, and return what was wrong with it, as `validation_errors` does.
 
     Raises:
-        DataFormatError: a file could be had from no mirror; what was there stays.
+        DataFormatError: no mirror delivers a file; the damaged one stays.
     """
-    with _one_process_at_a_time():
-        before = faults(source, folder)
-        _fetch(source, folder, [name for name, reason in before.items() if reason], dataset=dataset)
+    with lock(folder):
+        before = validation_errors(source, folder)
+        download(source, folder, [name for name, reason in before.items() if reason], dataset=dataset)
     return before
 
 
 @contextmanager
-def _one_process_at_a_time() -> Iterator[None]:
-    """Held by one process of this installation, so that two do not fetch the same file."""
-    with open(__file__, "rb") as lock:  # a file that is always there and needs no cleaning up
-        with suppress(ImportError, OSError):  # without locks work may be done twice, but not wrong: files are replaced
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX)  # let go of when the file is closed, however the process ends
+def lock(folder: Path) -> Iterator[None]:
+    """Let one process at a time fetch into the folder, so that two do not fetch the same file."""
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    name = sha256(os.fsencode(folder.absolute())).hexdigest()[:16]
+    held = FileLock(Path(tempfile.gettempdir()) / f"autoencoder-data-{user}-{name}.lock")
+    with suppress(OSError):  # without a lock work may be done twice, but not wrong: files are replaced whole
+        held.acquire()
+    try:
         yield
+    finally:
+        held.release()
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what processes left that were killed while they downloaded."""
-    for orphan in folder.glob(f"{UNFINISHED}*"):
-        with suppress(OSError):
-            latest = max(path.stat().st_mtime for path in (orphan, *orphan.iterdir()))
-            if time.time() - latest > ORPHAN_SECONDS:
-                shutil.rmtree(orphan)
-
-
-def _fetch(source: Source, folder: Path, names: list[str], *, dataset: str) -> None:
-    with suppress(OSError):  # of a folder that cannot be; the download tells
-        _sweep(folder)
-    parcels = {f"{name}.gz": ([name], source.archive_md5[name]) for name in names}
+def download(source: Source, folder: Path, names: list[str], *, dataset: str) -> None:
+    """Fetch the named files, from the first mirror that delivers each intact."""
+    with suppress(OSError):  # a folder that cannot be read cannot be written either, which the download reports
+        _remove_orphans(folder)
+    archives = {f"{name}.gz": ([name], source.archive_md5[name]) for name in names}
     if source.bundle and names:
-        parcels = {source.bundle[0]: (names, source.bundle[1])}
-    for parcel, (inside, md5) in parcels.items():
+        archives = {source.bundle[0]: (names, source.bundle[1])}
+    for archive, (inside, md5) in archives.items():
         reasons = []
         for mirror in source.mirrors:
             try:
-                _download(f"{mirror}{parcel}", folder, inside, md5=md5)
+                _fetch_and_unpack(f"{mirror}{archive}", folder, inside, md5=md5, largest=source.largest_download)
                 break
-            except (*UNPACKING, OSError, HTTPException, DataFormatError) as error:
+            except (*UNPACKING_ERRORS, OSError, ConfigError, DataFormatError) as error:
                 reasons.append(" ".join(str(error).split()))
         else:
             state = "is damaged" if locate(folder, inside[0]) else "is not there"
@@ -213,24 +85,33 @@ def _fetch(source: Source, folder: Path, names: list[str], *, dataset: str) -> N
             )
 
 
-def _download(url: str, folder: Path, names: list[str], *, md5: str) -> None:
-    """Download and decompress into a temporary folder inside `folder`, then move into place in one step each."""
-    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
+def _remove_orphans(folder: Path) -> None:
+    """Remove what killed processes left while they downloaded."""
+    for orphan in folder.glob(f"{UNFINISHED}*"):
+        with suppress(OSError):
+            latest = max(path.stat().st_mtime for path in (orphan, *orphan.iterdir()))
+            if time.time() - latest > ORPHAN_SECONDS:
+                shutil.rmtree(orphan)
+
+
+def _fetch_and_unpack(url: str, folder: Path, names: list[str], *, md5: str, largest: int) -> None:
+    """Fetch, check and decompress in a temporary folder inside `folder`, then move each file into place."""
+    with fetch(url, largest=largest) as parts:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=folder) as temporary:
             archive, raw = Path(temporary) / "archive", Path(temporary) / "raw"
             with archive.open("wb") as file:
-                shutil.copyfileobj(response, file)
+                file.writelines(parts)
             check_md5(archive, md5)
             for name in names:
-                with _opened(archive, name, is_zip=url.endswith(".zip")) as packed, raw.open("wb") as file:
+                with _open_member(archive, name, is_zip=url.endswith(".zip")) as packed, raw.open("wb") as file:
                     shutil.copyfileobj(packed, file)
                 os.replace(raw, folder / name)
 
 
 @contextmanager
-def _opened(archive: Path, name: str, *, is_zip: bool) -> Iterator[gzip.GzipFile]:
-    """The decompressed content of a .gz file, or of one inside a zip."""
+def _open_member(archive: Path, name: str, *, is_zip: bool) -> Iterator[gzip.GzipFile]:
+    """Open the decompressed content of a .gz file, or of one inside a zip."""
     if not is_zip:
         with gzip.open(archive) as packed:
             yield packed

@@ -6,16 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from core_torch.files.downloads import (
-    EMNIST_SPLITS,
-    QMNIST_COLUMNS,
-    SOURCES,
-    download_missing,
-    locate,
-    raw_folder,
-    verify,
-)
+from core_torch.files.downloads import download_missing
 from core_torch.files.idx import INT32, read_idx
+from core_torch.files.sources import EMNIST_SPLITS, QMNIST_COLUMNS, SOURCES, locate, raw_folder, verify
 from core_torch.spec.architecture import IMAGE_SIDE
 from core_torch.spec.errors import ConfigError, DataFormatError, check_choice, check_integer
 

@@ -18,7 +18,6 @@ EXTRA_OF = {  # {package as it is imported: extra of pyproject.toml}
     "matplotlib": "figures",
     "PIL": "figures",
     "jinja2": "figures",
-    "pooch": "downloads",
     "requests": "downloads",
     "jsonschema": "benchmark",
     "scipy": "benchmark",

@@ -21,7 +21,7 @@ import pytest
 
 import core_torch
 from core_torch.__main__ import main
-from core_torch.files.downloads import SOURCES, Source
+from core_torch.files.sources import SOURCES, Source
 from core_torch.files.splits import DATASETS
 
 PROCESSES = 8
@@ -163,7 +163,7 @@ CONTENDER = """
 import json, sys
 from core_torch.__main__ import main
 from core_torch.files.splits import load_split
-from core_torch.files.downloads import SOURCES, Source
+from core_torch.files.sources import SOURCES, Source
 folder, mirrors, md5, raw = json.loads(sys.argv.pop(1))
 SOURCES["mnist"] = Source(folder, tuple(mirrors), md5, raw)
 if len(sys.argv) > 2:
@@ -187,12 +187,12 @@ def test_of_many_processes_one_fetches_each_file(publish, server, tmp_path, argu
 
 def test_without_the_lock_a_file_would_be_fetched_more_than_once(publish, server, tmp_path, monkeypatch):
     """The twin: the server is slow enough for two to meet."""
-    from core_torch.files.downloads import _fetch
+    from core_torch.files.downloads import download
 
     publish("mnist")
     source = SOURCES["mnist"]
     names = list(source.archive_md5)
-    started = [Thread(target=_fetch, args=(source, tmp_path, names), kwargs={"dataset": "mnist"}) for _ in range(2)]
+    started = [Thread(target=download, args=(source, tmp_path, names), kwargs={"dataset": "mnist"}) for _ in range(2)]
     for thread in started:
         thread.start()
     for thread in started:

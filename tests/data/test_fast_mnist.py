@@ -18,7 +18,7 @@ from torchvision.transforms import Compose, Normalize, PILToTensor, RandomHorizo
 from core_torch.data.compiled import CompiledDataset
 from core_torch.data.corruption import Corruption
 from core_torch.data.mnist import FastEMNIST, FastFashionMNIST, FastKMNIST, FastMNIST, FastQMNIST, NoisyMNIST
-from core_torch.files.downloads import EMNIST_SPLITS, SOURCES
+from core_torch.files.sources import EMNIST_SPLITS, SOURCES
 from core_torch.files.splits import load_split
 from core_torch.spec.errors import ConfigError, DataFormatError
 

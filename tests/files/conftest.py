@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core_torch.files import downloads as sources
+from core_torch.files import sources
 
 NAMES = (
     "train-images-idx3-ubyte",

@@ -4,6 +4,8 @@ import gzip
 import hashlib
 import os
 import socket
+import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +15,8 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from core_torch.files.downloads import EMNIST_SPLITS, SOURCES, Source, locate, raw_folder
+from core_torch.files import fetch
+from core_torch.files.sources import EMNIST_SPLITS, SOURCES, Source, locate, raw_folder
 from core_torch.files.splits import load_split
 from core_torch.spec.errors import DataFormatError
 
@@ -165,6 +168,29 @@ class InterruptedChunk(Interrupted):
         self.close_connection = True
 
 
+class Endless(Garbage):
+    """Sends the whole file and goes on."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError):
+            while True:
+                self.wfile.write(bytes(1 << 16))
+
+
+class Slow(Garbage):
+    """Sends a byte now and then."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError):
+            while True:
+                self.wfile.write(b"x")
+                time.sleep(0.05)
+
+
 @pytest.fixture
 def serve():
     """Starts servers on the loopback interface; each call returns an address."""
@@ -263,6 +289,28 @@ def test_a_download_that_breaks_off_is_refused(tmp_path, monkeypatch, small_mnis
 def test_a_server_that_does_not_speak_http_is_refused(tmp_path, monkeypatch, small_mnist, serve):
     set_mirrors(monkeypatch, small_mnist, serve(Garbage))
     refused_download(tmp_path / "root")
+
+
+def test_a_download_of_no_end_is_refused(tmp_path, monkeypatch, small_mnist, serve):
+    set_mirrors(monkeypatch, replace(small_mnist, largest_download=10_000_000), serve(Endless))
+    assert "found more than 10,000,000 bytes" in refused_download(tmp_path / "root")
+
+
+def test_a_download_that_takes_too_long_is_refused_though_bytes_come(tmp_path, monkeypatch, small_mnist, serve):
+    set_mirrors(monkeypatch, small_mnist, serve(Slow))
+    monkeypatch.setattr(fetch, "DEADLINE_SECONDS", 0.5)
+    started = time.monotonic()
+    assert "after 0.5 s, allowed: the whole file" in refused_download(tmp_path / "root")
+    assert time.monotonic() - started < 10
+
+
+def test_without_the_library_that_fetches_its_extra_is_named(tmp_path, monkeypatch, small_mnist, mirror):
+    set_mirrors(monkeypatch, small_mnist, mirror)
+    monkeypatch.setattr("core_torch.spec.extras.find_spec", lambda name: None)
+    assert "(requests: not installed, allowed: pip install autoencoder-reference[downloads])" in refused_download(
+        tmp_path / "root"
+    )
+    assert Mirror.requested == []
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch, small_mnist, mirror):

@@ -34,7 +34,10 @@ STAGES_WITHOUT_FRAMEWORK_MAY_IMPORT = (
     "safetensors.SafetensorError",
 )
 # What a file may import inside a function only, so that importing the file does not load it.
-ON_FIRST_USE = {"core_torch/files/downloads.py": "requests", "core_torch/files/event_files.py": "tensorboardX"}
+ON_FIRST_USE = {
+    "core_torch/files/fetch.py": ("requests", "urllib3"),
+    "core_torch/files/event_files.py": ("tensorboardX",),
+}
 PYTEST_PLUGIN = "core_torch/parity/plugin.py"
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 # The only value with which these arguments may be written.
@@ -87,7 +90,7 @@ def wrong_imports(tree: ast.Module, path: str) -> Iterator[str]:
             is_within(name, other) for other in STAGES_WITHOUT_FRAMEWORK_MAY_IMPORT
         )
         is_adapter = inner[:2] == ["parity", "adapters"]
-        is_late = ON_FIRST_USE.get(path) == top and name not in names_loaded_by_import(tree, path)
+        is_late = top in ON_FIRST_USE.get(path, ()) and name not in names_loaded_by_import(tree, path)
         is_plugin = path == PYTEST_PLUGIN and top == "pytest"
         if stage in WITHOUT_FRAMEWORK and not (is_allowed or is_adapter or is_late or is_plugin):
             yield f"imports {name}, allowed: the standard library and {', '.join(STAGES_WITHOUT_FRAMEWORK_MAY_IMPORT)}"
@@ -150,8 +153,8 @@ def test_the_arrows_hold_in_every_file():
         ("core_torch/files/splits.py", "from ..data import resident"),
         ("core_torch/files/splits.py", "from .. import models"),
         ("core_torch/files/weights.py", "from safetensors.torch import load"),
-        ("core_torch/files/downloads.py", "import requests"),
-        ("core_torch/files/downloads.py", "class Source:\n    import requests"),
+        ("core_torch/files/fetch.py", "import requests"),
+        ("core_torch/files/fetch.py", "class Source:\n    import requests"),
         ("core_torch/files/splits.py", "def late():\n    import requests"),
         ("core_torch/spec/recipe.py", "def late():\n    from tensorboardX import SummaryWriter"),
         ("core_torch/data/resident.py", "import core_torch.models.autoencoder"),
@@ -199,7 +202,7 @@ def test_a_forbidden_line_is_found(path, source):
             "import gzip, numpy as np\nfrom core_torch.files.idx import read_idx",
         ),
         ("core_torch/files/splits.py", "from .idx import read_idx\nfrom . import sources"),
-        ("core_torch/files/downloads.py", "import filelock\ndef fetch():\n    import requests"),
+        ("core_torch/files/fetch.py", "import filelock\ndef fetch():\n    import requests"),
         ("core_torch/files/event_files.py", "def open():\n    from tensorboardX import SummaryWriter"),
         ("core_torch/files/weights.py", "from safetensors.numpy import load"),
         ("core_torch/data/resident.py", "import torch\nfrom core_torch.spec import pixels"),

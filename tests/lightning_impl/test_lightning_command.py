@@ -227,7 +227,7 @@ def test_an_option_that_would_be_ignored_is_refused(options, used, unused, monke
 
 
 def test_missing_data_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path) -> None:
-    monkeypatch.setattr("core_torch.files.downloads.urllib.request.urlopen", refuse)
+    monkeypatch.setattr("requests.get", refuse)
     assert call(monkeypatch, "fit", "--data.dataset", "mnist", "--data.data_root", str(tmp_path)) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "train-images-idx3-ubyte" in line

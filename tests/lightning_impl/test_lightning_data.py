@@ -113,7 +113,7 @@ def test_missing_files_are_looked_for_whatever_the_dataset_is_called(dataset: st
     def refuse(*arguments: object, **options: object) -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr("core_torch.files.downloads.urllib.request.urlopen", refuse)
+    monkeypatch.setattr("requests.get", refuse)
     with pytest.raises(DataFormatError, match="no network"):
         MNISTDataModule(dataset, data_root=str(tmp_path)).prepare_data()
 

@@ -361,7 +361,7 @@ EXCHANGED: dict[str, Attack] = {
 
 def bundle_slip(folder: Path, canary: Path) -> Victim:
     """A published archive, checksum and all, whose members want to lie elsewhere."""
-    from core_torch.files import downloads as sources
+    from core_torch.files import sources
 
     with zipfile.ZipFile(folder / "gzip.zip", "w") as archive:
         archive.writestr(f"gzip/../../{canary.name}/x.gz", gzip.compress(b"x"))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from core_torch.data.resident import ResidentDataset
-from core_torch.files import downloads as sources
+from core_torch.files import sources
 from core_torch.files.splits import load_split
 from core_torch.files.weights import MANIFEST_NAME, WEIGHTS_NAME
 from core_torch.models.autoencoder import build_autoencoder, to_reference_weights

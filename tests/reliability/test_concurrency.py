@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from core_torch.files.downloads import SOURCES, UNFINISHED
-from core_torch.files.weights import ORPHAN_SECONDS
+from core_torch.files.atomic import ORPHAN_SECONDS
+from core_torch.files.downloads import UNFINISHED
+from core_torch.files.sources import SOURCES
 from tests.commands.test_data_command import CONTENDER, publish, server  # noqa: F401
 
 ROOT = Path(__file__).parents[2]

@@ -22,7 +22,7 @@ from safetensors.numpy import save
 from benchmarks.report.results_file import read_results
 from core_torch.commands.command_line import Parser
 from core_torch.commands.train_options import add_train_options, recipe_file, resolve_options
-from core_torch.files import downloads as sources
+from core_torch.files import sources
 from core_torch.files.splits import Split, load_split, read_images_and_labels
 from core_torch.files.weights import MANIFEST_NAME, WEIGHTS_NAME, load_arrays, save_weights
 from core_torch.parity.arrays_file import read_arrays

@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from core_torch.data.resident import ResidentDataset
-from core_torch.files.atomic import write_atomically
+from core_torch.files.atomic import ORPHAN_SECONDS, write_atomically
 from core_torch.files.splits import load_split
-from core_torch.files.weights import ORPHAN_SECONDS, load_arrays, save_arrays, save_weights
+from core_torch.files.weights import load_arrays, save_arrays, save_weights
 from core_torch.models.autoencoder import build_autoencoder
 from core_torch.spec.architecture import FullyConnected
 from core_torch.spec.errors import CheckpointError
