@@ -64,9 +64,9 @@ def train(
     corrupt = build_corruption(recipe, dataset.device, generator=noise)
     monitor = TrainingMonitor(model)
     state = TrainingState(model, optimizer, scheduler, criterion, noise, monitor)
-    history = state.history
     run = identity(model, recipe, dataset, validation) if checkpoints else {}
     with checkpoints.autosave(state, run=run) if checkpoints else nullcontext():
+        history = state.history
         stopping = EarlyStopping(recipe.patience, history.validation_mse)
         epochs = tqdm(range(monitor.epoch, recipe.epochs), unit="epoch", disable=not progress)
         for epoch in epochs:

@@ -72,7 +72,7 @@ class TrainingState:
             for name in ("epoch", "steps", "images"):
                 check_integer(name, numbers[name], minimum=0)
             self._restore_arrays(arrays)
-            self.history.__dict__.update(History(**numbers["history"]).__dict__)
+            self.history = History(**numbers["history"])
             for group, rate in zip(self.optimizer.param_groups, numbers["rates"], strict=True):
                 group["lr"] = rate
             if self.scheduler:
