@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from core_torch.data.resident import Batch, ResidentDataset
+from core_torch.data.resident import ResidentDataset
+from core_torch.data.storage import TensorStorage
 from core_torch.files.splits import WHITE
 from core_torch.spec.errors import ConfigError
 
@@ -42,30 +43,34 @@ class CompiledDataset(ResidentDataset):
 
     is_compiled: bool
 
-    def __init__(self, *arguments: Any, residency: str = "uint8", **options: Any) -> None:
-        super().__init__(*arguments, residency=residency, **options)
-
-    def _place(self, images: torch.Tensor, labels: torch.Tensor, *, device: torch.device | str, residency: str) -> None:
+    def __init__(
+        self, *arguments: Any, device: torch.device | str = "cpu", residency: str = "uint8", **options: Any
+    ) -> None:
         if torch.device(device).type != "cpu" or residency != "uint8":
             raise ConfigError(f"residency: found {residency} on {device}, allowed when compiled: uint8 on cpu")
-        super()._place(images, labels, device=device, residency=residency)
+        super().__init__(*arguments, device=device, residency=residency, **options)
         try:
             gather_loop()  # compiled now, which takes a second or three, and not in the first batch
             self.is_compiled = True
+            self.storage = CompiledStorage(self.data)
         except ImportError as error:  # also of a release that refuses this NumPy
             self.is_compiled = False
-            warnings.warn(f"batches are gathered by PyTorch: {error}", stacklevel=3)
+            warnings.warn(f"batches are gathered by PyTorch: {error}", stacklevel=2)
 
-    def gather(self, index: torch.Tensor) -> Batch:
-        """See `ResidentDataset`. `IndexError` for an index out of range."""
+
+class CompiledStorage(TensorStorage):
+    """Bytes that the compiled loop gathers."""
+
+    def gather(self, index: torch.Tensor) -> torch.Tensor:
+        """See `Storage`. `IndexError` for an index out of range."""
         is_plain = index.dtype in (torch.int32, torch.int64) and index.dim() == 1
-        if not (self.is_compiled and is_plain and self._is_clean and self.data.is_contiguous()):
+        if not (is_plain and self.residency == "uint8" and self.images.is_contiguous()):
             return super().gather(index)
-        inputs = torch.empty(len(index), *self.data.shape[1:], dtype=torch.float32)
-        targets = inputs.flatten(1)
-        if not gather_loop()(self.data.flatten(1).numpy(), index.long().contiguous().numpy(), targets.numpy()):
+        batch = torch.empty(len(index), *self.images.shape[1:], dtype=torch.float32)
+        codes, rows = self.images.flatten(1).numpy(), batch.flatten(1).numpy()
+        if not gather_loop()(codes, index.long().contiguous().numpy(), rows):
             raise IndexError(f"index: found one out of range, allowed: 0 to {len(self) - 1}")
-        return inputs, targets
+        return batch
 
 
 @cache

@@ -27,6 +27,7 @@ class _ResidentFiles(ResidentDataset):
     """Stands before a torchvision dataset: reads its files strictly, transforms them once, settles on a device."""
 
     folder: str  # below root; torchvision would name it after the class
+    published: type[Any]  # the dataset of torchvision
 
     def __init__(
         self,
@@ -37,9 +38,8 @@ class _ResidentFiles(ResidentDataset):
         **options: Any,
     ) -> None:
         root = root or raw_folder(SOURCES["mnist"], None).parents[1]
-        # Skips ResidentDataset.__init__: torchvision's constructor finds the files and calls _load_data.
         try:
-            super(ResidentDataset, self).__init__(root, *arguments, **options)  # type: ignore[call-arg]
+            self.published.__init__(self, root, *arguments, **options)  # finds the files and calls _load_data
         except RuntimeError as error:  # torchvision's, which names no path
             raise DataFormatError(f"{self.raw_folder}: {error}") from error
         images, labels = self.data, self.targets
@@ -96,24 +96,28 @@ class FastMNIST(_MnistLayout, datasets.MNIST):
     """MNIST (LeCun et al. 1998): 60,000 training and 10,000 test images of digits."""
 
     folder, source_name = "MNIST", "mnist"
+    published = datasets.MNIST
 
 
 class FastFashionMNIST(_MnistLayout, datasets.FashionMNIST):
     """Fashion-MNIST (Xiao et al. 2017): ten kinds of clothing, in MNIST's format."""
 
     folder, source_name = "FashionMNIST", "fashion-mnist"
+    published = datasets.FashionMNIST
 
 
 class FastKMNIST(_MnistLayout, datasets.KMNIST):
     """Kuzushiji-MNIST (Clanuwat et al. 2018): ten cursive Japanese characters, in MNIST's format."""
 
     folder, source_name = "KMNIST", "kmnist"
+    published = datasets.KMNIST
 
 
 class FastEMNIST(_ResidentFiles, datasets.EMNIST):
     """EMNIST (Cohen et al. 2017): letters and digits; `split` as torchvision's. Images are stored transposed."""
 
     folder = "EMNIST"
+    published = datasets.EMNIST
 
     def _load_data(self) -> tuple[torch.Tensor, torch.Tensor]:
         classes = len(self.classes_split_dict[self.split])
@@ -125,6 +129,7 @@ class FastQMNIST(_ResidentFiles, datasets.QMNIST):
     """QMNIST (Yadav and Bottou 2019): MNIST's lost 50,000 test images restored; `what` as torchvision's."""
 
     folder = "QMNIST"
+    published = datasets.QMNIST
     ranges = {"test10k": slice(0, 10_000), "test50k": slice(10_000, None)}
 
     def _load_data(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from core_torch.files.splits import WHITE, Split, hold_out
+from core_torch.data.storage import Place, Storage, TensorStorage, gather_size, to_unit_range
+from core_torch.files.splits import Split, hold_out
 from core_torch.spec.batch_order import epoch_order
 from core_torch.spec.errors import ConfigError, check_choice, check_integer
 
 RESIDENCIES = ("float32", "uint8")
-GATHER_SIZE = 512  # images at once, unless a batch is larger
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -29,6 +29,7 @@ class ResidentDataset(Dataset[tuple[torch.Tensor, object]]):
             codes 0..255, a quarter of the memory, converted batch by batch.
         targets: (N, 784), what a model should reproduce: the clean pixels, here the memory of `data`.
         labels: (N,) int64.
+        storage: holds the inputs.
 
     Args:
         split: images and labels.
@@ -36,9 +37,9 @@ class ResidentDataset(Dataset[tuple[torch.Tensor, object]]):
         residency: `float32` or `uint8`.
     """
 
-    data: torch.Tensor
-    targets: torch.Tensor
+    storage: Storage
     labels: torch.Tensor
+    _targets: torch.Tensor | None = None  # None where they are the inputs
 
     def __init__(self, split: Split, *, device: torch.device | str = "cpu", residency: str = "float32") -> None:
         self._place(torch.tensor(split.images), torch.tensor(split.labels), device=device, residency=residency)
@@ -53,30 +54,50 @@ class ResidentDataset(Dataset[tuple[torch.Tensor, object]]):
             images = images.reshape(len(images), 1, *images.shape[-2:]).to(device)
         elif not images.isfinite().all():
             raise ConfigError("data: found a pixel that is not finite, allowed: finite numbers")
-        self.data = to_unit_range(images).float() if residency == "float32" else images
-        self.data = self.data.to(device)
-        self.targets = self.data.flatten(1)
-        self.labels = labels.to(device)
+        images = to_unit_range(images).float() if residency == "float32" else images
+        self.storage, self._targets, self.labels = TensorStorage(images.to(device)), None, labels.to(device)
+
+    @property
+    def data(self) -> torch.Tensor:
+        """The inputs, as they are stored. Setting them leaves the targets as they are."""
+        return self.storage.images
+
+    @data.setter
+    def data(self, images: torch.Tensor) -> None:
+        if not hasattr(self, "storage"):
+            self.storage = TensorStorage(images)
+            return
+        self._targets = self.targets
+        self.storage = self.storage.with_images(images)
+
+    @property
+    def targets(self) -> torch.Tensor:
+        """What a model should reproduce; the memory of the inputs where these are clean."""
+        return self.data.flatten(1) if self._targets is None else self._targets
+
+    @targets.setter
+    def targets(self, targets: torch.Tensor) -> None:
+        self._targets = None if targets.data_ptr() == self.data.data_ptr() else targets
 
     @property
     def device(self) -> torch.device:
-        """Where the split lives."""
-        return self.data.device
+        """Where batches are."""
+        return self.storage.device
 
     @property
     def residency(self) -> str:
-        """`float32` or `uint8`."""
-        return "uint8" if self.data.dtype == torch.uint8 else "float32"
+        """`float32`, `uint8` or `streamed`."""
+        return self.storage.residency
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self.storage)
 
-    def __getitem__(self, index: int | slice | list[int] | torch.Tensor) -> tuple[torch.Tensor, object]:
+    def __getitem__(self, index: Place) -> tuple[torch.Tensor, object]:
         """(image, label) for an int, as torchvision's MNIST with `ToTensor`; (images, labels) for many.
 
         The images are copies.
         """
-        image, label = to_unit_range(self.data[index].clone()), self.labels[index]
+        image, label = self.storage.read(index), self.labels[index]
         return image, label.item() if label.dim() == 0 else label
 
     def batches(
@@ -118,15 +139,11 @@ class ResidentDataset(Dataset[tuple[torch.Tensor, object]]):
             yield from zip(inputs.unsafe_split(batch_size), targets.unsafe_split(batch_size))
 
     def gather(self, index: torch.Tensor) -> Batch:
-        """The batch of the images at `index` (B,) int64, a tensor on the device; see `batches`."""
-        inputs = to_unit_range(self.data.index_select(0, index))
-        # Clean targets are the inputs: gathered once.
-        targets = inputs.flatten(1) if self._is_clean else to_unit_range(self.targets.index_select(0, index))
-        return inputs, targets
-
-    @property
-    def _is_clean(self) -> bool:
-        return self.data.data_ptr() == self.targets.data_ptr()
+        """Return the batch of the images at `index` (B,) int64, a tensor on the device; see `batches`."""
+        inputs = self.storage.gather(index)
+        if self._targets is None:  # clean: gathered once
+            return inputs, inputs.flatten(1)
+        return inputs, to_unit_range(self._targets.index_select(0, index))
 
     def hold_out(self, fraction: float, *, seed: int = 0) -> tuple[Self, Self]:
         """Two disjoint datasets: the images kept, and a random `fraction` for validation."""
@@ -136,28 +153,13 @@ class ResidentDataset(Dataset[tuple[torch.Tensor, object]]):
     def with_data(self, data: torch.Tensor) -> Self:
         """Return a dataset of these inputs, which are its targets too, with the same labels."""
         part = copy(self)
-        part.data, part.targets = data, data.flatten(1)
+        part.storage, part._targets = TensorStorage(data), None
         return part
 
     def subset(self, indices: np.ndarray) -> Self:
-        """A dataset of these images, in this order."""
-        index = torch.from_numpy(indices).to(self.device)
+        """Return a dataset of these images, in this order."""
+        index = torch.from_numpy(indices)
         part = copy(self)
-        part.data, part.labels = self.data[index], self.labels[index]
-        part.targets = part.data.flatten(1) if self._is_clean else self.targets[index]
+        part.storage, part.labels = self.storage.subset(index), self.labels[index.to(self.device)]
+        part._targets = None if self._targets is None else self._targets[index.to(self.device)]
         return part
-
-
-def gather_size(batch_size: int) -> int:
-    """How many images to gather at once: whole batches."""
-    return batch_size * max(1, GATHER_SIZE // batch_size)
-
-
-def to_unit_range(pixels: torch.Tensor) -> torch.Tensor:
-    """uint8 codes -> float32 in [0, 1] by division, as `ToTensor` does; float32 passes unchanged."""
-    if pixels.dtype != torch.uint8:
-        return pixels
-    if pixels.is_cpu:  # where `div` would convert into memory of its own first
-        return pixels.float().div_(WHITE)
-    # One kernel. By a number CUDA multiplies, with its reciprocal; by a tensor it divides.
-    return pixels.div(pixels.new_full((), WHITE, dtype=torch.float32))

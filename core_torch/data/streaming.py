@@ -7,14 +7,14 @@ where far apart reads cost, it is quasi-random: see `quasi_random_order`.
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from copy import copy
 from typing import Self
 
 import numpy as np
 import torch
 
-from core_torch.data.resident import Batch, ResidentDataset, gather_size, to_unit_range
+from core_torch.data.resident import Batch, ResidentDataset
 from core_torch.data.staging_buffer import StagingBuffer
+from core_torch.data.storage import Place, TensorStorage, gather_size, to_unit_range
 from core_torch.files.splits import Split
 from core_torch.spec.batch_order import epoch_order
 from core_torch.spec.errors import ConfigError, check_integer
@@ -42,6 +42,44 @@ def quasi_random_order(count: int, *, window: int, seed: int, epoch: int) -> np.
     return order
 
 
+class HostStorage:
+    """Bytes of the host, from which batches go to a device.
+
+    Attributes:
+        whole: (M, 1, 28, 28) uint8, also of a memory map; never copied.
+        rows: (N,) int64, which of them are these images; None: all.
+    """
+
+    def __init__(self, whole: torch.Tensor, device: torch.device, rows: torch.Tensor | None = None) -> None:
+        self.whole, self.device, self.is_whole = whole, device, rows is None
+        self.rows = torch.arange(len(whole)) if rows is None else rows
+        self.residency = "streamed"
+
+    @property
+    def images(self) -> torch.Tensor:
+        """All of them; of a part of a split, a copy."""
+        return self.whole if self.is_whole else self.whole[self.rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, place: Place) -> torch.Tensor:
+        """See `Storage`."""
+        return to_unit_range(self.whole[self.rows[place]].to(self.device))
+
+    def gather(self, index: torch.Tensor) -> torch.Tensor:
+        """See `Storage`."""
+        return to_unit_range(self.whole.index_select(0, self.rows[index.cpu()]).to(self.device))
+
+    def subset(self, index: torch.Tensor) -> Self:
+        """See `Storage`; no image is copied."""
+        return type(self)(self.whole, self.device, self.rows[index.cpu()])
+
+    def with_images(self, images: torch.Tensor) -> TensorStorage:
+        """See `Storage`; others are held on their device."""
+        return TensorStorage(images)
+
+
 class StreamedDataset(ResidentDataset):
     """Images on the host, batches on the device; two chunks are there at a time: one in use, one on its way.
 
@@ -57,6 +95,8 @@ class StreamedDataset(ResidentDataset):
         chunk_bytes: of one of the two chunks.
         window: images that are shuffled one by one; by default all, but `WINDOW` of a memory map.
     """
+
+    storage: HostStorage
 
     def __init__(
         self,
@@ -76,54 +116,13 @@ class StreamedDataset(ResidentDataset):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a read-only array: nothing writes to it
             images = torch.from_numpy(split.images)
-        self.images = images.reshape(len(images), 1, *images.shape[1:])
-        self.rows = torch.arange(len(images))  # of `images`, that are this dataset's
-        self.is_whole, self.in_background = True, torch.device(device).type != "cpu"
+        self.storage = HostStorage(images.reshape(len(images), 1, *images.shape[1:]), torch.device(device))
+        self.in_background = torch.device(device).type != "cpu"
         self.labels = torch.tensor(split.labels, device=device)
-
-    @property
-    def data(self) -> torch.Tensor:  # type: ignore[override]
-        """See above."""
-        return self.images if self.is_whole else self.images[self.rows]
-
-    @property
-    def targets(self) -> torch.Tensor:  # type: ignore[override]
-        """See above."""
-        return self.data.flatten(1)
-
-    @property
-    def device(self) -> torch.device:
-        """Where batches go."""
-        return self.labels.device
-
-    @property
-    def residency(self) -> str:
-        """`streamed`."""
-        return "streamed"
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int | slice | list[int] | torch.Tensor) -> tuple[torch.Tensor, object]:
-        label = self.labels[index]
-        image = to_unit_range(self.images[self.rows[index]].to(self.device))
-        return image, label.item() if label.dim() == 0 else label
 
     def order(self, *, seed: int = 0, epoch: int = 0) -> np.ndarray:
         """(N,) int64: which image comes when in `batches` of that seed and epoch."""
         return quasi_random_order(len(self), window=self.window, seed=seed, epoch=epoch)
-
-    def gather(self, index: torch.Tensor) -> Batch:
-        """The batch of the images at `index` (B,) int64; see `batches`."""
-        inputs = to_unit_range(self.images.index_select(0, self.rows[index.cpu()]).to(self.device))
-        return inputs, inputs.flatten(1)
-
-    def subset(self, indices: np.ndarray) -> Self:
-        """A dataset of these images, in this order; no image is copied."""
-        index = torch.from_numpy(indices)
-        part = copy(self)
-        part.rows, part.labels, part.is_whole = self.rows[index], self.labels[index.to(self.device)], False
-        return part
 
     def _order(self, *, shuffle: bool, seed: int, epoch: int, generator: torch.Generator | None) -> torch.Tensor:
         if shuffle and generator is None:
@@ -133,10 +132,10 @@ class StreamedDataset(ResidentDataset):
     def _deliver(self, order: torch.Tensor, batch_size: int) -> Iterator[Batch]:
         if batch_size > self.chunk:
             raise ConfigError(f"batch_size: found {batch_size}, allowed at most a chunk: {self.chunk}")
-        return self._stream(self.rows[order].split(self.chunk - self.chunk % batch_size), batch_size)
+        return self._stream(self.storage.rows[order].split(self.chunk - self.chunk % batch_size), batch_size)
 
     def _stream(self, chunks: tuple[torch.Tensor, ...], batch_size: int) -> Iterator[Batch]:
-        slots = [StagingBuffer(self.images, len(chunks[0]), self.device) for _ in chunks[:2]]
+        slots = [StagingBuffer(self.storage.whole, len(chunks[0]), self.device) for _ in chunks[:2]]
         with ThreadPoolExecutor(1) as thread:
             submit = thread.submit if self.in_background else at_once
             filled = submit(slots[0].fill, chunks[0])

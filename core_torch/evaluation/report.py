@@ -5,7 +5,8 @@ from copy import copy
 import torch
 
 from core_torch.data.corruption import Corruption
-from core_torch.data.resident import ResidentDataset, to_unit_range
+from core_torch.data.resident import ResidentDataset
+from core_torch.data.storage import to_unit_range
 from core_torch.evaluation.jacobian import code_variance, mean_jacobian_norm_squared
 from core_torch.evaluation.probe import NEIGHBOURS, probe
 from core_torch.files.metrics import EVALUATION_NOISE_SEED, model_metrics

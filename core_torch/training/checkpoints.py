@@ -9,7 +9,8 @@ from itertools import count
 from pathlib import Path
 from types import FrameType
 
-from core_torch.data.resident import GATHER_SIZE, ResidentDataset, to_unit_range
+from core_torch.data.resident import ResidentDataset
+from core_torch.data.storage import GATHER_SIZE, to_unit_range
 from core_torch.files.outputs import prepare_output
 from core_torch.files.run_state import as_stored, check_same_run
 from core_torch.files.weights import MANIFEST_NAME, WEIGHTS_NAME, load_arrays, save_arrays

@@ -75,7 +75,7 @@ class TrainingMonitor:
         return total / self.images
 
     def check(self) -> None:
-        """Raise `DivergenceError` unless all weights, the gradients that changed them last, and the losses are finite."""
+        """Raise `DivergenceError` unless all weights, their last gradients and the losses are finite."""
         losses = {} if self.total is None else {"the loss": self.total}
         self._raise_for_first(dict(self._gradients()) | dict(self.model.named_parameters()) | losses, step=self.steps)
 

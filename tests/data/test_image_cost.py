@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from core_torch.data.compiled import CompiledDataset
-from core_torch.data.resident import GATHER_SIZE, ResidentDataset
+from core_torch.data.resident import ResidentDataset
+from core_torch.data.storage import GATHER_SIZE
 from core_torch.data.streaming import StreamedDataset
 from core_torch.files.splits import Split, synthetic
 from core_torch.models.autoencoder import build_autoencoder
@@ -68,10 +69,10 @@ def ensemble(split: Split, size: int) -> Epoch:
 def lightning(name: str, split: Split, size: int, **place: int) -> Epoch:
     """Of these batches of the Lightning port."""
     pytest.importorskip("lightning")
-    from lightning_impl import datamodule, graphed
+    from lightning_impl import data, graphed
 
-    kinds = {"resident": datamodule.ResidentBatches, "chunks": graphed.IndexChunks, "loaded": datamodule.LoadedBatches}
-    order = datamodule.EpochOrder(len(split), seed=0)
+    kinds = {"resident": data.ResidentBatches, "chunks": graphed.IndexChunks, "loaded": data.LoadedBatches}
+    order = data.EpochOrder(len(split), seed=0)
     batches = kinds[name](ResidentDataset(split), size, sampler=order, **place)
     return lambda: drain(batches)
 

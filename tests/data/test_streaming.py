@@ -231,7 +231,7 @@ def test_a_single_layer_is_found_in_a_streamed_split_and_more_are_refused():
 def test_parts_are_those_of_a_resident_split_and_share_its_memory():
     resident, whole = ResidentDataset(random(90), residency="uint8"), streamed(random(90), chunk=20)
     for part, expected in zip(whole.hold_out(0.2, seed=1), resident.hold_out(0.2, seed=1)):
-        assert part.images.data_ptr() == whole.images.data_ptr()
+        assert part.storage.whole.data_ptr() == whole.storage.whole.data_ptr()
         assert same(part.batches(8), expected.batches(8))
         assert torch.equal(part.data, expected.data) and torch.equal(part.targets, expected.targets)
         assert torch.equal(part.labels, expected.labels)
