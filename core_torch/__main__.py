@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Callable
 from importlib import import_module
 
-from core_torch.commands.command_line import Parser, add_data_options, add_device_option, run
+from core_torch.commands.command_line import Parser, add_checkpoint_options, add_json_option, run
 from core_torch.commands.train_options import add_train_options
 from core_torch.evaluation.projection import PROJECTIONS
 from core_torch.files.sources import SOURCES
@@ -34,7 +34,6 @@ def build_parser() -> Parser:
     every_help = "keep the unfinished run in the output folder, saved every N steps and when it is interrupted"
     train.add_argument("--checkpoint-every", type=int, metavar="N", help=every_help)
     train.add_argument("--resume", action="store_true", help="go on from there, if there is anything")
-    train.add_argument("--tensorboard", metavar="DIR", help="write the curves there as event files, epoch by epoch")
     figures_help = "leave out the figures and the page of the run"
     train.add_argument("--no-figures", dest="figures", action="store_false", help=figures_help)
 
@@ -43,17 +42,18 @@ def build_parser() -> Parser:
     ensemble = "train all at once, of one shape and recipe but for seed, learning rate and corruption; pays on a GPU"
     sweep.add_argument("--ensemble", action="store_true", help=ensemble)
 
-    evaluate = add_checkpoint_command(commands, "evaluate", help="report the test error of a trained model")
+    evaluate = commands.add_parser("evaluate", help="report the test error of a trained model")
+    add_checkpoint_options(evaluate)
     evaluate.add_argument("--probe", action="store_true", help="also classify by its codes, pixels, and PCA as wide")
 
-    figures = add_checkpoint_command(
-        commands, "figures", help="draw a trained model's reconstructions, codes, filters, ..."
-    )
+    figures = commands.add_parser("figures", help="draw a trained model's reconstructions, codes, filters, ...")
+    add_checkpoint_options(figures)
     figures.add_argument("--output", metavar="DIR", help="write the pictures there (default CHECKPOINT/figures)")
     figures.add_argument("--map", default="pca", help=f"of the codes: {' or '.join(PROJECTIONS)} (default pca)")
     figures.add_argument("--against", metavar="CHECKPOINT", help="a second model, for the Jacobian's spectrum")
 
-    encode = add_checkpoint_command(commands, "encode", help="write the codes of test images")
+    encode = commands.add_parser("encode", help="write the codes of test images")
+    add_checkpoint_options(encode)
     encode.add_argument("--output", metavar="FILE", required=True, help="codes and labels as .npz, or codes as .npy")
     encode.add_argument("--train", action="store_true", help="also those of training images, as train_codes")
 
@@ -61,8 +61,7 @@ def build_parser() -> Parser:
     data.add_argument("action", metavar="prepare|verify", help="fetch what is absent or damaged; or only look")
     data.add_argument("--dataset", default="mnist", help=f"one of {', '.join(SOURCES)} (default mnist)")
     data.add_argument("--data-root", metavar="DIR", help="folder that holds MNIST/raw (default $MNIST_ROOT or ./data)")
-    for printing in (evaluate, figures, encode, data):
-        printing.add_argument("--json", metavar="FILE", help="also write the printed values there")
+    add_json_option(data)
     return parser
 
 
@@ -74,16 +73,6 @@ def add_training(parser: argparse.ArgumentParser, *, several: bool = False) -> N
     )
     pretrain = "train a dense model layer by layer first"
     parser.add_argument("--pretrain", action=argparse.BooleanOptionalAction, help=pretrain)
-    add_device_option(parser)
-
-
-def add_checkpoint_command(commands, name: str, *, help: str) -> Parser:  # type: ignore[no-untyped-def]
-    """Add a command that takes a checkpoint and a dataset."""
-    parser: Parser = commands.add_parser(name, help=help)
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder that train --output wrote")
-    add_data_options(parser, dataset=None)
-    add_device_option(parser)
-    return parser
 
 
 def dispatch() -> int | None:

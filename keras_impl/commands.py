@@ -7,7 +7,7 @@ import argparse
 import os
 from pathlib import Path
 
-from core_torch.commands.command_line import Parser, add_data_options, add_device_option, check_results, report, run
+from core_torch.commands.command_line import Parser, add_checkpoint_options, check_results, report, run
 from core_torch.commands.train_options import RECIPE_NAME, add_train_options, recipe_file, resolve_options
 from core_torch.files.atomic import write_atomically
 from core_torch.files.metrics import run_metrics, write_metrics
@@ -28,13 +28,9 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="train a model and report its test error", description=backends)
     add_train_options(train, models=MODELS)
-    add_device_option(train)
     add_keras_options(train)
     evaluate = commands.add_parser("evaluate", help="report the test error of a trained model", description=backends)
-    evaluate.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder that train --output of any port wrote")
-    add_data_options(evaluate, dataset=None)
-    add_device_option(evaluate)
-    evaluate.add_argument("--json", metavar="FILE", help="also write the printed values there")
+    add_checkpoint_options(evaluate)
     return parser
 
 

@@ -24,7 +24,6 @@ def add_keras_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-parallel", action="store_true", help="share each batch among the devices (JAX)")
     parser.add_argument("--backup", metavar="DIR", help="keep the state after each epoch; go on from one that is there")
     parser.add_argument("--log", metavar="FILE", help="write the history of epochs there as CSV")
-    parser.add_argument("--tensorboard", metavar="DIR", help="write the curves there as event files, epoch by epoch")
 
 
 def check_logs(options: argparse.Namespace) -> None:

@@ -24,8 +24,8 @@ def load_reference_weights(model: keras.Model, architecture: Architecture, weigh
     """
     check_names_and_shapes(weights, parameter_shapes(architecture), where="weights")
     variables = _variables(model, architecture)
-    for name, turn in layout(architecture).items():
-        variables[name].assign(turn.to_channels_last(weights[name]))
+    for name, permutation in layout(architecture).items():
+        variables[name].assign(permutation.to_channels_last(weights[name]))
 
 
 def to_reference_weights(model: keras.Model, architecture: Architecture) -> Arrays:
@@ -45,8 +45,8 @@ def to_reference(arrays: Sequence[object], model: keras.Model, architecture: Arc
     array_of = {id(variable): array for variable, array in zip(listed, arrays)}
     variables = _variables(model, architecture)
     return {
-        name: turn.to_reference(keras.ops.convert_to_numpy(array_of[id(variables[name])]))
-        for name, turn in layout(architecture).items()
+        name: permutation.to_reference(keras.ops.convert_to_numpy(array_of[id(variables[name])]))
+        for name, permutation in layout(architecture).items()
     }
 
 

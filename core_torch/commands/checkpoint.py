@@ -1,4 +1,4 @@
-"""The commands that look at a trained model: evaluate, figures, encode."""
+"""Evaluate a trained model, draw it, or encode images with it."""
 
 import argparse
 import io
@@ -28,24 +28,24 @@ CODE_FILES = (".npz", ".npy")
 
 
 def load(options: argparse.Namespace) -> tuple["Autoencoder", Recipe, dict[str, object]]:
-    """(model, recipe, {"model", "objective", "dataset"}) of the checkpoint, on the chosen device."""
+    """Load (model, recipe, {"model", "objective", "dataset"}) of the checkpoint, onto the chosen device."""
     from core_torch.data.device import choose_device
     from core_torch.models.checkpoint import load_checkpoint
 
     device = choose_device(options.device)
     model, recipe, manifest = load_checkpoint(Path(options.checkpoint))
     dataset = options.dataset or str(manifest.get("dataset"))
-    about = {"model": manifest.get("model"), "objective": recipe.objective, "dataset": dataset}
-    return model.to(device), recipe, about
+    source = {"model": manifest.get("model"), "objective": recipe.objective, "dataset": dataset}
+    return model.to(device), recipe, source
 
 
-def load_part(options: argparse.Namespace, about: dict[str, object], *, train: bool) -> Split:
-    """The training or the test split of the dataset that the model is looked at on."""
-    return load_split(str(about["dataset"]), train=train, root=options.data_root)
+def load_part(options: argparse.Namespace, source: dict[str, object], *, train: bool) -> Split:
+    """Load the training or the test split of the dataset that the model is measured on."""
+    return load_split(str(source["dataset"]), train=train, root=options.data_root)
 
 
-def check(options: argparse.Namespace, *checkpoints: str) -> None:
-    """Judge what these commands share before a framework is imported; `CheckpointError` where no checkpoint is."""
+def check_options(options: argparse.Namespace, *checkpoints: str) -> None:
+    """Check the options of these commands before a framework is imported; `CheckpointError` without a checkpoint."""
     if options.dataset is not None:
         check_choice("dataset", options.dataset, DATASETS)
     parse_device(options.device)
@@ -57,13 +57,13 @@ def check(options: argparse.Namespace, *checkpoints: str) -> None:
 def evaluate(options: argparse.Namespace) -> None:
     """Score a checkpoint on a test split, by default of what it was trained on."""
     check_results(options)
-    check(options, options.checkpoint)
+    check_options(options, options.checkpoint)
 
     from core_torch.evaluation.report import measure, probe_metrics
 
-    model, recipe, about = load(options)
-    splits = load_part(options, about, train=True), load_part(options, about, train=False)
-    metrics = about | measure(model, *splits, device=next(model.parameters()).device, recipe=recipe)
+    model, recipe, source = load(options)
+    splits = load_part(options, source, train=True), load_part(options, source, train=False)
+    metrics = source | measure(model, *splits, device=next(model.parameters()).device, recipe=recipe)
     if options.probe:
         metrics |= probe_metrics(model, *splits)
     report(metrics, json_file=options.json)
@@ -73,7 +73,7 @@ def figures(options: argparse.Namespace) -> None:
     """Draw a checkpoint's pictures, and print where they are."""
     check_choice("map", options.map, PROJECTIONS)
     against = [] if options.against is None else [options.against]
-    check(options, options.checkpoint, *against)
+    check_options(options, options.checkpoint, *against)
     if options.output is None:
         options.output = str(Path(options.checkpoint) / FIGURES_NAME)
     check_results(options, files=tuple(CAPTIONS))
@@ -82,8 +82,8 @@ def figures(options: argparse.Namespace) -> None:
 
     from core_torch.models.checkpoint import load_checkpoint
 
-    model, recipe, about = load(options)
-    own, *others = told_apart([options.checkpoint, *against])
+    model, recipe, source = load(options)
+    own, *others = distinguish([options.checkpoint, *against])
     contender = None
     for path, name in zip(against, others):
         other, other_recipe, manifest = load_checkpoint(Path(path))
@@ -91,15 +91,15 @@ def figures(options: argparse.Namespace) -> None:
         contender = label, other.to(next(model.parameters()).device)
     metrics, curves = read_metrics(Path(options.checkpoint))
     written = draw(
-        Path(options.output), model, load_part(options, about, train=False), recipe=recipe, metrics=metrics,
-        curves=curves, method=options.map, name=f"{about['model']}, {about['objective']}: {own}", against=contender,
+        Path(options.output), model, load_part(options, source, train=False), recipe=recipe, metrics=metrics,
+        curves=curves, method=options.map, name=f"{source['model']}, {source['objective']}: {own}", against=contender,
     )  # fmt: skip
     print(*written, sep="\n")
     write_json(options.json, list(map(str, written)))
 
 
-def told_apart(paths: list[str]) -> list[str]:
-    """Each path without the folders that all of them share."""
+def distinguish(paths: list[str]) -> list[str]:
+    """Return each path without the folders that all of them share."""
     absolute = [os.path.abspath(path) for path in paths]
     shared = os.path.commonpath([os.path.dirname(path) for path in absolute])
     return [os.path.relpath(path, shared) for path in absolute]
@@ -117,14 +117,14 @@ def encode(options: argparse.Namespace) -> None:
         raise ConfigError(f"json: found {options.json}, which --output takes, allowed: another file")
     if options.json is not None:
         check_json(options)
-    check(options, options.checkpoint)
+    check_options(options, options.checkpoint)
 
     from core_torch.evaluation.probe import encode as codes_of
 
-    model, _, about = load(options)
+    model, _, source = load(options)
     arrays: dict[str, np.ndarray] = {}
     for prefix, train in (("", False), ("train_", True))[: 1 + options.train]:
-        split = load_part(options, about, train=train)
+        split = load_part(options, source, train=train)
         arrays |= {f"{prefix}codes": codes_of(model, split), f"{prefix}labels": split.labels}
     content = io.BytesIO()
     if path.suffix == ".npz":

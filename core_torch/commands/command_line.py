@@ -64,7 +64,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_data_options(parser: argparse.ArgumentParser, *, dataset: str | None = "digits") -> None:
-    """--dataset and --data-root; without a default, a command takes what its model was trained on."""
+    """Add --dataset and --data-root; without a default, a command takes what its model was trained on."""
     default = dataset or "what it was trained on"
     known = f"one of {', '.join(DATASETS)} (default {default})"
     parser.add_argument("--dataset", default=dataset, help=known)
@@ -73,13 +73,27 @@ def add_data_options(parser: argparse.ArgumentParser, *, dataset: str | None = "
 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:
-    """--device."""
+    """Add --device."""
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto: cuda if any)")
 
 
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    """Add --json."""
+    parser.add_argument("--json", metavar="FILE", help="also write the printed values there")
+
+
+def add_checkpoint_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a command takes that loads a trained model: the folder, a dataset, the device, --json."""
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder that train --output of any port wrote")
+    add_data_options(parser, dataset=None)
+    add_device_option(parser)
+    add_json_option(parser)
+
+
 def check_results(options: argparse.Namespace, *, files: Sequence[str] = ()) -> None:
-    """Judge --output, a folder, and --json before a long run, creating nothing; `ConfigError` if they cannot be, or if
-    --json would replace what the command reads.
+    """Check --output, a folder, and --json before a long run, creating nothing.
+
+    Raises `ConfigError` if they cannot be written, or if --json would replace what the command reads.
 
     Args:
         files: that are to be written into the output folder.
@@ -104,14 +118,14 @@ def check_results(options: argparse.Namespace, *, files: Sequence[str] = ()) -> 
 
 
 def check_json(options: argparse.Namespace) -> None:
-    """`ConfigError` for a --json that cannot be written, or that would replace what the command reads."""
+    """Raise `ConfigError` for a --json that cannot be written, or that would replace what the command reads."""
     check_file("json", options.json)
     if Path(options.json).resolve() in _inputs(options):
         raise ConfigError(f"json: found {options.json}, which the command reads, allowed: another file")
 
 
 def _inputs(options: argparse.Namespace) -> set[Path]:
-    """The files that the options name, and those of a checkpoint that they name."""
+    """Return the files that the options name, and those of a checkpoint that they name."""
     named = (getattr(options, name, None) for name in INPUTS)
     paths = [Path(each).resolve() for each in named if isinstance(each, str) and each]
     return {*paths, *(path / name for path in paths for name in (WEIGHTS_NAME, MANIFEST_NAME))}

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import Field, fields, replace
 
-from core_torch.commands.command_line import add_data_options
+from core_torch.commands.command_line import add_data_options, add_device_option, add_json_option
 from core_torch.files.safe_reading import read_regular
 from core_torch.files.splits import DATASETS
 from core_torch.spec.architecture import Architecture, FullyConnected
@@ -43,7 +43,12 @@ def add_train_options(parser: argparse.ArgumentParser, *, models: Sequence[str],
     for option in (*fields(Recipe), *ARCHITECTURE_FIELDS):
         _add_field(parser, option, nargs=nargs)
     parser.add_argument("--output", metavar="DIR", help="write the weights, their manifest and the results there")
-    parser.add_argument("--json", metavar="FILE", help="also write the printed values there")
+    add_json_option(parser)
+    add_device_option(parser)
+    if not several:
+        parser.add_argument(
+            "--tensorboard", metavar="DIR", help="write the curves there as event files, epoch by epoch"
+        )
 
 
 def _add_field(parser: argparse.ArgumentParser, option: "Field[object]", *, nargs: str | None) -> None:

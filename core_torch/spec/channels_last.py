@@ -21,7 +21,7 @@ AXES = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}
 
 
 @dataclass(frozen=True)
-class Turn:
+class LayoutPermutation:
     """How one array changes layout: view it as `grouped`, transpose by `axes`, view it in the other shape.
 
     The other shape is the reference's reversed, for every parameter.
@@ -32,42 +32,48 @@ class Turn:
     axes: Shape
 
     def to_channels_last(self, array: np.ndarray) -> np.ndarray:
-        """A new contiguous array in the other layout."""
+        """Return a new contiguous array in the other layout."""
         turned = np.asarray(array).reshape(self.grouped).transpose(self.axes)
         return np.array(turned, order="C").reshape(self.shape[::-1])
 
     def to_reference(self, array: np.ndarray) -> np.ndarray:
-        """A new contiguous array in the reference's layout."""
+        """Return a new contiguous array in the reference's layout."""
         turned = array.reshape([self.grouped[axis] for axis in self.axes]).transpose(np.argsort(self.axes))
         return np.array(turned, order="C").reshape(self.shape)
 
 
-def layout(architecture: Architecture) -> dict[str, Turn]:
-    """{reference name: turn} for every parameter, in the reference's order."""
-    turns = {name: Turn(shape, shape, AXES[len(shape)]) for name, shape in parameter_shapes(architecture).items()}
-    return turns | seams(architecture) if isinstance(architecture, Convolutional) else turns
+def layout(architecture: Architecture) -> dict[str, LayoutPermutation]:
+    """Return {reference name: permutation} for every parameter, in the reference's order."""
+    permutations = {
+        name: LayoutPermutation(shape, shape, AXES[len(shape)])
+        for name, shape in parameter_shapes(architecture).items()
+    }
+    return permutations | flatten_boundaries(architecture) if isinstance(architecture, Convolutional) else permutations
 
 
-def seams(architecture: Convolutional) -> dict[str, Turn]:
-    """Of the dense layers beside images, flattened as (H, W, C) there and as (C, H, W) in the reference."""
+def flatten_boundaries(architecture: Convolutional) -> dict[str, LayoutPermutation]:
+    """Return those of the dense layers beside images, flattened as (H, W, C) there and (C, H, W) in the reference."""
     encoder, decoder = architecture.encoder_layers(), architecture.decoder_layers()
     image = next((layer.channels, layer.side, layer.side) for layer in decoder if isinstance(layer, Unflatten))
     pixels, code = math.prod(image), architecture.code_width
+    dense = encoder.index(Flatten()) + 1
     return {
-        f"encoder.{encoder.index(Flatten()) + 1}.weight": Turn((code, pixels), (code, *image), (2, 3, 1, 0)),
-        "decoder.0.weight": Turn((pixels, code), (*image, code), (3, 1, 2, 0)),
-        "decoder.0.bias": Turn((pixels,), image, (1, 2, 0)),
+        f"encoder.{dense}.weight": LayoutPermutation((code, pixels), (code, *image), (2, 3, 1, 0)),
+        "decoder.0.weight": LayoutPermutation((pixels, code), (*image, code), (3, 1, 2, 0)),
+        "decoder.0.bias": LayoutPermutation((pixels,), image, (1, 2, 0)),
     }
 
 
 def to_channels_last(weights: Mapping[str, np.ndarray], architecture: Architecture) -> dict[str, np.ndarray]:
-    """Of weights, gradients or updates in the reference's layout; `CheckpointError` for those of another model."""
+    """Convert weights, gradients or updates of the reference's layout; `CheckpointError` for those of another model."""
     check_names_and_shapes(weights, parameter_shapes(architecture), where="weights")
-    return {name: turn.to_channels_last(weights[name]) for name, turn in layout(architecture).items()}
+    return {name: permutation.to_channels_last(weights[name]) for name, permutation in layout(architecture).items()}
 
 
 def from_channels_last(weights: Mapping[str, np.ndarray], architecture: Architecture) -> dict[str, np.ndarray]:
-    """The inverse; `CheckpointError` for the arrays of another model."""
+    """Convert them back; `CheckpointError` for the arrays of another model."""
     shapes = {name: shape[::-1] for name, shape in parameter_shapes(architecture).items()}
     check_names_and_shapes(weights, shapes, where="weights")
-    return {name: turn.to_reference(np.asarray(weights[name])) for name, turn in layout(architecture).items()}
+    return {
+        name: permutation.to_reference(np.asarray(weights[name])) for name, permutation in layout(architecture).items()
+    }

@@ -7,16 +7,21 @@ from core_torch.spec.architecture import Architecture
 from core_torch.spec.errors import ConfigError
 from core_torch.spec.recipe import Recipe
 
-OWN = ("seed", "learning_rate", "corruption", "corruption_level")  # what the recipes of an ensemble may differ in
+MEMBER_FIELDS = (
+    "seed",
+    "learning_rate",
+    "corruption",
+    "corruption_level",
+)  # what the recipes of an ensemble may differ in
 
 
 def check_alike(architectures: Sequence[Architecture], recipes: Sequence[Recipe]) -> None:
-    """`ConfigError` unless models of these, one or more, can be trained together."""
-    own = {name: getattr(Recipe, name) for name in OWN}
+    """Raise `ConfigError` unless models of these, one or more, can be trained as one ensemble."""
+    own = {name: getattr(Recipe, name) for name in MEMBER_FIELDS}
     if any(architecture != architectures[0] for architecture in architectures):
         raise ConfigError("models: found different architectures, allowed: one")
     if any(replace(recipe, **own) != replace(recipes[0], **own) for recipe in recipes):
-        raise ConfigError(f"recipes: found ones that differ elsewhere, allowed to differ: {', '.join(OWN)}")
+        raise ConfigError(f"recipes: found ones that differ elsewhere, allowed to differ: {', '.join(MEMBER_FIELDS)}")
     if recipes[0].objective == "contractive":
         raise ConfigError("objective: found contractive, allowed in an ensemble: standard, denoising")
     if recipes[0].patience:

@@ -34,8 +34,8 @@ def train_ensemble(
         A history for each, without times; of one that diverges the error, and the others go on.
 
     Raises:
-        ConfigError: architectures differ, recipes differ in more than `ensembles.OWN`, the objective is contractive,
-            they would stop early, a model is there twice, or a weight is frozen or not float32.
+        ConfigError: architectures differ, recipes differ in more than `ensembles.MEMBER_FIELDS`, the objective is
+            contractive, they would stop early, a model is there twice, or a weight is frozen or not float32.
     """
     models = list(models)
     check_models(models, recipes)

@@ -223,12 +223,12 @@ def test_a_picture_that_cannot_be_written_is_one_line_and_leaves_no_half(call, r
 
 
 def test_models_in_a_picture_are_named_by_what_tells_them_apart():
-    from core_torch.commands.checkpoint import told_apart
+    from core_torch.commands.checkpoint import distinguish
 
-    assert told_apart(["/x/y/a/run", "/x/y/b/run"]) == ["a/run", "b/run"]
-    assert told_apart(["/x/run", "/x/run/inner"]) == ["run", "run/inner"]
-    assert told_apart(["run", os.path.abspath("other")]) == ["run", "other"]
-    assert told_apart(["/x/run"]) == ["run"]
+    assert distinguish(["/x/y/a/run", "/x/y/b/run"]) == ["a/run", "b/run"]
+    assert distinguish(["/x/run", "/x/run/inner"]) == ["run", "run/inner"]
+    assert distinguish(["run", os.path.abspath("other")]) == ["run", "other"]
+    assert distinguish(["/x/run"]) == ["run"]
 
 
 DAMAGED = [

@@ -120,7 +120,7 @@ def work(folder: Path) -> None:
         trial = make_trial(run)
         write(folder, name, take_steps(trial, run, folder))
         if name == "conv-deep":
-            with patched("seams", lambda architecture: {}):
+            with patched("flatten_boundaries", lambda architecture: {}):
                 write(folder, "flattened wrongly", take_steps(trial, run, folder))
         if name == "shallow":
             with patched("AXES", {1: (0,), 2: (0, 1)}):

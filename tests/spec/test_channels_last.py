@@ -55,7 +55,7 @@ def test_a_forward_pass_in_that_layout_gives_the_oracles_code():
 
 
 def test_without_the_flatten_order_it_would_not(monkeypatch):
-    monkeypatch.setattr(channels_last, "seams", lambda architecture: {})
+    monkeypatch.setattr(channels_last, "flatten_boundaries", lambda architecture: {})
     assert differs_from_the_oracle()
 
 
