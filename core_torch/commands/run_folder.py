@@ -40,7 +40,7 @@ class Run:
 
 
 def write_run(folder: Path, run: Run, *, options: argparse.Namespace, recipe: Recipe, test: Split) -> None:
-    """Weights, manifest, metrics, recipe, history, and where matplotlib is installed the figures and the page.
+    """Write weights, manifest, metrics, recipe, history, and where matplotlib is installed the figures and the page.
 
     What an earlier run left beside its weights goes first: an interrupted one leaves files of one model only.
     """
@@ -71,7 +71,7 @@ def write_run(folder: Path, run: Run, *, options: argparse.Namespace, recipe: Re
 
 
 def missing_library() -> str | None:
-    """The name of a library that pictures need and that is not installed."""
+    """Return the first library that pictures need and that is not installed."""
     return next((name for name in ("matplotlib", "PIL", "jinja2") if find_spec(name) is None), None)
 
 
@@ -85,7 +85,7 @@ def draw(
     curves: dict[str, list[float]],
     **options: object,
 ) -> list[Path]:
-    """The pictures of a model, written into `folder`; `options` are those of `write_figures`."""
+    """Write the pictures of a model into `folder`; `options` are those of `write_figures`."""
     from core_torch.evaluation.figure_files import write_figures
 
     names = {"train_loss": "training loss", "validation_mse": "validation error"}
@@ -104,7 +104,7 @@ def draw(
 
 
 def read_metrics(checkpoint: Path) -> tuple[dict[str, object], dict[str, list[float]]]:
-    """(metrics, curves) that `train` wrote beside a model; nothing where they are not, or not such a file."""
+    """Read (metrics, curves) that `train` wrote beside a model; nothing if the file is absent or not one of them."""
     try:
         metrics = json.loads(read_regular(checkpoint / METRICS_NAME))
         if "dead" in metrics:  # its name in runs made before `collapsed`

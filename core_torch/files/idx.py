@@ -29,7 +29,7 @@ FREE_EXPANSION_BYTES = 1 << 20  # below this size no expansion is a danger
 
 
 def read_idx(path: Path, *, item_shape: tuple[int, ...], type_code: int = UNSIGNED_BYTE) -> np.ndarray:
-    """The array (count, *item_shape) stored at `path`; a name ending in .gz is decompressed.
+    """Read the array (count, *item_shape) stored at `path`; a name ending in .gz is decompressed.
 
     The header is judged before the body is read, so a small file cannot make the reader inflate a large one.
 
@@ -51,7 +51,7 @@ def read_idx(path: Path, *, item_shape: tuple[int, ...], type_code: int = UNSIGN
 
 
 def map_idx(path: Path, *, item_shape: tuple[int, ...]) -> np.memmap:
-    """As `read_idx` of bytes in a plain file, but every page of it is read when it is first used.
+    """Map a plain file of bytes, as `read_idx` reads it; each page is read when it is first used.
 
     The file must not change meanwhile; writing to the array does not change it.
 
@@ -109,7 +109,7 @@ def _read_header(file: BufferedIOBase, path: Path, *, item_shape: tuple[int, ...
 
 
 def _read_body(file: BufferedIOBase, path: Path, *, size: int) -> bytes:
-    """The `size` bytes of values, and one more if there are more; sets aside no memory for a false claim."""
+    """Read the `size` bytes of values, and one more if there is one; a false claim takes no memory."""
     stored = path.stat().st_size
     if path.suffix != ".gz":
         return file.read(min(size, stored) + 1)

@@ -64,7 +64,7 @@ def save_model_folder(
 
 
 def load_model_folder(folder: Path) -> ModelFolder:
-    """Verified before a tensor is used, and before a model is built: how large it is, only the manifest says.
+    """Load a model's folder, verified before a tensor is used and before a model of its size is built.
 
     Raises:
         CheckpointError: a file is missing or damaged, the parts do not belong together, or the folder is a URL.

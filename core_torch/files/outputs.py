@@ -14,14 +14,14 @@ from core_torch.spec.errors import ConfigError
 
 
 def check_folder(name: str, path: str) -> None:
-    """`ConfigError` unless the folder is there and can be written to, or can be made."""
+    """Raise `ConfigError` unless the folder is there and can be written to, or can be made."""
     folder = Path(path).absolute()
     existing = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
     _check_writable(name, path, existing)
 
 
 def check_file(name: str, path: str) -> None:
-    """`ConfigError` unless the file can be written, and is not a device, which a file would take the place of."""
+    """Raise `ConfigError` unless the file can be written and replaces no device."""
     if os.path.exists(path) and not os.path.isfile(path):
         kind = "folder" if os.path.isdir(path) else "device or pipe"
         raise ConfigError(f"{name}: found the {kind} {path}, allowed: a file")
@@ -53,7 +53,7 @@ def prepare_output(folder: str | Path) -> Path:
 
 
 def write_json(path: str | Path | None, values: object) -> None:
-    """Atomically, with a newline at the end; nothing without a path."""
+    """Write JSON atomically, with a newline at the end; nothing without a path."""
     if path is not None:
         write_atomically(Path(path), (json.dumps(values, indent=2) + "\n").encode())
 

@@ -1,4 +1,4 @@
-"""Reading files that somebody else may have made: only such as end, and none larger than is allowed."""
+"""Read untrusted files: regular files only, with a size limit."""
 
 import errno
 import os
@@ -10,8 +10,9 @@ LARGEST_FILE = 1 << 32  # bytes; a state of the largest model here, with its opt
 
 
 def open_regular(path: str | Path) -> BufferedReader:
-    """As `open(path, "rb")`; `OSError` too for a pipe, which would have the reader wait, and for a device, which may
-    never end.
+    """Open a file for reading bytes.
+
+    Raises `OSError` for pipes and devices too, because reading them may block forever.
     """
     mode = os.stat(path).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # to open a folder is an `OSError` of its own
@@ -20,7 +21,7 @@ def open_regular(path: str | Path) -> BufferedReader:
 
 
 def read_regular(path: str | Path, *, largest: int = LARGEST_FILE) -> bytes:
-    """The content; `OSError` as of `open_regular`, and for more than `largest` bytes."""
+    """Read the content; `OSError` as of `open_regular`, and for more than `largest` bytes."""
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > largest:

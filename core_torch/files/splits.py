@@ -42,18 +42,18 @@ class Split:
 
     @property
     def image_bytes(self) -> int:
-        """Of one, as uint8."""
+        """Bytes of one image, as uint8."""
         return math.prod(self.images.shape[1:])
 
     def __len__(self) -> int:
         return len(self.images)
 
     def take(self, indices: np.ndarray) -> "Split":
-        """The images at `indices`, in that order."""
+        """Return the images at `indices`, in that order."""
         return Split(self.images[indices], self.labels[indices], self.name)
 
     def at_least(self, count: int) -> "Split":
-        """Itself, or its images over and over until there are `count`; the name says so."""
+        """Return itself, or its images repeated until there are `count`; the name says so."""
         if len(self) >= count:
             return self
         indices = np.arange(count) % len(self)
@@ -63,7 +63,7 @@ class Split:
 def load_split(
     dataset: str = "digits", *, train: bool = True, root: str | Path | None = None, download: bool = True
 ) -> Split:
-    """One split of a dataset.
+    """Load one split of a dataset.
 
     Args:
         dataset: one of `DATASETS`. `digits` and `synthetic` need no files; EMNIST's images are stored transposed.
@@ -93,7 +93,7 @@ def load_split(
 
 
 def _file_names(dataset: str, *, train: bool) -> tuple[str, str]:
-    """Of the images and of the labels."""
+    """Return the names of the files of images and of labels."""
     if dataset not in ("qmnist", *EMNIST):
         prefix = "train" if train else "t10k"
         return f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"
@@ -104,9 +104,9 @@ def _file_names(dataset: str, *, train: bool) -> tuple[str, str]:
 def read_images_and_labels(
     images_path: Path, labels_path: Path, *, classes: int = CLASSES
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, 28, 28) uint8 and labels (N,) int64 in [0, classes) from a pair of IDX files.
+    """Read images (N, 28, 28) uint8 and labels (N,) int64 in [0, classes) from a pair of IDX files.
 
-    Of QMNIST's labels, which say who wrote an image too, the class is taken.
+    QMNIST's labels name the writer of an image too; only the class is kept.
 
     Raises:
         DataFormatError: either file is malformed, the counts differ, or a label is out of range.
@@ -125,7 +125,7 @@ def read_images_and_labels(
 
 
 def synthetic(count: int, *, seed: int = 0) -> Split:
-    """`count` images of independent random pixels, as sparse as MNIST's, for tests of size and speed."""
+    """Draw `count` images of independent random pixels, as sparse as MNIST's, for tests of size and speed."""
     check_integer("count", count, minimum=1)
     generator = np.random.default_rng(seed)
     images = generator.integers(0, WHITE + 1, (count, IMAGE_SIDE, IMAGE_SIDE), dtype=np.uint8)
@@ -134,7 +134,7 @@ def synthetic(count: int, *, seed: int = 0) -> Split:
 
 
 def to_unit_range(images: np.ndarray, dtype: type = np.float32) -> np.ndarray:
-    """uint8 codes -> [0, 1], by division: multiplying by 1/255 differs for 126 of the 256 codes."""
+    """Convert uint8 codes to [0, 1], by division: multiplying by 1/255 differs for 126 of the 256 codes."""
     values: np.ndarray = images.astype(dtype) / dtype(WHITE)
     return values
 
@@ -145,8 +145,9 @@ def pixel_rows(split: Split) -> np.ndarray:
 
 
 def hold_out(count: int, *, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted indices (kept, held out) of a random `fraction` of `count` items; at least one stays in each
-    part that is not empty by request.
+    """Draw sorted indices (kept, held out) of a random `fraction` of `count` items.
+
+    At least one stays in each part, unless `fraction` is 0.
     """
     if not 0 <= fraction < 1:
         raise ConfigError(f"fraction: found {fraction}, allowed: >= 0 and < 1")
@@ -158,7 +159,7 @@ def hold_out(count: int, *, fraction: float, seed: int) -> tuple[np.ndarray, np.
 
 
 def _digits(*, train: bool) -> Split:
-    """The 1,797 handwritten digits of the UCI optical recognition set, enlarged from 8x8 to 28x28."""
+    """Load the 1,797 handwritten digits of the UCI optical recognition set, enlarged from 8x8 to 28x28."""
     with np.load(DIGITS_FILE, allow_pickle=False) as stored:
         small, labels = stored["images"], stored["labels"]
     is_test = np.arange(len(small)) % DIGITS_TEST_EVERY == 0
@@ -167,7 +168,7 @@ def _digits(*, train: bool) -> Split:
 
 
 def enlarge(small: np.ndarray) -> np.ndarray:
-    """(N, 8, 8) values 0..16 -> (N, 28, 28) uint8, bilinear with pixel centres aligned.
+    """Enlarge (N, 8, 8) values 0..16 to (N, 28, 28) uint8, bilinear with pixel centres aligned.
 
     Output centre i lies at (i + 1/2) 8/28 - 1/2 = (4i - 5)/14 input pixels, so all weights are
     fourteenths and the result is exact integer arithmetic, the same on every machine.

@@ -36,7 +36,7 @@ def save_weights(folder: Path, weights: Mapping[str, np.ndarray], *, metadata: M
 
 
 def save_arrays(folder: Path, arrays: Mapping[str, np.ndarray], *, metadata: Mapping[str, object]) -> None:
-    """As `save_weights`, but every array keeps its type."""
+    """Write arrays as `save_weights` does, but every array keeps its type."""
     from safetensors.numpy import save
 
     for name, array in arrays.items():
@@ -64,7 +64,7 @@ def save_arrays(folder: Path, arrays: Mapping[str, np.ndarray], *, metadata: Map
 
 
 def load_weights(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
-    """(weights, manifest) of a folder written by `save_weights`, checked before a tensor is used.
+    """Load (weights, manifest) of a folder written by `save_weights`, checked before a tensor is used.
 
     Raises:
         CheckpointError: a file is missing, malformed, or not the one the manifest was written for.
@@ -77,7 +77,7 @@ def load_weights(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, object]
 
 
 def load_arrays(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
-    """As `load_weights`, of a folder written by `save_arrays`."""
+    """Load arrays as `load_weights` does, of a folder written by `save_arrays`."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -109,7 +109,7 @@ def _read_manifest(path: Path) -> dict[str, object]:
 
 
 def without_duplicates(entries: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object; `ValueError` for a name given twice, of which another reader may take the other value."""
+    """Build a JSON object; `ValueError` for a name given twice, because readers disagree about which value holds."""
     found = dict(entries)
     if len(found) < len(entries):
         raise ValueError("a name is given twice")
@@ -124,7 +124,7 @@ def _read(path: Path, *, largest: int = LARGEST_FILE) -> bytes:
 
 
 def _digest(manifest: Mapping[str, object]) -> str:
-    """The sha256 of every entry but itself."""
+    """Compute the sha256 of every entry but itself."""
     entries = {name: value for name, value in manifest.items() if name != "manifest_sha256"}
     return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
 

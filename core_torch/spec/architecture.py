@@ -62,11 +62,11 @@ class FullyConnected:
         return (self.widths[0],)
 
     def encoder_layers(self) -> list[Layer]:
-        """Dense, activation, Dense, activation, ... down to the code."""
+        """List Dense, activation, Dense, activation, ... down to the code."""
         return self._stack(self.widths, last=self.code_activation)
 
     def decoder_layers(self) -> list[Layer]:
-        """The mirror image, ending in the output activation."""
+        """List the mirror image, ending in the output activation."""
         return self._stack(self.widths[::-1], last=self.output_activation)
 
     def _stack(self, widths: tuple[int, ...], *, last: str) -> list[Layer]:
@@ -128,7 +128,7 @@ class Convolutional:
         return self.pool_every > 0 and (index + 1) % self.pool_every == 0
 
     def _sides(self) -> list[int]:
-        """Side length before each convolution, and after the last; refuses what would not fit."""
+        """Compute the side length before each convolution, and after the last; refuses what would not fit."""
         sides = [self.side]
         for index, kernel in enumerate(self.kernel_sizes):
             if kernel > sides[-1]:
@@ -146,7 +146,7 @@ class Convolutional:
         return sides
 
     def encoder_layers(self) -> list[Layer]:
-        """Convolution, activation, (pooling), ..., Flatten, Dense, code activation."""
+        """List Convolution, activation, (pooling), ..., Flatten, Dense, code activation."""
         layers: list[Layer] = []
         channels = (self.channels, *self.filters)
         for index, kernel in enumerate(self.kernel_sizes):
@@ -161,7 +161,7 @@ class Convolutional:
         return [*layers, Flatten(), Dense(flat, self.code_width), Activation(self.code_activation)]
 
     def decoder_layers(self) -> list[Layer]:
-        """Dense, activation, Unflatten, TransposedConvolution, activation, ..., Flatten, activation."""
+        """List Dense, activation, Unflatten, TransposedConvolution, activation, ..., Flatten, activation."""
         sides, channels = self._sides(), (self.channels, *self.filters)
         flat = self.filters[-1] * sides[-1] ** 2
         layers: list[Layer] = [Dense(self.code_width, flat), Activation(self.hidden_activation)]
@@ -186,7 +186,7 @@ Architecture = FullyConnected | Convolutional
 def _restoring_convolution(
     inputs: int, outputs: int, *, kernel: int, stride: int, sides: tuple[int, int]
 ) -> TransposedConvolution:
-    """The transposed convolution from side `sides[0]` to exactly `sides[1]`.
+    """Build the transposed convolution from side `sides[0]` to exactly `sides[1]`.
 
     Where pooling dropped an odd row, the mirrored kernel may be too small to reach it again: then it grows.
     """
@@ -212,13 +212,13 @@ ARCHITECTURES: dict[str, Architecture] = {**DENSE, **CONVOLUTIONAL}
 
 
 def architecture_named(name: str, **changes: object) -> Architecture:
-    """The architecture of that name, with fields replaced; `ConfigError` if there is none."""
+    """Return the architecture of that name, with fields replaced; `ConfigError` if there is none."""
     check_choice("model", name, ARCHITECTURES)
     return replace(ARCHITECTURES[name], **changes)  # type: ignore[arg-type]
 
 
 def parameter_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
-    """{name: shape} in the reference's order and layout; a tied decoder has no weights of its own."""
+    """Return {name: shape} in the reference's order and layout; a tied decoder has no weights of its own."""
     shapes: dict[str, tuple[int, ...]] = {}
     tied = isinstance(architecture, FullyConnected) and architecture.tied
     parts = {"encoder": architecture.encoder_layers(), "decoder": architecture.decoder_layers()}
@@ -243,13 +243,13 @@ def _layer_shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
 
 
 def describe(architecture: Architecture, *, layers: bool = False) -> dict[str, object]:
-    """The architecture as plain values, for a manifest; with `layers`, also what `describe_layers` finds."""
+    """Describe the architecture as plain values, for a manifest; with `layers`, also what `describe_layers` finds."""
     described = {"kind": type(architecture).__name__, **asdict(architecture)}
     return described | ({"layers": describe_layers(architecture)} if layers else {})
 
 
 def describe_layers(architecture: Architecture) -> list[dict[str, object]]:
-    """Every layer as plain values, in order: its name, its kind, its fields, and where its weight is kept.
+    """Describe every layer as plain values, in order: its name, its kind, its fields, and where its weight is kept.
 
     With this list a port in another language need not derive paddings and crops.
     """
@@ -272,7 +272,7 @@ def describe_layers(architecture: Architecture) -> list[dict[str, object]]:
 
 
 def architecture_from(description: object) -> Architecture:
-    """The inverse of `describe`; `ConfigError` for anything that `describe` would not have written."""
+    """Build the described architecture; `ConfigError` for what `describe` would not have written."""
     kinds: dict[str, type[Architecture]] = {"FullyConnected": FullyConnected, "Convolutional": Convolutional}
     if not isinstance(description, dict):
         raise ConfigError(f"architecture: found {description!r}, allowed: a table with a kind")

@@ -12,7 +12,7 @@ BLOCK = 10_000  # images centred at once; bounds the memory of their float64 cop
 
 
 def constant_predictors(train: np.ndarray, test: np.ndarray) -> dict[str, float]:
-    """{name: test error} of zeros, the best single grey, and the training mean of each pixel."""
+    """Compute {name: test error} of zeros, the best single grey, and the training mean of each pixel."""
     predictions = {
         "zeros": 0.0,
         "global mean": train.mean(dtype=np.float64),
@@ -27,7 +27,7 @@ def is_collapsed(mse: float, constants: dict[str, float]) -> bool:
 
 
 def principal_components(train: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """(mean (pixels,), directions (count, pixels)): orthonormal, those of greatest variance, largest first.
+    """Compute (mean (pixels,), directions (count, pixels)): orthonormal, of greatest variance, largest first.
 
     Raises:
         ConfigError: count below 1 or above the number of pixels.
@@ -43,8 +43,9 @@ def principal_components(train: np.ndarray, count: int) -> tuple[np.ndarray, np.
 
 
 def pca_errors(train: np.ndarray, test: np.ndarray, count: int) -> dict[str, float]:
-    """{"raw", "clipped"}: test error of PCA with `count` components fitted on `train`, the best linear
-    autoencoder, before and after its output is clipped to [0, 1].
+    """Compute {"raw", "clipped"}: the test error of PCA before and after its output is clipped to [0, 1].
+
+    PCA with `count` components, fitted on `train`, is the best linear autoencoder.
     """
     mean, directions = principal_components(train, count)
     reconstruction = mean + (test - mean) @ directions.T @ directions

@@ -8,7 +8,7 @@ from core_torch.spec.errors import check_integer
 
 
 def epoch_order(count: int, *, seed: int, epoch: int) -> np.ndarray:
-    """A permutation (count,) int64 that depends on nothing but its arguments (PCG64 seeded by all three)."""
+    """Draw a permutation (count,) int64 that depends on nothing but its arguments (PCG64 seeded by all three)."""
     return np.random.default_rng([seed, epoch, count]).permutation(count)
 
 
@@ -21,7 +21,7 @@ def batch_order(
     shuffle: bool = True,
     drop_last: bool = False,
 ) -> Iterator[np.ndarray]:
-    """Index batches of one epoch, each (batch_size,) int64; the last one is shorter unless `drop_last`.
+    """Yield the index batches of one epoch, each (batch_size,) int64; the last one is shorter unless `drop_last`.
 
     Raises:
         ConfigError: count or batch_size below 1, seed or epoch below 0.

@@ -8,7 +8,7 @@ from core_torch.spec.architecture import Architecture, parameter_shapes
 
 
 def initial_weights(architecture: Architecture, *, seed: int = 0) -> dict[str, np.ndarray]:
-    """{name: float32 array} in the reference's order and layout (see `layers`).
+    """Draw {name: float32 array} in the reference's order and layout (see `layers`).
 
     Weights and biases are uniform in +-1/sqrt(fan_in), PyTorch's default for linear and convolutional layers
     (LeCun et al. 1998, section 4.6, up to a constant). A transposed convolution's fan_in counts, as
@@ -27,6 +27,6 @@ def initial_weights(architecture: Architecture, *, seed: int = 0) -> dict[str, n
 
 
 def _tied_fan_in(bias_name: str, architecture: Architecture) -> int:
-    """Inputs of the tied decoder layer whose weight lives in the encoder."""
+    """Return the inputs of the tied decoder layer whose weight lives in the encoder."""
     layer = architecture.decoder_layers()[int(bias_name.split(".")[1])]
     return layer.inputs  # type: ignore[union-attr]

@@ -70,7 +70,7 @@ PRESETS: dict[str, dict[tuple[str, str], tuple[Changes, Changes]]] = {
 
 
 def preset(name: str, model: str, objective: str) -> tuple[Architecture, Recipe]:
-    """The architecture and the recipe of a preset.
+    """Return the architecture and the recipe of a preset.
 
     Raises:
         ConfigError: no such preset, model or objective, or the preset is not for that model.

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from core_torch.commands.command_line import Parser, run
 from core_torch.commands.train_options import add_train_options, recipe_file, resolve_options
 from core_torch.files.outputs import check_file, prepare_output
 from core_torch.spec.errors import CheckpointError, ConfigError, DataFormatError
+from core_torch.spec.fields import check_fields, integer
 from core_torch.spec.presets import preset
 from core_torch.spec.recipe import OBJECTIVES, Recipe
 
@@ -252,3 +254,33 @@ def test_a_module_that_loaded_one_would_be_noticed(tmp_path):
     (tmp_path / "torch.py").write_text("")
     (tmp_path / "offender.py").write_text("import json, torch")
     assert frameworks_loaded_by(["offender"], path=(tmp_path,)) == {"torch"}
+
+
+def test_every_field_of_a_recipe_is_an_option_whose_help_says_its_range(parser, capsys):
+    with pytest.raises(SystemExit):
+        parser.parse_args(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for field in fields(Recipe):
+        assert f"--{field.name.replace('_', '-')} " in text
+    assert "images per step; 1 to 2147483647" in text
+    assert "of the training split, held out; 0 to 0.5" in text
+
+
+def test_a_switch_of_a_recipe_can_be_turned_on_and_off(parser):
+    sgd = ["train", "--optimizer", "sgd", "--momentum", "0.5"]
+    for option, expected in (([], False), (["--nesterov"], True), (["--no-nesterov"], False)):
+        _, recipe = resolve_options(parser.parse_args([*sgd, *option]), models=("shallow",))
+        assert recipe == Recipe(optimizer="sgd", momentum=0.5, nesterov=expected)
+
+
+def test_a_field_that_is_declared_wrongly_would_be_noticed():
+    @dataclass(frozen=True)
+    class Small:
+        count: int = integer(3, "how many", minimum=1, maximum=2)
+
+        def __post_init__(self) -> None:
+            check_fields(self)
+
+    with pytest.raises(ConfigError, match="^count: found 3, allowed: an integer from 1 to 2$"):
+        Small()
+    assert Small(count=2).count == 2
