@@ -26,7 +26,7 @@ def build_parser() -> Parser:
 
 def check_names(parser: Parser, given: list[str]) -> None:
     """Print help where it is asked for; `ConfigError` for a configuration that is not there, exit for a wrong name."""
-    names = tuple(parser._option_string_actions)
+    names = tuple(parser.option_names)
     parts = tuple(f"{name}." for name in names if "." in name)  # of a value that is an object
     for argument, value in zip(given, [*given[1:], ""]):
         name = argument.split("=")[0].rstrip("+")

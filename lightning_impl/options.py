@@ -55,13 +55,15 @@ def build_parser(command: str) -> Parser:
         parser.add_argument(f"--{own[command]}", help="of the Trainer's method")
     for group, (path, owner) in homes.items():
         section = parser.add_argument_group(f"--{group}, a YAML file of {owner}'s arguments, or one by one")
-        section.add_argument(f"--{group}", help="YAML file")
+        options = [section.add_argument(f"--{group}", help="YAML file")]
         for name, annotation, default, text in _arguments(path, owner):
             if group == "data" and name in DATA_FIELDS:
                 continue
             if group == "trainer":
                 default = str(TRAINER_DEFAULTS.get(name, default))
-            section.add_argument(f"--{group}.{name}", metavar=f"{annotation} = {default}", help=text.replace("%", "%%"))
+            metavar, text = f"{annotation} = {default}", text.replace("%", "%%")
+            options.append(section.add_argument(f"--{group}.{name}", metavar=metavar, help=text))
+        parser.option_names += (name for option in options for name in option.option_strings)
     return parser
 
 

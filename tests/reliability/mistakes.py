@@ -53,7 +53,8 @@ def commands(port: str) -> dict[str, argparse.ArgumentParser]:
         from lightning_impl.options import build_parser
 
         return {name: build_parser(name) for name in ("fit", "test")}
-    parser = importlib.import_module(f"{port}.__main__").build_parser()
+    home = "commands" if port == "keras_impl" else "__main__"
+    parser = importlib.import_module(f"{port}.{home}").build_parser()
     (branches,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     return dict(branches.choices)
 
