@@ -1,17 +1,25 @@
 """TorchCandidate: a PyTorch module, its loss and its optimizer, as a comparison asks them."""
 
-from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
 from core_torch.parity.candidate import Arrays
+from core_torch.parity.recorded.trees import Tree, flatten, map_leaves
 
-STATE_NAMES = {"momentum_buffer": "momentum", "exp_avg": "first_moment", "exp_avg_sq": "second_moment"}
+STATE_NAMES = {
+    "momentum_buffer": "momentum",
+    "exp_avg": "first_moment",
+    "exp_avg_sq": "second_moment",
+    "max_exp_avg_sq": "largest_second_moment",
+    "square_avg": "second_moment",
+}
 
-Criterion = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Criterion = Callable[[Any, Any], torch.Tensor]
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -19,7 +27,7 @@ class TorchCandidate(Generic[Model]):
     """See `core_torch.parity.candidate.Candidate`.
 
     Args:
-        model: inputs (N, ...) in, outputs (N, ...) out; its parameters' names are the names of the weights.
+        model: called as model(x), model(*tuple) or model(**dictionary), whichever the inputs are.
         criterion: called as criterion(output, target); returns a scalar.
         build_optimizer: called with the model whenever weights are loaded, so that no state is left over.
     """
@@ -32,39 +40,68 @@ class TorchCandidate(Generic[Model]):
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
-        """{name: parameter}."""
+        """{name: parameter}; a tied one stands once, under its first name."""
         return dict(self.model.named_parameters())
 
+    @property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Parameters, and the buffers that hold floats and are part of the module's state."""
+        kept = self.model.state_dict(keep_vars=True)
+        buffers = {name: buffer for name, buffer in self.model.named_buffers() if name in kept}
+        floats = {name: buffer for name, buffer in buffers.items() if buffer.is_floating_point()}
+        return dict(self.parameters) | floats
+
     def load(self, weights: Arrays) -> None:
-        """Set every weight; forget the optimizer's state."""
-        parameters = self.parameters
-        if parameters.keys() != weights.keys():
-            raise KeyError(f"weights: found {sorted(weights)}, allowed: {sorted(parameters)}")
+        """Set every parameter and buffer; forget the optimizer's state."""
+        tensors = self.tensors
+        if tensors.keys() != weights.keys():
+            raise KeyError(f"weights: found {sorted(weights)}, allowed: {sorted(tensors)}")
         with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(torch.from_numpy(np.array(weights[name])))
+            for name, tensor in tensors.items():
+                tensor.copy_(torch.from_numpy(np.array(weights[name])))
+        self.model.zero_grad(set_to_none=True)
         self.optimizer = self.build_optimizer(self.model)
 
     def weights(self) -> Arrays:
-        """Copies of the current weights."""
-        return {name: _to_numpy(parameter).copy() for name, parameter in self.parameters.items()}
+        """Copies of the current parameters and buffers."""
+        return {name: _to_numpy(tensor).copy() for name, tensor in self.tensors.items()}
 
-    def activations(self, inputs: np.ndarray) -> Arrays:
-        """{"input", every layer without layers inside it by its name, "output"}."""
-        return layer_outputs(self.model, self.to_tensor(inputs))
+    def activations(self, inputs: Tree) -> Arrays:
+        """{"input" of one array, every layer without layers inside it by its name, "output"}, in evaluation mode."""
+        with self.evaluating():
+            return layer_outputs(self.model, self.to_tensor(inputs))
 
-    def loss_and_gradients(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, Arrays]:
-        """Loss and gradients, by autograd."""
-        loss = self.criterion(self.model(self.to_tensor(inputs)), self.to_tensor(targets))
-        return loss.item(), gradients_of(loss, self.model)
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Put the module in evaluation mode, and back in the mode in which it was."""
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            yield
+        finally:
+            self.model.train(was_training)
 
-    def step(self, inputs: np.ndarray, targets: np.ndarray) -> float:
-        """One optimizer step; the loss before it."""
-        loss = self.criterion(self.model(self.to_tensor(inputs)), self.to_tensor(targets))
+    def loss_and_gradients(self, inputs: Tree, targets: Tree) -> tuple[float, Arrays]:
+        """Loss and gradients by autograd; running statistics are put back."""
+        before = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        loss = self.loss(inputs, targets)
+        gradients = gradients_of(loss, self.model)
+        with torch.no_grad():
+            for name, buffer in self.model.named_buffers():
+                buffer.copy_(before[name])
+        return loss.item(), gradients
+
+    def step(self, inputs: Tree, targets: Tree) -> float:
+        """Take one optimizer step; return the loss before it."""
         self.optimizer.zero_grad()
+        loss = self.loss(inputs, targets)
         loss.backward()
         self.optimizer.step()
         return loss.item()
+
+    def loss(self, inputs: Tree, targets: Tree) -> torch.Tensor:
+        """The loss of a batch, in the module's present mode."""
+        return self.criterion(call(self.model, self.to_tensor(inputs)), self.to_tensor(targets))
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """From the next step on; a rate that is a tensor, as CUDA graphs need it, stays that tensor."""
@@ -75,41 +112,70 @@ class TorchCandidate(Generic[Model]):
         """{"momentum/NAME", "first_moment/NAME", ...}."""
         return state_of(self.optimizer, self.model)
 
-    def to_tensor(self, array: np.ndarray) -> torch.Tensor:
-        """On the device and in the type of the weights."""
+    def to_tensor(self, tree: Tree) -> Any:
+        """Move arrays to the weights' device; floats get the weights' type, whole numbers keep theirs."""
         weight = next(self.model.parameters())
-        return torch.from_numpy(array).to(weight.device, weight.dtype)
+
+        def convert(array: np.ndarray) -> torch.Tensor:
+            tensor = torch.from_numpy(np.array(array))
+            return tensor.to(weight.device, weight.dtype if tensor.is_floating_point() else tensor.dtype)
+
+        return map_leaves(convert, tree)
+
+
+def call(model: nn.Module, inputs: Any) -> Any:
+    """Call a module on one tensor, on a tuple of arguments, or on a dictionary of named ones."""
+    if isinstance(inputs, dict):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
 
 
 @torch.no_grad()
-def layer_outputs(model: nn.Module, inputs: torch.Tensor) -> Arrays:
-    """{"input", the output of every layer without layers inside it by its name, "output"}."""
-    found = {"input": inputs}
+def layer_outputs(model: nn.Module, inputs: Any) -> Arrays:
+    """{"input" of one array, the output of every layer without layers inside it by its name, "output"}."""
+    found: dict[str, Any] = {"input": inputs} if torch.is_tensor(inputs) else {}
     handles = [layer.register_forward_hook(_keep(found, name)) for name, layer in _leaves(model)]
     try:
-        found["output"] = model(inputs)
+        output = call(model, inputs)
     finally:
         for handle in handles:
             handle.remove()
-    return {name: _to_numpy(value) for name, value in found.items()}
+    found["output"] = output
+    named: Arrays = {}
+    for name, value in found.items():
+        named |= flatten(map_leaves(_to_numpy, _tensors_only(value)), name=name)
+    return named
+
+
+def _tensors_only(value: Any) -> Any:
+    """Drop what is no tensor, for instance the missing weights that attention returns."""
+    if isinstance(value, dict):
+        return {key: _tensors_only(branch) for key, branch in value.items() if branch is not None}
+    if isinstance(value, tuple | list):
+        kept = tuple(_tensors_only(branch) for branch in value if branch is not None)
+        return kept[0] if len(kept) == 1 else kept
+    return value
 
 
 def _leaves(model: nn.Module) -> Iterable[tuple[str, nn.Module]]:
     return ((name, layer) for name, layer in model.named_modules() if name and not any(layer.children()))
 
 
-def _keep(found: dict[str, torch.Tensor], name: str) -> Callable[[nn.Module, object, torch.Tensor], None]:
-    def hook(layer: nn.Module, inputs: object, output: torch.Tensor) -> None:
-        found[name] = output
+def _keep(found: dict[str, Any], name: str) -> Callable[[nn.Module, object, Any], None]:
+    def hook(layer: nn.Module, inputs: object, output: Any) -> None:
+        if name not in found:  # a layer that is called twice shows its first output
+            # A copy: the next layer may change its input in place.
+            found[name] = map_leaves(lambda part: part.clone() if torch.is_tensor(part) else part, output)
 
     return hook
 
 
 def gradients_of(loss: torch.Tensor, model: nn.Module) -> Arrays:
-    """{name: gradient}, by autograd; zero for a weight that the loss does not reach."""
-    names, parameters = zip(*model.named_parameters())
+    """{name: gradient}, by autograd; zero for a weight that the loss does not reach, none for a frozen one."""
+    moving = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    names, parameters = zip(*moving, strict=True)
     gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
-    return {name: _to_numpy(gradient) for name, gradient in zip(names, gradients)}
+    return {name: _to_numpy(gradient) for name, gradient in zip(names, gradients, strict=True)}
 
 
 def state_of(optimizer: torch.optim.Optimizer, model: nn.Module) -> Arrays:
