@@ -1,4 +1,5 @@
 # The public names and where they live. This file is what is read at run time too: each name loads on first use.
+from .adapters.recording.record import record as record
 from .assertion import assert_parity as assert_parity
 from .assertion import open_worker as open_worker
 from .candidate import Candidate as Candidate
@@ -14,6 +15,10 @@ from .judge import Judge as Judge
 from .judge import agree as agree
 from .judge import compare_traces as compare_traces
 from .problem import Problem as Problem
+from .pytest_levels import parity_levels as parity_levels
+from .recorded.assertion import assert_agreement as assert_agreement
+from .recorded.assertion import compare as compare
+from .recorded.reference import Reference as Reference
 from .trace import Trace as Trace
 from .trace import load_trace as load_trace
 from .trace import record_trace as record_trace

@@ -38,7 +38,7 @@ ON_FIRST_USE = {
     "core_torch/files/fetch.py": ("requests", "urllib3"),
     "core_torch/files/event_files.py": ("tensorboardX",),
 }
-PYTEST_PLUGIN = "core_torch/parity/plugin.py"
+FOR_PYTEST = ("core_torch/parity/plugin.py", "core_torch/parity/pytest_levels.py")
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 # The only value with which these arguments may be written.
 SAFE_ARGUMENTS = {"allow_pickle": False, "weights_only": True, "safe_mode": True}
@@ -91,7 +91,7 @@ def wrong_imports(tree: ast.Module, path: str) -> Iterator[str]:
         )
         is_adapter = inner[:2] == ["parity", "adapters"]
         is_late = top in ON_FIRST_USE.get(path, ()) and name not in names_loaded_by_import(tree, path)
-        is_plugin = path == PYTEST_PLUGIN and top == "pytest"
+        is_plugin = path in FOR_PYTEST and top == "pytest"
         if stage in WITHOUT_FRAMEWORK and not (is_allowed or is_adapter or is_late or is_plugin):
             yield f"imports {name}, allowed: the standard library and {', '.join(STAGES_WITHOUT_FRAMEWORK_MAY_IMPORT)}"
 

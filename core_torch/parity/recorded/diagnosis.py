@@ -1,7 +1,7 @@
 """Diagnosis: which known bugs answer every question as a rejected candidate did."""
 
 from core_torch.parity.recorded.measures import group_of
-from core_torch.parity.recorded.verdict import Verdict
+from core_torch.parity.recorded.verdict import LevelVerdict, Verdict
 
 
 def fitting_bugs(verdict: Verdict) -> list[str]:
@@ -19,9 +19,13 @@ def fitting_bugs(verdict: Verdict) -> list[str]:
     ]
 
 
-def explain(verdict: Verdict) -> list[str]:
-    """Say in a few lines where a rejected candidate parts from the reference, and why if that is known."""
-    failed = verdict.first_failed
+def explain(verdict: Verdict, *, at: LevelVerdict | None = None) -> list[str]:
+    """Say in a few lines where a rejected candidate parts from the reference, and why if that is known.
+
+    Args:
+        at: the level to speak of; the first that failed by default.
+    """
+    failed = at or verdict.first_failed
     if failed is None:
         return []
     lines = [f"{verdict.reference.name}: {verdict.candidate} disagrees at the level {failed.level}", *failed.problems]

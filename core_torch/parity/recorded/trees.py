@@ -32,7 +32,9 @@ def _leaf(value: object, *, name: str) -> np.ndarray:
     except (ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"{name}: found {type(value).__name__}, allowed: an array of numbers") from error
     if array.dtype.kind not in "fiub":
-        raise ConfigError(f"{name}: found {array.dtype}, allowed: an array of numbers or booleans")
+        raise ConfigError(
+            f"{name}: found {value if value is None else array.dtype}, allowed: an array of numbers or booleans"
+        )
     return array
 
 
