@@ -18,6 +18,7 @@ from core_torch.spec.errors import ConfigError, check_integer
 
 
 def check_batches(setup: Setup, batches: Sequence[tuple[Tree, Tree]], *, name: str) -> Questions:
+    """Turn batches into arrays; `ConfigError` for what is no batch, and for a model without a gradient."""
     if isinstance(batches, str | bytes) or not isinstance(batches, Sequence) or not batches:
         raise ConfigError(f"{name}: batches: found {type(batches).__name__}, allowed: a list of (inputs, targets)")
     whole = []
@@ -71,6 +72,7 @@ def check_repeatable(setup: Setup, questions: Questions, *, name: str) -> None:
 
 
 def check_finite(truth: Trace, *, name: str) -> None:
+    """Refuse a truth with values that are not finite, and one without any gradient."""
     for key, value in truth.items():
         if not np.isfinite(value).all():
             raise ConfigError(f"{name}: {key}: found a value that is not finite in the float64 truth")
