@@ -46,7 +46,7 @@ def _train(classifier: nn.Module, dataset: ResidentDataset, recipe: Recipe) -> N
 
 
 def _share_misread(classifier: nn.Module, dataset: ResidentDataset) -> float:
-    with evaluating(classifier):  # type: ignore[arg-type]
+    with evaluating(classifier):
         batches = dataset.batches(EVALUATION_BATCH, shuffle=False)
         read = torch.cat([classifier(images).argmax(1) for images, _ in batches])
     return float((read != dataset.labels).double().mean())

@@ -75,7 +75,7 @@ class CompiledStorage(TensorStorage):
 
 @cache
 def gather_loop() -> Gather:
-    """Compile it, once in a process."""
+    """Compile the loop, once in a process."""
     import numba
     from numba import types
     from numba.extending import intrinsic
@@ -102,7 +102,7 @@ def gather_loop() -> Gather:
 
 
 def _prefetch(context: Any, address: Any) -> tuple[Any, Callable[..., Any]]:
-    """LLVM's prefetch for reading, which Numba has no name for; of an address out of range it does nothing."""
+    """Emit LLVM's prefetch for reading, which Numba does not offer; an address out of range is ignored."""
     from llvmlite import ir
     from numba import types
 

@@ -29,7 +29,7 @@ class Corruption:
         check_number("corruption_level", self.level, minimum=0, maximum=1)
 
     def __call__(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """A corrupted copy, of the same shape."""
+        """Return a corrupted copy, of the same shape."""
         if self.kind == "gaussian":
             noise = torch.empty_like(images).normal_(0, self.level, generator=generator)
             return noise.add_(images).clamp_(0, 1)
@@ -38,7 +38,7 @@ class Corruption:
         return self._replace_pixels(images, generator)
 
     def fixed(self, images: torch.Tensor, *, seed: int) -> torch.Tensor:
-        """The corruption that a seed stands for, drawn on the CPU so that every device sees the same."""
+        """Corrupt by a seed: the noise is drawn on the CPU, so that it is the same on every device."""
         corrupted = self(images.cpu(), torch.Generator().manual_seed(seed))
         return corrupted.to(images.device)
 
@@ -53,7 +53,7 @@ class Corruption:
         return rows.scatter(1, chosen, values).view_as(images)
 
     def _patch(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Boolean (N, 1, H, W): where each image's square lies; row and column are drawn independently."""
+        """Draw where each image's square lies, boolean (N, 1, H, W); row and column are independent."""
         (count, _, height, width), device = images.shape, images.device
         inside = []
         for length in (height, width):

@@ -14,7 +14,7 @@ LEAST_GAIN = 1.1  # times as fast, below which the probe's own noise would choos
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is a device, else the CPU.
+    """Find a device by name; `auto` is CUDA where there is one, else the CPU.
 
     Raises:
         ConfigError: no such device here.
@@ -31,11 +31,12 @@ def choose_device(name: str) -> torch.device:
 
 
 def select_matmul_backend() -> str:
-    """Have a CPU multiply float32 matrices by oneDNN instead of MKL, where that is faster and as exact; which it is.
+    """Select oneDNN instead of MKL for float32 products on a CPU if it is faster and equally accurate.
 
-    "medium" allows oneDNN to compute in bfloat16, and it does on some processors: there a product of known result gives
-    it away, and "highest" stays. It has taken half the time on an AMD processor with AVX-512, at a relative error of
-    8e-7, and as long as before on others. A GPU obeys the setting too: beside one it is left alone.
+    - "medium" allows oneDNN to compute in bfloat16, as it does on some processors. A product of known result shows
+      it, and "highest" stays.
+    - On an AMD processor with AVX-512 it took half the time, at a relative error of 8e-7; on others it took as long.
+    - A GPU obeys the setting too, so where there is one nothing is changed.
 
     Returns:
         What `torch.get_float32_matmul_precision` says from now on.
@@ -49,7 +50,7 @@ def select_matmul_backend() -> str:
 
 
 def measure_matmul(precision: str) -> tuple[float, float]:
-    """(relative error, least processor seconds) of `PROBE_SHAPES` multiplied under that setting."""
+    """Measure (relative error, least processor seconds) of a product of `PROBE_SHAPES` under that setting."""
     torch.set_float32_matmul_precision(precision)
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(size, generator=generator) for size in PROBE_SHAPES)

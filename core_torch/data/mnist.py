@@ -27,7 +27,11 @@ class _ResidentFiles(ResidentDataset):
     """Stands before a torchvision dataset: reads its files strictly, transforms them once, settles on a device."""
 
     folder: str  # below root; torchvision would name it after the class
-    published: type[Any]  # the dataset of torchvision
+    published: type[Any]  # the dataset of torchvision, whose constructor sets what follows
+    root: str | Path
+    train: bool
+    transform: Callable[[Any], Any] | None
+    target_transform: Callable[[Any], Any] | None
 
     def __init__(
         self,
@@ -43,8 +47,8 @@ class _ResidentFiles(ResidentDataset):
         except RuntimeError as error:  # torchvision's, which names no path
             raise DataFormatError(f"{self.raw_folder}: {error}") from error
         images, labels = self.data, self.targets
-        transform: Callable[[Any], Any] | None = self.transform  # type: ignore[attr-defined]
-        target_transform: Callable[[Any], Any] | None = self.target_transform  # type: ignore[attr-defined]
+        transform: Callable[[Any], Any] | None = self.transform
+        target_transform: Callable[[Any], Any] | None = self.target_transform
         if transform is not None and not isinstance(transform, ToTensor):
             images = _stack([transform(to_pil_image(image)) for image in images], name="transform")
         if target_transform is not None:
@@ -54,16 +58,16 @@ class _ResidentFiles(ResidentDataset):
 
     @property
     def raw_folder(self) -> str:
-        """Where the IDX files lie, whatever a subclass is called."""
-        return str(Path(self.root) / self.folder / "raw")  # type: ignore[attr-defined]
+        """The folder of the IDX files, whatever a subclass is called."""
+        return str(Path(self.root) / self.folder / "raw")
 
     def _check_legacy_exist(self) -> bool:
-        """Never: torchvision's old processed files are pickles."""
+        """Say no: torchvision's old processed files are pickles."""
         return False
 
 
 def _stack(values: list[Any], *, name: str) -> torch.Tensor:
-    """One tensor of what a transform made of each image or label."""
+    """Stack what a transform made of each image or label."""
     try:
         return torch.stack([torch.as_tensor(value) for value in values])
     except (TypeError, ValueError, RuntimeError) as error:
@@ -88,7 +92,7 @@ class _MnistLayout(_ResidentFiles):
         download_missing(SOURCES[self.source_name], Path(self.raw_folder), dataset=self.source_name)
 
     def _load_data(self) -> tuple[torch.Tensor, torch.Tensor]:
-        split = load_split(self.source_name, train=self.train, root=self.root, download=False)  # type: ignore[attr-defined]
+        split = load_split(self.source_name, train=self.train, root=self.root, download=False)
         return torch.tensor(split.images), torch.tensor(split.labels)
 
 

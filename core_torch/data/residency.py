@@ -18,10 +18,10 @@ NO_MEMORY = "can't allocate memory"  # what torch's `RuntimeError` says of the h
 def resident_or_streamed(
     split: Split, *, device: torch.device | str = "cpu", limit_bytes: int | None = None
 ) -> ResidentDataset:
-    """The split as float32, else as uint8, else streamed: the first that takes no more than `limit_bytes`.
+    """Store the split as float32, else as uint8, else streamed: the first that takes no more than `limit_bytes`.
 
-    By default that is half of the memory free there. If memory runs out nevertheless, the next is taken, once. What is
-    not float32 is warned of; `residency` tells. `ConfigError`: not even two images fit, as much as streaming takes.
+    By default that is half of the free memory. If allocation still fails, the next storage is tried once. Warns unless
+    the result is float32 (see `residency`). `ConfigError`: not even two images fit, which is what streaming needs.
     """
     device = torch.device(device)
     limit = int(SHARE * free_bytes(device)) if limit_bytes is None else limit_bytes
@@ -42,7 +42,7 @@ def resident_or_streamed(
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether the device's or the host's memory has run out."""
+    """Say whether the device's or the host's memory has run out."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or NO_MEMORY in str(error)
 
 
@@ -53,7 +53,7 @@ def _build(split: Split, device: torch.device, residency: str, limit: int) -> Re
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free there; of a host that does not tell, no limit."""
+    """Return the free memory there; no limit where the host does not tell."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:

@@ -93,7 +93,7 @@ class ResidentDataset(Dataset[tuple[torch.Tensor, object]]):
         return len(self.storage)
 
     def __getitem__(self, index: Place) -> tuple[torch.Tensor, object]:
-        """(image, label) for an int, as torchvision's MNIST with `ToTensor`; (images, labels) for many.
+        """Return (image, label) for an int, as torchvision's MNIST with `ToTensor`; (images, labels) for many.
 
         The images are copies.
         """
@@ -110,7 +110,7 @@ class ResidentDataset(Dataset[tuple[torch.Tensor, object]]):
         generator: torch.Generator | None = None,
         drop_last: bool = False,
     ) -> Iterator[Batch]:
-        """Minibatches (inputs (B, 1, 28, 28), targets (B, 784)) float32 on the device, every image once.
+        """Yield minibatches (inputs (B, 1, 28, 28), targets (B, 784)) float32 on the device, every image once.
 
         Where the data are clean, both are one memory: corrupt a copy.
 
@@ -146,7 +146,7 @@ class ResidentDataset(Dataset[tuple[torch.Tensor, object]]):
         return inputs, to_unit_range(self._targets.index_select(0, index))
 
     def hold_out(self, fraction: float, *, seed: int = 0) -> tuple[Self, Self]:
-        """Two disjoint datasets: the images kept, and a random `fraction` for validation."""
+        """Split into two disjoint datasets: the images kept, and a random `fraction` for validation."""
         kept, held = hold_out(len(self), fraction=fraction, seed=seed)
         return self.subset(kept), self.subset(held)
 

@@ -1,17 +1,17 @@
-"""StagingBuffer: where a chunk of a streamed split is on the device while it is read, and how it comes there."""
+"""StagingBuffer: holds a chunk of a streamed split on the device while it is read."""
 
 import torch
 
 
 class StagingBuffer:
-    """The memory of one chunk on the device; beside an accelerator, also the pinned memory that it is copied from.
+    """Hold the memory of one chunk on the device; for an accelerator also the pinned memory that it is copied from.
 
     Events stand between the two streams: a copy waits until the chunk before has been read, a reader for its copy.
     """
 
     def __init__(self, images: torch.Tensor, count: int, device: torch.device) -> None:
         self.images = images
-        with torch.inference_mode(False):  # whose tensors no other thread could write to
+        with torch.inference_mode(False):  # inference tensors cannot be modified from another thread
             self.codes = self.host = torch.empty((count, *images.shape[1:]), dtype=torch.uint8, device=device)
             if device.type == "cuda":
                 self.host = torch.empty(self.codes.shape, dtype=torch.uint8, pin_memory=True)
@@ -22,7 +22,7 @@ class StagingBuffer:
             self.release()
 
     def fill(self, rows: torch.Tensor) -> None:
-        """Copy these images into it, in the reader's thread or beside it."""
+        """Copy these images in, from the reader's thread or another one."""
         if self.stream is not None:
             self.copied.synchronize()  # the pinned memory is free again
         torch.index_select(self.images, 0, rows, out=self.host[: len(rows)])
@@ -33,12 +33,12 @@ class StagingBuffer:
                 self.copied.record()
 
     def take(self, count: int) -> torch.Tensor:
-        """The first `count` images, uint8, for the reader's stream, until `release`."""
+        """Return the first `count` images, uint8, for the reader's stream, until `release`."""
         if self.stream is not None:
             torch.cuda.current_stream(self.codes.device).wait_event(self.copied)
         return self.codes[:count]
 
     def release(self) -> None:
-        """What the reader has enqueued is all that it reads."""
+        """Mark the buffer as free once the kernels enqueued so far have finished."""
         if self.stream is not None:
             self.read.record(torch.cuda.current_stream(self.codes.device))

@@ -25,7 +25,7 @@ WINDOW = 16_384  # images of a memory map that are shuffled one by one
 
 
 def quasi_random_order(count: int, *, window: int, seed: int, epoch: int) -> np.ndarray:
-    """A permutation (count,) int64: pages of `PAGE` neighbours are shuffled, then the images of each `window` of them.
+    """Shuffle pages of `PAGE` neighbours, then the images of each `window` of them: a permutation (count,) int64.
 
     Reads stay in `window / PAGE` stretches of the file at a time. Two images of one page meet in a batch of B with
     probability B / window instead of B / count; images of different pages as in a full shuffle. With a window of
@@ -121,7 +121,7 @@ class StreamedDataset(ResidentDataset):
         self.labels = torch.tensor(split.labels, device=device)
 
     def order(self, *, seed: int = 0, epoch: int = 0) -> np.ndarray:
-        """(N,) int64: which image comes when in `batches` of that seed and epoch."""
+        """Return which image comes when in `batches` of that seed and epoch, (N,) int64."""
         return quasi_random_order(len(self), window=self.window, seed=seed, epoch=epoch)
 
     def _order(self, *, shuffle: bool, seed: int, epoch: int, generator: torch.Generator | None) -> torch.Tensor:
@@ -150,7 +150,7 @@ class StreamedDataset(ResidentDataset):
 
 
 def at_once(function: Callable[[torch.Tensor], None], argument: torch.Tensor) -> Future[None]:
-    """As an executor's `submit`, without one."""
+    """Run at once, with the signature of an executor's `submit`."""
     function(argument)
     done: Future[None] = Future()
     done.set_result(None)

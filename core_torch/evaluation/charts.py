@@ -22,7 +22,7 @@ MOST_POINTS = 2000  # of a map; more hide each other
 
 
 def plot_losses(history: Mapping[str, Sequence[float]], *, levels: Mapping[str, float] | None = None) -> Figure:
-    """Curves by epoch on a logarithmic axis, and dashed `levels` to hold them against, unless far below."""
+    """Plot curves by epoch on a logarithmic axis, and dashed `levels` to hold them against, unless far below."""
     lowest = min(min(values) for values in history.values())
     figure, axes = new_axes("Loss by epoch", "epoch", "squared error per pixel")
     for (name, values), colour in zip(history.items(), cycle(LINES)):
@@ -42,7 +42,7 @@ def plot_losses(history: Mapping[str, Sequence[float]], *, levels: Mapping[str, 
 def plot_latent_map(
     codes: np.ndarray, labels: np.ndarray, *, method: str = "pca", seed: int = 0, title: str = "Codes of test images"
 ) -> Figure:
-    """Each code (N, width) as its label in the plane; at most `MOST_POINTS`, the first."""
+    """Plot each code (N, width) as its label in the plane; at most `MOST_POINTS`, the first."""
     points, (across, up) = project(codes[:MOST_POINTS], method=method, seed=seed)
     figure, axes = new_axes(f"{title} ({len(points)} of {len(codes)})", across, up, height=5.5)
     for label, colour in zip(np.unique(labels), cycle(CLASSES)):
@@ -52,7 +52,7 @@ def plot_latent_map(
 
 
 def plot_spectrum(spectra: Mapping[str, np.ndarray]) -> Figure:
-    """Singular values of the encoder's Jacobian by rank, as they are and relative to each model's largest."""
+    """Plot singular values of the encoder's Jacobian by rank, as they are and relative to each model's largest."""
     figure = Figure(figsize=(WIDTH, 3), layout="constrained")
     figure.suptitle("Singular values of the encoder's Jacobian, mean over images")
     for axes, up in zip(figure.subplots(1, 2), ("singular value", "relative to the largest")):

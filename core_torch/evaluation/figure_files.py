@@ -73,7 +73,7 @@ def write_figures(
 
 
 def write_gif(frames: np.ndarray, path: Path) -> None:
-    """Frames (T, N, H, W) in [0, 1] as an endless animation, black to white, the N images four in a row."""
+    """Write frames (T, N, H, W) in [0, 1] as an endless animation, black to white, the N images four in a row."""
     pictures = []
     for step, images in enumerate(frames):
         tiles = (255 // GIF_LEVELS * np.rint(GIF_LEVELS * tile(images, columns=4))).astype(np.uint8)

@@ -32,7 +32,7 @@ SHOWN_STEPS = (0, 1, 2, 4, 8, 16, 32, 64)
 def plot_reconstructions(
     model: Autoencoder, dataset: ResidentDataset, *, corruption: Corruption | None = None, seed: int = 0
 ) -> Figure:
-    """One image of each class above its reconstruction; between them what the model saw, where that was damaged.
+    """Draw one image of each class above its reconstruction; between them what the model saw, where that was noisy.
 
     Args:
         corruption: damages the images by `seed`; a dataset with noise of its own needs none.
@@ -48,7 +48,7 @@ def plot_reconstructions(
 
 
 def plot_corruptions(model: Autoencoder, dataset: ResidentDataset, *, seed: int = 0) -> Figure:
-    """What the model makes of clean, noisy, noisier and patched images; errors are against the clean ones."""
+    """Draw what the model makes of clean, noisy, noisier and patched images; errors are against the clean ones."""
     shown = _one_of_each(dataset)
     order = np.concatenate([shown, np.setdiff1d(np.arange(min(EVAL_IMAGES, len(dataset))), shown)])
     clean, targets = _images(dataset, order)
@@ -59,11 +59,11 @@ def plot_corruptions(model: Autoencoder, dataset: ResidentDataset, *, seed: int 
             output = model(images)
         error = float((output - targets).square().mean())
         rows += [(name, images[: len(shown)]), (f"restored, MSE {error:.4f}", output[: len(shown)])]
-    return image_rows(rows, side=clean.shape[-1], title="What damage does", together=2)
+    return image_rows(rows, side=clean.shape[-1], title="What damage does", group_size=2)
 
 
 def plot_filters(model: Autoencoder) -> Figure:
-    """Weights of the first layer's units, those of largest norm first, on one scale around zero."""
+    """Draw the weights of the first layer's units, those of largest norm first, on one scale around zero."""
     weight = next(model.encoder.parameters()).detach().cpu()
     if weight.dim() == 2:
         side = isqrt(weight.shape[1])
@@ -84,7 +84,7 @@ def plot_filters(model: Autoencoder) -> Figure:
 
 
 def plot_interpolation(model: Autoencoder, dataset: ResidentDataset, *, legs: int = 6, seed: int = 0) -> Figure:
-    """A random walk: straight lines between the codes of randomly chosen images, decoded step by step."""
+    """Draw straight lines between the codes of randomly chosen images, decoded step by step."""
     stops = np.random.default_rng(seed).choice(len(dataset), legs + 1, replace=len(dataset) <= legs)
     images, _ = _images(dataset, stops)
     names = _classes(dataset)[stops]
@@ -94,7 +94,7 @@ def plot_interpolation(model: Autoencoder, dataset: ResidentDataset, *, legs: in
 
 
 def iterate_from_noise(model: Autoencoder, *, count: int = 8, seed: int = 0) -> np.ndarray:
-    """(steps + 1, count, side, side): uniform noise, and the output fed back `RECONSTRUCTION_STEPS` times."""
+    """Feed the output back `RECONSTRUCTION_STEPS` times, from uniform noise on: (steps + 1, count, side, side)."""
     parameter = next(model.parameters())
     pixels = int(np.prod(model.architecture.input_shape))
     start = uniform_noise(count, pixels, seed=seed).to(parameter)
@@ -103,7 +103,7 @@ def iterate_from_noise(model: Autoencoder, *, count: int = 8, seed: int = 0) -> 
 
 
 def plot_iterated_reconstruction(frames: np.ndarray) -> Figure:
-    """The frames of `iterate_from_noise` after 0, 1, 2, 4, ... steps, one start a row."""
+    """Draw the frames of `iterate_from_noise` after 0, 1, 2, 4, ... steps, one start a row."""
     steps = [step for step in SHOWN_STEPS if step < len(frames)]
     rows = [(f"start {number + 1}", frames[steps, number]) for number in range(frames.shape[1])]
     title = "From noise, the output fed back as input"
@@ -111,17 +111,17 @@ def plot_iterated_reconstruction(frames: np.ndarray) -> Figure:
 
 
 def _images(dataset: ResidentDataset, indices: np.ndarray) -> Batch:
-    """Inputs (N, 1, H, W) and targets (N, pixels) on the device, also of a split that is streamed."""
+    """Gather inputs (N, 1, H, W) and targets (N, pixels) on the device, also of a split that is streamed."""
     return dataset.gather(torch.from_numpy(indices).to(dataset.device))
 
 
 def _one_of_each(dataset: ResidentDataset) -> np.ndarray:
-    """Indices of the first image of each class, filled up to `IMAGES_PER_ROW` with the first others."""
+    """Find the first image of each class, filled up to `IMAGES_PER_ROW` with the first others."""
     first = np.unique(_classes(dataset), return_index=True)[1]
     others = np.setdiff1d(np.arange(min(len(dataset), 2 * IMAGES_PER_ROW)), first)
     return np.concatenate([first, others])[:IMAGES_PER_ROW]
 
 
 def _classes(dataset: ResidentDataset) -> np.ndarray:
-    """(N,), also where a label has more columns than its class."""
+    """Return the classes (N,), also where a label has more columns than its class."""
     return dataset.labels.reshape(len(dataset), -1)[:, 0].cpu().numpy()

@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 
 
 def squares(images: torch.Tensor, side: int) -> np.ndarray:
-    """(N, side, side) in [0, 1], of whatever shape and range the images are."""
+    """Reshape and clip images of any shape and range to (N, side, side) in [0, 1]."""
     return images.detach().reshape(len(images), -1, side, side)[:, 0].clamp(0, 1).cpu().numpy()
 
 
 def tile(images: np.ndarray, columns: int, *, gap: int = 2, fill: float = 1.0) -> np.ndarray:
-    """Images (N, H, W) as one, `columns` in a row, `gap` pixels of `fill` after each."""
+    """Put images (N, H, W) into one, `columns` in a row, `gap` pixels of `fill` after each."""
     padded = np.pad(images, ((0, -len(images) % columns), (0, gap), (0, gap)), constant_values=fill)
     padded[len(images) :] = fill
     rows = padded.reshape(-1, columns, *padded.shape[1:])
@@ -25,14 +25,14 @@ def image_rows(
     *,
     side: int,
     title: str,
-    together: int | None = None,
+    group_size: int | None = None,
     below: tuple[str, Sequence[int]] = ("", ()),
 ) -> Figure:
-    """A labelled strip of images a row, a gap after every `together` rows; `below` names the columns."""
+    """Draw a labelled strip of images a row, a gap after every `group_size` rows; `below` names the columns."""
     strips: list[np.ndarray] = []
     centres = []
     for number, (_, images) in enumerate(rows):
-        if together and number and number % together == 0:
+        if group_size and number and number % group_size == 0:
             strips.append(np.ones((side // 4, strips[-1].shape[1]), dtype=np.float32))
         centres.append(sum(map(len, strips)) + side / 2)
         strips.append(tile(squares(torch.as_tensor(images), side), len(images)))

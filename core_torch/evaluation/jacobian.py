@@ -13,7 +13,7 @@ JACOBIAN_BATCH = 10  # images; an exact convolutional Jacobian is large
 
 @torch.no_grad()
 def mean_jacobian_norm_squared(model: Autoencoder, dataset: ResidentDataset) -> float:
-    """E ||J||_F^2 over the first `JACOBIAN_IMAGES` images, exactly."""
+    """Compute E ||J||_F^2 over the first `JACOBIAN_IMAGES` images, exactly."""
     norms = [jacobian_norm_squared(model, part) for part in _first_images(dataset)]
     return float(torch.cat(norms).mean())
 
@@ -28,7 +28,7 @@ def code_variance(model: Autoencoder, dataset: ResidentDataset) -> float:
 
 @torch.no_grad()
 def mean_singular_values(model: Autoencoder, dataset: ResidentDataset) -> torch.Tensor:
-    """(min(code width, pixels),) singular values of J, largest first, each averaged over the first images.
+    """Average the singular values of J, largest first, over the first images: (min(code width, pixels),).
 
     A contractive encoder keeps few directions: its spectrum falls steeply (Rifai et al., ICML 2011).
     """

@@ -20,7 +20,7 @@ Representation = tuple[np.ndarray, np.ndarray]  # of the training and of the tes
 
 
 def probe(model: Autoencoder, train: Split, test: Split) -> dict[str, dict[str, float]]:
-    """{representation: {"linear", "nearest neighbours"}} of the code, raw pixels, and PCA of equal width."""
+    """Classify by the code, raw pixels, and PCA of equal width: {representation: {"linear", "nearest neighbours"}}."""
     rows = pixel_rows(train), pixel_rows(test)
     width = min(model.architecture.code_width, rows[0].shape[1])
     mean, directions = principal_components(rows[0], width)
@@ -39,7 +39,7 @@ def probe(model: Autoencoder, train: Split, test: Split) -> dict[str, dict[str, 
 
 
 def encode(model: Autoencoder, split: Split, *, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
-    """Codes (N, code width) of a split, `batch_size` images at a time; the model's mode is restored."""
+    """Encode a split, `batch_size` images at a time: (N, code width). The model's mode is restored."""
     dataset = ResidentDataset(split, device=next(model.parameters()).device, residency="uint8")
     with evaluating(model):
         codes = [model.encode(images).cpu() for images, _ in dataset.batches(batch_size, shuffle=False)]
@@ -59,7 +59,7 @@ def linear_probe(features: Representation, train_labels: np.ndarray, test_labels
 
 
 def nearest_neighbours(features: Representation, train_labels: np.ndarray, test_labels: np.ndarray) -> float:
-    """Majority of the nearest training images, in the features' own Euclidean distance."""
+    """Classify by the majority of the nearest training images, in the features' own Euclidean distance."""
     from sklearn.neighbors import KNeighborsClassifier
 
     classifier = KNeighborsClassifier(NEIGHBOURS, algorithm="brute")

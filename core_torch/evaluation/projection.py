@@ -11,7 +11,7 @@ PERPLEXITY = 30  # of t-SNE, about how many neighbours a point keeps; scikit-lea
 
 
 def project(codes: np.ndarray, *, method: str = "pca", seed: int = 0) -> tuple[np.ndarray, tuple[str, str]]:
-    """Points (N, 2) of codes (N, width), and what their axes are called.
+    """Map codes (N, width) to points (N, 2), with the names of the axes.
 
     Args:
         method: `pca`, the two directions of greatest variance; or `tsne` (van der Maaten and Hinton, JMLR 9,

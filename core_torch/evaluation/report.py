@@ -43,7 +43,7 @@ def measure(
 
 
 def noisy_mean_squared_error(model: Autoencoder, dataset: ResidentDataset, recipe: Recipe) -> float:
-    """Squared error per pixel from images that the recipe's corruption has damaged to the clean ones."""
+    """Compute the squared error per pixel from images that the recipe corrupts to the clean ones."""
     noisy = copy(dataset)
     corruption = Corruption(recipe.corruption, recipe.corruption_level)
     noisy.data = corruption.fixed(to_unit_range(dataset.data), seed=EVALUATION_NOISE_SEED)
@@ -51,7 +51,7 @@ def noisy_mean_squared_error(model: Autoencoder, dataset: ResidentDataset, recip
 
 
 def probe_metrics(model: Autoencoder, train: Split, test: Split) -> dict[str, object]:
-    """{name: accuracy} of classifiers on the code, on raw pixels, and on as many principal components.
+    """Return {name: accuracy} of classifiers on the code, on raw pixels, and on as many principal components.
 
     Raises:
         ConfigError: there are too few images or classes, or scikit-learn is not installed.

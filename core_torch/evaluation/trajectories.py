@@ -12,7 +12,7 @@ from core_torch.spec.errors import check_integer
 
 
 def interpolate_codes(model: Autoencoder, images: torch.Tensor, *, steps: int) -> torch.Tensor:
-    """Decoded points of the straight lines from each image's code to the next one's.
+    """Decode points of the straight lines from each image's code to the next one's.
 
     Returns:
         (images - 1, steps, pixels); a line starts and ends at the reconstructions of its two images.
@@ -31,7 +31,7 @@ def interpolate_codes(model: Autoencoder, images: torch.Tensor, *, steps: int) -
 
 
 def iterate_reconstruction(model: Autoencoder, start: torch.Tensor, *, steps: int) -> torch.Tensor:
-    """`start` (N, pixels) and what becomes of it when the output is fed back `steps` times: (steps + 1, N, pixels).
+    """Feed the output back `steps` times, from `start` (N, pixels) on: (steps + 1, N, pixels), `start` first.
 
     An autoencoder draws its input towards the manifold of its training images (Alain and Bengio, JMLR 15,
     2014); repeated, that ends near a fixed point.
@@ -48,5 +48,5 @@ def iterate_reconstruction(model: Autoencoder, start: torch.Tensor, *, steps: in
 
 
 def uniform_noise(count: int, pixels: int, *, seed: int) -> torch.Tensor:
-    """(count, pixels) float32, uniform in [0, 1); the same on every device."""
+    """Draw (count, pixels) float32, uniform in [0, 1); the same on every device."""
     return torch.from_numpy(np.random.default_rng(seed).random((count, pixels), dtype=np.float32))

@@ -102,7 +102,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Rows (N, features) -> codes (N, code_width), of the type of X."""
+        """Encode rows (N, features) -> codes (N, code_width), of the type of X."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=TYPES, reset=False)
         standard = torch.from_numpy(self.scaler_.transform(X.astype(np.float64)))
@@ -110,7 +110,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             return self.model_.encode(standard).numpy().astype(X.dtype)
 
     def inverse_transform(self, X: Any) -> np.ndarray:
-        """Codes (N, code_width) -> rows (N, features), of the type of X."""
+        """Decode codes (N, code_width) -> rows (N, features), of the type of X."""
         check_is_fitted(self)
         X = check_array(X, dtype=TYPES)
         if X.shape[1] != self._n_features_out:
@@ -132,7 +132,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
 
 def plain(value: Any) -> Any:
-    """NumPy's numbers, and those of other libraries, as Python's; also inside an array or a sequence."""
+    """Convert NumPy's and other libraries' numbers to Python's; also inside an array or a sequence."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, (list, tuple)):

@@ -38,7 +38,7 @@ class Autoencoder(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """Images (N, ...) -> codes (N, code width); `ConfigError` if an image is not of the input's size."""
+        """Encode images (N, ...) -> codes (N, code width); `ConfigError` if an image is not of the input's size."""
         shape = self.architecture.input_shape
         if math.prod(x.shape[1:]) != math.prod(shape):
             raise ConfigError(f"x: found images of shape {tuple(x.shape[1:])}, allowed: {shape} or flat")
@@ -46,17 +46,17 @@ class Autoencoder(nn.Module):
         return codes
 
     def decode(self, code: torch.Tensor) -> torch.Tensor:
-        """Codes (N, code width) -> images (N, 784)."""
+        """Decode codes (N, code width) -> images (N, 784)."""
         images: torch.Tensor = self.decoder(code)
         return images
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Images (N, ...) -> reconstructions (N, 784)."""
+        """Reconstruct images (N, ...) -> (N, 784)."""
         return self.decode(self.encode(x))
 
 
 def build_autoencoder(architecture: Architecture, *, seed: int = 0) -> Autoencoder:
-    """An autoencoder at the contract's starting weights for this seed, the same in every framework."""
+    """Build an autoencoder at the starting weights of this seed, which are the same in every framework."""
     model = Autoencoder(architecture)
     load_reference_weights(model, initial_weights(architecture, seed=seed))
     return model
@@ -75,6 +75,6 @@ def load_reference_weights(model: Autoencoder, weights: Mapping[str, np.ndarray]
 
 
 def to_reference_weights(model: Autoencoder) -> dict[str, np.ndarray]:
-    """{name: array of the model's type}, copied to the host, in the contract's order."""
+    """Copy the weights to the host: {name: array of the model's type}, in the order of the spec."""
     parameters = dict(model.named_parameters())
     return {name: parameters[name].detach().cpu().numpy().copy() for name in parameter_shapes(model.architecture)}

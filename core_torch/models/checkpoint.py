@@ -9,13 +9,13 @@ from core_torch.spec.recipe import Recipe
 
 
 def save_checkpoint(folder: Path, model: Autoencoder, *, recipe: Recipe, name: str, dataset: str) -> None:
-    """As `save_model_folder`."""
+    """Save a model, see `save_model_folder`."""
     weights, architecture = to_reference_weights(model), model.architecture
     save_model_folder(folder, weights, architecture=architecture, recipe=recipe, name=name, dataset=dataset)
 
 
 def load_checkpoint(folder: Path) -> tuple[Autoencoder, Recipe, Mapping[str, object]]:
-    """(model, recipe, manifest) of a folder that any port wrote; see `load_model_folder`."""
+    """Load (model, recipe, manifest) from a folder that any port wrote; see `load_model_folder`."""
     found = load_model_folder(folder)
     model = Autoencoder(found.architecture)
     load_reference_weights(model, found.weights)

@@ -1,16 +1,15 @@
-"""Looking at a model without changing it."""
+"""Evaluation mode, in one place."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-
-from core_torch.models.autoencoder import Autoencoder
+from torch import nn
 
 
 @contextmanager
-def evaluating(model: Autoencoder) -> Iterator[None]:
-    """Evaluation mode and no gradients inside; afterwards each module is in the mode it was in."""
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Switch to evaluation mode without gradients; afterwards each module is in the mode it was in."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

@@ -25,7 +25,7 @@ ACTIVATION_MODULES: dict[str, type[nn.Module]] = {
 
 
 def to_module(layer: Layer) -> nn.Module:
-    """One layer kind, one module."""
+    """Build the module of a layer."""
     match layer:
         case Dense(inputs, outputs, bias):
             return nn.Linear(inputs, outputs, bias=bias)
@@ -85,5 +85,5 @@ class TiedLinear(nn.Module):
             self.bias = nn.Parameter(torch.zeros(other.in_features))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The transpose of the encoder's product."""
+        """Multiply by the transpose of the encoder's weight."""
         return F.linear(x, self.others[0].weight.t(), self.bias)

@@ -44,7 +44,7 @@ class RandomizedAutoencoder(Autoencoder):
 
 
 def random_matrix(outputs: int, inputs: int, *, init: str, generator: np.random.Generator) -> np.ndarray:
-    """(outputs, inputs) float32.
+    """Draw a random matrix (outputs, inputs) float32.
 
     `orthogonal`: orthonormal rows, or columns where there are fewer of them; every direction equally likely
     (Mezzadri 2007: QR of a Gaussian matrix with the signs fixed). `uniform`: +-1/sqrt(inputs), the

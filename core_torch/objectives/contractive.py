@@ -54,7 +54,7 @@ class ContractiveLoss:
         self.fed = LastInput(model)
 
     def __call__(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """The scalar to minimise, for output and target (N, 784)."""
+        """Compute the scalar to minimise, for output and target (N, 784)."""
         x = self.fed.matching(output)
         if self.generator is None or self.generator.device != output.device:
             self.generator = torch.Generator(output.device).manual_seed(self.seed)

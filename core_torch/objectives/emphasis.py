@@ -25,6 +25,6 @@ class EmphasizedError:
         self.fed, self.damaged, self.rest = LastInput(model), damaged, rest
 
     def __call__(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """The scalar to minimise, for output and target (N, 784)."""
+        """Compute the scalar to minimise, for output and target (N, 784)."""
         intact = self.fed.matching(output).flatten(1) == target
         return (torch.where(intact, self.rest, self.damaged) * (output - target).square()).mean()

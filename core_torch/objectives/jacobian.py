@@ -19,7 +19,7 @@ AFFORDABLE_CODE = 64  # code units up to which a deep dense encoder's exact norm
 def jacobian_norm_squared(
     model: Autoencoder, x: torch.Tensor, *, estimator: str = "exact", generator: torch.Generator | None = None
 ) -> torch.Tensor:
-    """||J||_F^2 (N,) at images x (N, ...).
+    """Compute ||J||_F^2 (N,) at images x (N, ...).
 
     Args:
         estimator: `exact`; `hutchinson`, one random probe; `auto`, the exact one where it is cheap.
@@ -35,14 +35,14 @@ def jacobian_norm_squared(
 
 
 def is_affordable(architecture: Architecture) -> bool:
-    """Whether the exact norm costs about as much as the model: one dense layer, or a narrow dense code."""
+    """Say whether the exact norm costs about as much as the model: one dense layer, or a narrow dense code."""
     if not isinstance(architecture, FullyConnected):
         return False
     return len(architecture.widths) == 2 or architecture.code_width <= AFFORDABLE_CODE
 
 
 def dense_norm_squared(model: Autoencoder, x: torch.Tensor) -> torch.Tensor:
-    """J = D_L W_L ... D_1 W_1 with D_l = diag(s'(a_l)), multiplied up from the code, its narrow side.
+    """Multiply J = D_L W_L ... D_1 W_1, with D_l = diag(s'(a_l)), up from the code, its narrow side.
 
     For one layer the product is never formed: ||J||_F^2 = sum_j s'(a_j)^2 ||W_j||^2, Rifai et al. for the sigmoid.
     """
@@ -61,7 +61,7 @@ def dense_norm_squared(model: Autoencoder, x: torch.Tensor) -> torch.Tensor:
 
 
 def slope(activation: nn.Module, a: torch.Tensor) -> torch.Tensor:
-    """s'(a), elementwise; relu'(0) = 0. Written out, so that its own derivative is exact too."""
+    """Compute s'(a), elementwise; relu'(0) = 0. Written out, so that its own derivative is exact too."""
     match activation:
         case nn.ReLU():
             return (a > 0).to(a.dtype)
@@ -78,12 +78,12 @@ def slope(activation: nn.Module, a: torch.Tensor) -> torch.Tensor:
 
 
 def reverse_norm_squared(model: Autoencoder, x: torch.Tensor) -> torch.Tensor:
-    """Exact for any encoder, from the whole Jacobian."""
+    """Compute it exactly for any encoder, from the whole Jacobian."""
     return encoder_jacobian(model, x).square().sum((1, 2))
 
 
 def encoder_jacobian(model: Autoencoder, x: torch.Tensor) -> torch.Tensor:
-    """dh/dx (N, code width, pixels) at x (N, ...): one backward pass per code unit, `CHUNK` at a time."""
+    """Compute dh/dx (N, code width, pixels) at x (N, ...): one backward pass per code unit, `CHUNK` at a time."""
 
     def encode_one(image: torch.Tensor) -> torch.Tensor:
         return model.encode(image.unsqueeze(0)).squeeze(0)
@@ -95,7 +95,7 @@ def encoder_jacobian(model: Autoencoder, x: torch.Tensor) -> torch.Tensor:
 def hutchinson_norm_squared(
     model: Autoencoder, x: torch.Tensor, *, generator: torch.Generator | None = None
 ) -> torch.Tensor:
-    """||J^T v||^2 for one v of random signs: its expectation is ||J||_F^2 because E[v v^T] = I.
+    """Estimate by ||J^T v||^2 for one v of random signs: its expectation is ||J||_F^2 because E[v v^T] = I.
 
     Signs (Rademacher) rather than normals: their variance lacks the diagonal's share; over a batch of 64
     the standard deviation was 0.7 % against 2.8 % of the norm of a shallow convolutional encoder.
@@ -109,7 +109,7 @@ def hutchinson_norm_squared(
 
 
 def weight_product_norm(model: Autoencoder) -> torch.Tensor:
-    """||W_L ... W_1||_F of a dense encoder: not squared, blind to x. The original repository's penalty.
+    """Compute ||W_L ... W_1||_F of a dense encoder: not squared, blind to x. The original repository's penalty.
 
     It is the root of ||J||_F^2 only where every activation is linear; kept to compare with its figures.
     """

@@ -20,7 +20,7 @@ class LastInput:
         weakref.finalize(self, hook.remove)
 
     def matching(self, output: torch.Tensor) -> torch.Tensor:
-        """The images (N, ...) that `output` (N, pixels) was made from; `ConfigError` if there are none such."""
+        """Return the images (N, ...) that `output` (N, pixels) was made from; `ConfigError` if there are none."""
         if self.images is None or len(self.images) != len(output):
             raise ConfigError("criterion: call the model first, then the criterion on its output")
         return self.images

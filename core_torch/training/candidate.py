@@ -13,7 +13,7 @@ from core_torch.training.loop import Criterion, build_criterion, build_optimizer
 def build_candidate(
     architecture: Architecture, recipe: Recipe, *, dtype: str = "float32"
 ) -> TorchCandidate[Autoencoder]:
-    """The model at the recipe's seed, with the recipe's loss and optimizer, in float32 or float64 on the CPU."""
+    """Build the model at the recipe's seed, with the recipe's loss and optimizer, in float32 or float64 on the CPU."""
     pin_precision()
     model = build_autoencoder(architecture, seed=recipe.seed).to(getattr(torch, dtype))
     criterion = exact(build_criterion(model, recipe))

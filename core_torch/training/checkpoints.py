@@ -41,11 +41,11 @@ class Checkpoints:
         self.folder, self.every, self.metadata, self.seconds = folder, every, dict(metadata or {}), 0.0
 
     def exist(self) -> bool:
-        """Whether there is something to go on from."""
+        """Say whether there is something to go on from."""
         return (self.folder / MANIFEST_NAME).exists()
 
     def remove(self) -> None:
-        """The run is over, and its results are elsewhere."""
+        """Delete what was saved: the run is over, and its results are elsewhere."""
         with suppress(OSError):
             for name in (MANIFEST_NAME, WEIGHTS_NAME):
                 for path in (self.folder / name, *self.folder.glob(f".*{name}-*")):  # and what a killed save left
@@ -80,7 +80,7 @@ class Checkpoints:
                 signal.raise_signal(received.pop())
 
         state.monitor.after_step = after_step
-        with _deferred(received):
+        with _defer_signals(received):
             yield
             save()
         if received:
@@ -94,8 +94,8 @@ class Checkpoints:
 
 
 @contextmanager
-def _deferred(received: list[int]) -> Iterator[None]:
-    """Signals of this kind are only noted, the first one; the next has its usual effect, as has any afterwards."""
+def _defer_signals(received: list[int]) -> Iterator[None]:
+    """Only note the first signal of this kind; the next has its usual effect, as has any afterwards."""
     if threading.current_thread() is not threading.main_thread():  # which alone may set handlers
         yield
         return
@@ -119,7 +119,7 @@ def _deferred(received: list[int]) -> Iterator[None]:
 
 
 def dataset_hash(dataset: ResidentDataset | None) -> str | None:
-    """The sha256 of a dataset's inputs and targets, wherever they live, as floats or bytes; None without one."""
+    """Hash a dataset's inputs and targets, wherever they live, as floats or bytes; None without a dataset."""
     if dataset is None:
         return None
     sha256 = hashlib.sha256()

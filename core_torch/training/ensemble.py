@@ -31,7 +31,7 @@ def train_ensemble(
     """Train every model in place by its own recipe, on its own held-out choice, order and noise, as `train` would.
 
     Returns:
-        A history for each, without times; of one that diverges the error, and the others go on.
+        One History per model, without times. A model that diverges returns its DivergenceError; the others continue.
 
     Raises:
         ConfigError: architectures differ, recipes differ in more than `ensembles.MEMBER_FIELDS`, the objective is
@@ -42,23 +42,23 @@ def train_ensemble(
     shared = recipes[0]
     kept, held = zip(*(hold_out(len(dataset), fraction=shared.validation_fraction, seed=each.seed) for each in recipes))
     ensemble = Ensemble(models, dataset, recipes, steps=shared.epochs * math.ceil(len(kept[0]) / shared.batch_size))
-    judges = [dataset.subset(images) if len(images) else None for images in held]
+    validation_sets = [dataset.subset(images) if len(images) else None for images in held]
     histories: list[History | DivergenceError] = [History() for _ in models]
     for epoch in range(shared.epochs):
         orders = [images[epoch_order(len(images), seed=each.seed, epoch=epoch)] for images, each in zip(kept, recipes)]
         losses = ensemble.epoch(torch.from_numpy(np.stack(orders)).to(dataset.device), shared.batch_size)
-        judged = zip(histories, losses.tolist(), ensemble.are_finite().tolist(), judges, models)
+        judged = zip(histories, losses.tolist(), ensemble.are_finite().tolist(), validation_sets, models)
         histories = [
             history
             if isinstance(history, DivergenceError)
-            else _recorded(history, epoch, loss=loss, is_finite=is_finite, validation_mse=error_on(judge, model))
-            for history, loss, is_finite, judge, model in judged
+            else _record(history, epoch, loss=loss, is_finite=is_finite, validation_mse=error_on(validation_set, model))
+            for history, loss, is_finite, validation_set, model in judged
         ]
     ensemble.release(models)
     return histories
 
 
-def _recorded(
+def _record(
     history: History, epoch: int, *, loss: float, is_finite: bool, validation_mse: float | None
 ) -> History | DivergenceError:
     try:
@@ -113,15 +113,15 @@ class Ensemble:
         for index in orders.split(batch_size, dim=1):
             inputs, targets = self.dataset.gather(index.reshape(-1))
             inputs, targets = (batch.reshape(*index.shape, *batch.shape[1:]) for batch in (inputs, targets))
-            total += index.shape[1] * self.step(self._corrupted(inputs), targets)
+            total += index.shape[1] * self.step(self._corrupt(inputs), targets)
         return total / orders.shape[1]
 
     def are_finite(self) -> torch.Tensor:
-        """Whether every weight is, (models,)."""
+        """Say of each model whether every weight is finite, (models,)."""
         return torch.stack([weights.isfinite().flatten(1).all(1) for weights in self.weights.values()]).all(0)
 
     def step(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """One step of every model on its own batch (models, B, ...); the losses before it, (models,)."""
+        """Step every model on its own batch (models, B, ...); the losses before it, (models,)."""
         losses: torch.Tensor
         gradients, losses = self.differentiate(self.weights, inputs, targets)
         for name, gradient in gradients.items():
@@ -134,6 +134,6 @@ class Ensemble:
     def _loss(self, weights: Stack, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return nn.functional.mse_loss(functional_call(self.model, weights, (inputs,)), targets)
 
-    def _corrupted(self, inputs: torch.Tensor) -> torch.Tensor:
+    def _corrupt(self, inputs: torch.Tensor) -> torch.Tensor:
         drawn = [corrupt(batch) if corrupt else batch for corrupt, batch in zip(self.corruptions, inputs)]
         return torch.stack(drawn) if any(self.corruptions) else inputs

@@ -22,7 +22,7 @@ FUSED_OPTIMIZERS = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 
 
 def fused_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """The same optimizer anew, its update one kernel, its learning rates tensors: a recorded number never changes.
+    """Build the same optimizer with one kernel for its update. Its rates are tensors: a recorded number never changes.
 
     Raises:
         ConfigError: it has taken steps already, or is none of SGD, Adam and AdamW.
@@ -44,7 +44,7 @@ def fused_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 
 
 def can_record(device: torch.device) -> bool:
-    """Whether its kernels can be a CUDA graph."""
+    """Say whether its kernels can be a CUDA graph."""
     return device.type == "cuda"
 
 
@@ -106,7 +106,7 @@ class GraphedSteps:
         return mean
 
     def step(self, index: torch.Tensor, *, batch_size: int | None = None) -> None:
-        """A step on the images of `index` (B,) int64, or one for each `batch_size` of them; `total` adds up losses."""
+        """Step on the images of `index` (B,) int64, or once for each `batch_size` of them; `total` adds up losses."""
         size = min(batch_size or len(index), len(index))
         if not can_record(index.device):
             self._steps(index, size)
@@ -133,7 +133,7 @@ class GraphedSteps:
         static, graph = index.clone(), torch.cuda.CUDAGraph()
         # Of the tensors' device, which need not be the current one.
         stream, current = torch.cuda.Stream(index.device), torch.cuda.current_stream(index.device)
-        with self._restored():
+        with self._preserve_state():
             stream.wait_stream(current)
             with torch.cuda.stream(stream):
                 for _ in range(WARM_UP_STEPS):
@@ -147,8 +147,8 @@ class GraphedSteps:
         self.indices[len(index), size], self.graphs[len(index), size] = static, graph
 
     @contextmanager
-    def _restored(self) -> Iterator[None]:
-        """Afterwards weights, optimizer, generators and total are, in place, as they were before."""
+    def _preserve_state(self) -> Iterator[None]:
+        """Put weights, optimizer, generators and total back, in place, to what they were before."""
         before = [(tensor, tensor.detach().clone()) for tensor in self._tensors()]
         states = {generator: generator.get_state() for generator in self._sources()}
         try:

@@ -27,6 +27,6 @@ class History:
         self.best_epoch = EarlyStopping(errors=self.validation_mse).best_epoch if self.validation_mse else epoch
 
     def curves(self) -> dict[str, list[float]]:
-        """The columns that have values, without the times."""
+        """Return the columns that have values, without the times."""
         columns = {"train_loss": self.train_loss, "validation_mse": self.validation_mse}
         return {name: values for name, values in columns.items() if values}

@@ -106,7 +106,7 @@ def train_epoch(
     corrupt: Corrupt | None = None,
     monitor: TrainingMonitor | None = None,
 ) -> float:
-    """One pass; returns the criterion averaged over images.
+    """Train for one pass; returns the criterion averaged over images.
 
     The running sum stays on the device: the host waits once, at the end. `DivergenceError`: see `TrainingMonitor`.
     """
@@ -125,14 +125,14 @@ def train_epoch(
 
 
 def error_on(validation: ResidentDataset | None, model: Autoencoder) -> float | None:
-    """The model's squared error per pixel there, or None without a split."""
+    """Compute the model's squared error per pixel there, or None without a split."""
     return None if validation is None else mean_squared_error(model, validation)
 
 
 def identity(
     model: Autoencoder, recipe: Recipe, dataset: ResidentDataset, validation: ResidentDataset | None
 ) -> dict[str, object]:
-    """What two processes have to have in common for one to go on where the other was."""
+    """List what two processes must have in common for one to go on where the other was."""
     return {
         "architecture": describe(model.architecture),
         "recipe": recipe.to_dict(),
@@ -143,7 +143,7 @@ def identity(
 
 
 def build_criterion(model: Autoencoder, recipe: Recipe) -> Criterion:
-    """Mean squared error, with the contractive penalty where the objective asks for it."""
+    """Build the mean squared error, with the contractive penalty where the objective asks for it."""
     if recipe.objective == "contractive":
         return ContractiveLoss(model, weight=recipe.contraction, seed=recipe.seed)
     return nn.MSELoss()
@@ -152,7 +152,7 @@ def build_criterion(model: Autoencoder, recipe: Recipe) -> Criterion:
 def build_corruption(
     recipe: Recipe, device: torch.device, *, generator: torch.Generator | None = None
 ) -> Corrupt | None:
-    """For the denoising objective, noise drawn afresh at every call, from the recipe's seed or a generator."""
+    """Build the noise of the denoising objective, drawn afresh at every call, from the recipe's seed or a generator."""
     if recipe.objective != "denoising":
         return None
     corruption = Corruption(recipe.corruption, recipe.corruption_level)
@@ -161,7 +161,7 @@ def build_corruption(
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD with momentum, Adam (Kingma and Ba 2015), or AdamW (Loshchilov and Hutter 2019)."""
+    """Build SGD with momentum, Adam (Kingma and Ba 2015), or AdamW (Loshchilov and Hutter 2019)."""
     parameters, rate = model.parameters(), recipe.learning_rate
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(parameters, rate, momentum=recipe.momentum, nesterov=recipe.nesterov)
@@ -172,7 +172,7 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def build_scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, *, steps: int) -> LRScheduler | None:
-    """One cycle over all steps (Smith and Topin 2019, cosine form), or nothing."""
+    """Build one cycle over all steps (Smith and Topin 2019, cosine form), or nothing."""
     if recipe.schedule == "constant" or steps < 2:  # a cycle of one step would be its cold start
         return None
     rates = [group["lr"] for group in optimizer.param_groups]

@@ -18,7 +18,7 @@ from core_torch.spec.architecture import FullyConnected
 from core_torch.spec.errors import ConfigError, DivergenceError, check_integer
 from core_torch.spec.recipe import Recipe
 
-SMALLEST_UNIT = 1e-6  # of velocities; they are then scaled, long before float32 overflows, which a momentum below could
+SMALLEST_UNIT = 1e-6  # rescale velocities at this unit; a smaller momentum could overflow float32 in one step
 aten = torch.ops.aten
 InPlace = Callable[..., torch.Tensor]
 # {activation: (itself, the output's gradient -> the input's)}, in place, and both from the output alone.
@@ -55,7 +55,7 @@ class ManualSGD:
         learning_rate: from the next step on.
 
     Raises:
-        ConfigError: by the recipe or the model this is not the step; the message says why.
+        ConfigError: the recipe or the model is not supported.
     """
 
     def __init__(self, model: Autoencoder, recipe: Recipe) -> None:
@@ -68,7 +68,7 @@ class ManualSGD:
         self.ones = self.layers[0].weight.new_ones(recipe.batch_size)
 
     def run(self, batches: Iterable[Batch]) -> float:
-        """One pass; the error averaged over pixels. `DivergenceError`: it, or a weight after it, is not finite."""
+        """Train for one pass; the error averaged over pixels. `DivergenceError`: it, or a weight, is not finite."""
         total, pixels = self.ones.new_zeros(()), 0
         for inputs, targets in batches:
             total += self.step(inputs, targets)
@@ -83,7 +83,7 @@ class ManualSGD:
         return mean
 
     def step(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """One update from a batch (B, ...), B at most the recipe's; the sum of its squared errors before it."""
+        """Update from a batch (B, ...), B at most the recipe's; the sum of its squared errors before it."""
         count = len(inputs)
         check_integer("images", count, minimum=1)
         if targets.shape != (expected := (count, self.layers[-1].output.shape[1])):
@@ -118,7 +118,7 @@ class ManualSGD:
             layer.weight.add_(layer.velocity, alpha=-self.learning_rate * unit)
 
     def _next_unit(self) -> float:
-        """What a velocity of 1 stands for: momentum shrinks the unit, not the velocities.
+        """Return what a velocity of 1 stands for: momentum shrinks the unit, not the velocities.
 
         A product adds to memory at no cost, but scales it too at that of another pass.
         """
@@ -139,14 +139,14 @@ def _layer(linear: nn.Linear, activation: nn.Module, batch_size: int) -> Layer:
 
 
 def first(count: int, memory: torch.Tensor) -> torch.Tensor:
-    """So many rows; of all of them no view is made, which would take as long as a small layer's activation."""
+    """Return the first rows. No view is made of all: it would take as long as a small layer's activation."""
     if count > len(memory):
         raise ConfigError(f"batch: found {count} images, allowed by the recipe's batch_size: {len(memory)}")
     return memory if count == len(memory) else memory[:count]
 
 
 def check_plain(model: Autoencoder, recipe: Recipe) -> None:
-    """`ConfigError` unless the step is one that is written out here."""
+    """Raise `ConfigError` unless the step is one that is written out here."""
     if 0 < recipe.momentum < SMALLEST_UNIT:
         raise ConfigError(f"momentum: found {recipe.momentum}, allowed by hand: 0, or {SMALLEST_UNIT} and more")
     allowed = {"optimizer": "sgd", "objective": "standard", "schedule": "constant", "nesterov": False}

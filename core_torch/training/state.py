@@ -14,7 +14,7 @@ from core_torch.training.history import History
 from core_torch.training.monitor import TrainingMonitor
 
 Arrays = dict[str, np.ndarray]
-SCHEDULED = ("last_epoch", "_step_count", "_last_lr")  # of a scheduler; the rest of it follows from the recipe
+SCHEDULER_KEYS = ("last_epoch", "_step_count", "_last_lr")  # of a scheduler; the rest of it follows from the recipe
 
 
 @dataclass
@@ -37,7 +37,7 @@ class TrainingState:
     best_weights: dict[str, torch.Tensor] | None = None
 
     def arrays(self) -> Arrays:
-        """Everything made of many numbers; names start with what they are of."""
+        """Collect every array; names start with what they are of."""
         tensors = {f"weight/{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"best/{name}": tensor for name, tensor in (self.best_weights or {}).items()}
         for name, parameter in self.model.named_parameters():
@@ -50,7 +50,7 @@ class TrainingState:
         return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
     def numbers(self) -> dict[str, object]:
-        """The place in the run, the schedule and the history."""
+        """Collect the place in the run, the schedule and the history."""
         scheduled = self.scheduler.state_dict() if self.scheduler else {}
         return {
             "epoch": self.monitor.epoch,
@@ -59,11 +59,11 @@ class TrainingState:
             "seconds": self.monitor.seconds,
             "history": dict(vars(self.history)),
             "rates": [group["lr"] for group in self.optimizer.param_groups],
-            "schedule": {name: scheduled[name] for name in SCHEDULED if scheduled},
+            "schedule": {name: scheduled[name] for name in SCHEDULER_KEYS if scheduled},
         }
 
     def restore(self, arrays: Arrays, numbers: dict[str, Any], *, where: str) -> None:
-        """Take over what `arrays` and `numbers` gave.
+        """Restore what `arrays` and `numbers` gave.
 
         Raises:
             CheckpointError: they are of another run.
@@ -76,7 +76,7 @@ class TrainingState:
             for group, rate in zip(self.optimizer.param_groups, numbers["rates"], strict=True):
                 group["lr"] = rate
             if self.scheduler:
-                schedule = {name: numbers["schedule"][name] for name in SCHEDULED}
+                schedule = {name: numbers["schedule"][name] for name in SCHEDULER_KEYS}
                 self.scheduler.load_state_dict(self.scheduler.state_dict() | schedule)
             total = torch.tensor(arrays["total"], device=self.noise.device) if "total" in arrays else None
             self.monitor.epoch = numbers["epoch"]
@@ -105,5 +105,6 @@ class TrainingState:
                     self.optimizer.state[parameter][key] = torch.empty_like(parameter).copy_(value) if alike else value
         self.noise.set_state(given["generator/noise"])
         if "generator/probes" in given:
-            self.criterion.generator = torch.Generator(self.noise.device)  # type: ignore[attr-defined]
-            self.criterion.generator.set_state(given["generator/probes"])  # type: ignore[attr-defined]
+            probes = torch.Generator(self.noise.device)
+            probes.set_state(given["generator/probes"])
+            self.criterion.generator = probes  # type: ignore[attr-defined]

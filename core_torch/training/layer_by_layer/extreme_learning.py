@@ -35,7 +35,7 @@ def train_extreme_learning(
     ridges: Sequence[float] = (RIDGE, RIDGE, SCORES_RIDGE),
     seed: int = 0,
 ) -> nn.Sequential:
-    """Images (N, 1, 28, 28) -> scores (N, 10), the largest of which names the class.
+    """Train a classifier of images (N, 1, 28, 28) -> scores (N, 10); the largest score names the class.
 
     Args:
         widths: of the autoencoders, input first.
@@ -62,7 +62,7 @@ def train_extreme_learning(
 def train_receptive_fields(
     dataset: ResidentDataset, *, features: int = 6000, ridge: float = SCORES_RIDGE, seed: int = 0
 ) -> nn.Sequential:
-    """Images (N, 1, 28, 28) -> scores (N, 10), from GELU units that each see a patch of the image.
+    """Train a classifier of images (N, 1, 28, 28) -> scores (N, 10), from GELU units that each see a patch.
 
     McDonnell, Tissera, Vladusich, van Schaik, Tapson, PLoS ONE 10(8), 2015: weights are differences of two images
     (theirs of unlike digits) within a random rectangle. Arguments and errors are those of `train_extreme_learning`.
@@ -86,12 +86,12 @@ def _with_scores(hidden: nn.Sequential, dataset: ResidentDataset, *, ridge: floa
 
 
 def _codes(encoder: nn.Module, dataset: ResidentDataset) -> torch.Tensor:
-    """(N, code width)."""
+    """Encode all images, (N, code width)."""
     return torch.cat([encoder(x) for x, _ in dataset.batches(FEATURE_BATCH, shuffle=False)])
 
 
 def _random_layer(codes: torch.Tensor, features: int, generator: torch.Generator) -> nn.Linear:
-    """Gaussian weights of centred codes scaled to a root mean square length of 1, and biases as large.
+    """Draw Gaussian weights of centred codes scaled to a root mean square length of 1, and biases as large.
 
     Weights and inputs then matter as much as biases, whatever the scale of the codes.
     """
@@ -104,7 +104,7 @@ def _random_layer(codes: torch.Tensor, features: int, generator: torch.Generator
 
 
 def _patch_layer(pixels: torch.Tensor, features: int, generator: torch.Generator) -> nn.Linear:
-    """Differences of two images within a rectangle, scaled to centred sums of variance 1, and smaller biases.
+    """Draw differences of two images within a rectangle, scaled to centred sums of variance 1, and smaller biases.
 
     A unit whose images are equal there is constant.
     """
@@ -119,7 +119,7 @@ def _patch_layer(pixels: torch.Tensor, features: int, generator: torch.Generator
 
 
 def _rectangles(count: int, generator: torch.Generator) -> torch.Tensor:
-    """Masks (count, 784), 1 within a rectangle of random sides and place."""
+    """Draw masks (count, 784), 1 within a rectangle of random sides and place."""
     size = torch.randint(*PATCH_SIDES, (2, count, 1), generator=generator)
     start = (torch.rand(2, count, 1, generator=generator) * (IMAGE_SIDE + 1 - size)).long()
     line = torch.arange(IMAGE_SIDE)
@@ -128,7 +128,7 @@ def _rectangles(count: int, generator: torch.Generator) -> torch.Tensor:
 
 
 def _labelled_features(hidden: nn.Module, dataset: ResidentDataset) -> Iterator[Batch]:
-    """(features float32, one-hot labels) of all images."""
+    """Yield (features float32, one-hot labels) of all images."""
     for start in range(0, len(dataset), FEATURE_BATCH):
         part = slice(start, start + FEATURE_BATCH)
         yield hidden(dataset[part][0]), F.one_hot(dataset.labels[part], CLASSES).float()
@@ -136,7 +136,7 @@ def _labelled_features(hidden: nn.Module, dataset: ResidentDataset) -> Iterator[
 
 @torch.no_grad()
 def accuracy(classifier: nn.Module, dataset: ResidentDataset) -> float:
-    """Share of images whose largest score is their label's."""
+    """Compute the share of images whose largest score is their label's."""
     right = 0
     for start in range(0, len(dataset), FEATURE_BATCH):
         images, labels = dataset[start : start + FEATURE_BATCH]

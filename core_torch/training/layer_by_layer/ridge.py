@@ -36,7 +36,7 @@ class NormalEquations:
     count: int  # N
 
     def __add__(self, other: "NormalEquations") -> "NormalEquations":
-        """The equations of both sets of images."""
+        """Add the equations of two sets of images."""
         return NormalEquations(self.gram + other.gram, self.moment + other.moment, self.count + other.count)
 
     def solve(self, *, ridge: float = RIDGE, contraction: float = 0.0) -> RidgeSolution:
