@@ -85,8 +85,9 @@ class TrainingMonitor:
                 yield f"the gradient of {name}", parameter.grad
 
     def _raise_for_first(self, tensors: dict[str, torch.Tensor], *, step: int) -> None:
-        """Raise for the first of these that is not finite."""
-        name = next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
-        if name is not None:
-            advice = "" if name == "the input" else "; lower the learning_rate"
-            raise DivergenceError(f"epoch {self.epoch}: at step {step} {name} is not finite{advice}")
+        """Raise for the first of these that is not finite; the host waits once."""
+        finite = torch.stack([tensor.isfinite().all() for tensor in tensors.values()]).tolist()
+        for name, is_finite in zip(tensors, finite):
+            if not is_finite:
+                advice = "" if name == "the input" else "; lower the learning_rate"
+                raise DivergenceError(f"epoch {self.epoch}: at step {step} {name} is not finite{advice}")

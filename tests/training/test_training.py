@@ -17,6 +17,7 @@ from core_torch.spec.errors import ConfigError, DivergenceError
 from core_torch.spec.recipe import OBJECTIVES, Recipe
 from core_torch.training import loop
 from core_torch.training.loop import History, train
+from core_torch.training.monitor import TrainingMonitor
 
 SMALL = FullyConnected(widths=(784, 8))
 RECIPE = Recipe(epochs=2, batch_size=16)
@@ -246,9 +247,18 @@ def test_an_error_that_stays_the_same_is_no_better():
 SYNCHRONISING = ("item", "tolist", "cpu", "numpy", "__float__", "__int__", "__bool__", "__index__")
 
 
+class OffHost(TrainingMonitor):
+    """As on an accelerator: a CPU is asked at every step."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__(model)
+        self.on_host = False
+
+
 @pytest.fixture
 def waits(monkeypatch) -> list[str]:
-    """Grows by one for each value that the host asks a tensor for."""
+    """Grows by one for each value that the host asks a tensor for, where it does not ask at every step on purpose."""
+    monkeypatch.setattr("core_torch.training.loop.TrainingMonitor", OffHost)
     asked = []
 
     def counted(name):
