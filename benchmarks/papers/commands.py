@@ -8,8 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import Timeout
+
 from benchmarks.papers import TABLES
 from core_torch.commands.command_line import add_device_option, check_results
+from core_torch.files.locks import folder_lock
 from core_torch.files.outputs import prepare_output
 from core_torch.spec.errors import ConfigError, check_choice, check_integer
 
@@ -40,7 +43,7 @@ def run_reproduction(options: argparse.Namespace, *, device: str) -> int:
 
     environment = describe_environment(seed=0, device=device)
     folder = prepare_output(options.output)
-    with _alone(folder):
+    with _lock(folder):
         return _run(options, names, folder, environment=environment, jobs=jobs, device=device)
 
 
@@ -72,21 +75,13 @@ def _run(
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """`ConfigError` if another process is at work there: each would replace what the other has kept."""
+def _lock(folder: Path) -> Iterator[None]:
+    """Raise `ConfigError` if another process works there: each would replace what the other has kept."""
     try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
+        with folder_lock(folder).acquire(timeout=0):
+            yield
+    except Timeout as error:
         raise ConfigError(f"output: {folder} is written to by another process, allowed: another folder") from error
-    finally:
-        os.close(descriptor)  # lets go, as the end of the process does
 
 
 def _chosen(names: list[str]) -> list[str]:

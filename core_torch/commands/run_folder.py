@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from core_torch.models.autoencoder import Autoencoder
 
 PAGE_NAME, FIGURES_NAME, HISTORY_NAME = "index.html", "figures", "history.csv"
-DRAWN = (PAGE_NAME, *(f"{FIGURES_NAME}/{name}" for name in CAPTIONS))
-RUN_FILES = (WEIGHTS_NAME, MANIFEST_NAME, METRICS_NAME, RECIPE_NAME, HISTORY_NAME, *DRAWN)
+PAGE_FILES = (PAGE_NAME, *(f"{FIGURES_NAME}/{name}" for name in CAPTIONS))
+RUN_FILES = (WEIGHTS_NAME, MANIFEST_NAME, METRICS_NAME, RECIPE_NAME, HISTORY_NAME, *PAGE_FILES)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def write_run(folder: Path, run: Run, *, options: argparse.Namespace, recipe: Re
     """
     from core_torch.models.checkpoint import save_checkpoint
 
-    for name in DRAWN:  # the rest goes with the weights
+    for name in PAGE_FILES:  # the rest goes with the weights
         (folder / name).unlink(missing_ok=True)
     with suppress(OSError):  # also where somebody else keeps a picture there
         (folder / FIGURES_NAME).rmdir()

@@ -9,14 +9,12 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from hashlib import sha256
 from pathlib import Path
-
-from filelock import FileLock
 
 from core_torch.files.atomic import ORPHAN_SECONDS
 from core_torch.files.fetch import fetch
 from core_torch.files.idx import check_md5
+from core_torch.files.locks import folder_lock
 from core_torch.files.sources import ROOT_VARIABLE, Source, locate, validation_errors
 from core_torch.spec.errors import ConfigError, DataFormatError
 
@@ -51,9 +49,7 @@ def repair(source: Source, folder: Path, *, dataset: str) -> dict[str, str | Non
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """Let one process at a time fetch into the folder, so that two do not fetch the same file."""
-    user = os.getuid() if hasattr(os, "getuid") else 0
-    name = sha256(os.fsencode(folder.absolute())).hexdigest()[:16]
-    held = FileLock(Path(tempfile.gettempdir()) / f"autoencoder-data-{user}-{name}.lock")
+    held = folder_lock(folder)
     with suppress(OSError):  # without a lock work may be done twice, but not wrong: files are replaced whole
         held.acquire()
     try:

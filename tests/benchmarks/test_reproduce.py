@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks.papers import TABLES
-from benchmarks.papers.commands import _alone
+from benchmarks.papers.commands import _lock
 from benchmarks.papers.page import markdown, told_ordering
 from benchmarks.papers.runs import NAME, Run, planned, read_runs, run_one, stored_runs, write_runs
 from benchmarks.papers.table import COUNT, Goal, Ordering, Row, Table, table_named
@@ -123,9 +123,13 @@ def test_a_run_of_other_settings_is_run_again_and_in_no_table(tmp_path, capsys):
 
 
 def test_two_processes_do_not_write_into_one_folder(tmp_path):
-    with _alone(tmp_path), pytest.raises(ConfigError, match="written to by another process"), _alone(tmp_path):
+    with (
+        _lock(tmp_path),
+        pytest.raises(ConfigError, match="written to by another process"),
+        _lock(tmp_path),
+    ):
         pass
-    with _alone(tmp_path):
+    with _lock(tmp_path):
         pass
 
 
