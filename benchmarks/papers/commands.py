@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
-
 from benchmarks.papers import TABLES
 from core_torch.commands.command_line import add_device_option, check_results
 from core_torch.files.locks import folder_lock
@@ -77,11 +75,15 @@ def _run(
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     """Raise `ConfigError` if another process works there: each would replace what the other has kept."""
+    lock = folder_lock(folder)
     try:
-        with folder_lock(folder).acquire(timeout=0):
-            yield
-    except Timeout as error:
+        lock.acquire(timeout=0)
+    except TimeoutError as error:
         raise ConfigError(f"output: {folder} is written to by another process, allowed: another folder") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _chosen(names: list[str]) -> list[str]:
