@@ -1,5 +1,6 @@
 # The public names and where they live. This file is what is read at run time too: each name loads on first use.
 from .adapters.recording.record import record as record
+from .adapters.torch import TorchCandidate as TorchCandidate
 from .assertion import assert_parity as assert_parity
 from .assertion import open_worker as open_worker
 from .candidate import Candidate as Candidate
