@@ -53,7 +53,7 @@ def test_a_port_writes_what_the_reference_writes(port, metrics):
     assert found.keys() - OWN[port] == expected.keys()
     assert found["history"].keys() == expected["history"].keys()
     assert all(len(curve) == 2 for curve in found["history"].values())
-    for name in (*HEAD, "parameters", "test_mse_of_zeros", "test_mse_of_mean", "test_mse_of_pca", "dead"):
+    for name in (*HEAD, "parameters", "test_mse_of_zeros", "test_mse_of_mean", "test_mse_of_pca", "collapsed"):
         assert found[name] == expected[name], name
     for name in ("test_mse", "test_sse", "noisy_test_mse"):
         assert found[name] == pytest.approx(expected[name], rel=NOISE), name
