@@ -305,7 +305,7 @@ def test_a_backup_of_another_run_or_a_damaged_one_is_refused_by_name(results):
     said = {name: str(text) for name, text in read(results, "refusals").items()}
     assert said.pop("same") == "accepted"
     named = {"architecture": "model", "route": "route", "images": "images"}
-    named |= {"recipe": "learning_rate 0.01, expected 0.02"}
+    named |= {"recipe": "learning_rate: found 0.01, expected 0.02"}
     named |= {"model": "expected another activation", "no folder": "cannot be written"}
     named |= {"cut": "found sha256", "flipped": "found sha256", "another thing": "is not a backup"}
     assert {name for name, text in named.items() if text not in said[name]} == set()
