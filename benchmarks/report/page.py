@@ -36,7 +36,7 @@ def plot_ratios(results: Results, folder: Path) -> list[Path]:
 
 def write_report(results: Results, path: Path) -> None:
     """Write one page that needs nothing but itself."""
-    from core_torch.evaluation.page import write_page
+    from core_torch.files.page import write_page
 
     grouped = ratio_rows(results, clock=results.clock)
     environment = {name: value for name, value in results.environment.items() if value not in (None, {})}
@@ -71,7 +71,7 @@ def _text(value: object) -> str:
 
 def _case(results: Results, case: str, rows: list[Row]) -> dict[str, Any]:
     """Gather what the template says of a case."""
-    from core_torch.evaluation.page import embed_figure
+    from core_torch.evaluation.embedding import embed_figure
 
     found = {row["contender"]: row for row in results.profiles if row["case"] == case}
     profiles = [found[row["contender"]] for row in rows if row["contender"] in found]
@@ -113,7 +113,7 @@ def _floor_name(floor: str) -> str:
 
 def _scaling(grouped: dict[str, list[Row]]) -> list[tuple[str, str]]:
     """Draw how an image's time falls with the batch, and how it changes with the number of images."""
-    from core_torch.evaluation.page import embed_figure
+    from core_torch.evaluation.embedding import embed_figure
 
     charts = []
     for (title, across), lines in _scaling_lines(grouped).items():

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from core_torch.evaluation.page import TEMPLATES, embed_picture, write_page
+from core_torch.files.page import TEMPLATES, embed_picture, write_page
 
 CAPTIONS = {
     "reconstructions.png": "One test image of each class, damaged, and what the model makes of the damaged one.",

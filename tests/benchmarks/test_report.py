@@ -7,7 +7,7 @@ import pytest
 from benchmarks.report.charts import draw_lines, draw_parts, draw_ratios, split_time
 from benchmarks.report.page import write_report
 from benchmarks.report.tables import markdown, print_table, ratio_rows
-from core_torch.evaluation.page import embed_figure
+from core_torch.evaluation.embedding import embed_figure
 
 
 def svg_of(figure) -> str:

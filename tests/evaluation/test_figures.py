@@ -14,10 +14,10 @@ from core_torch.data.resident import ResidentDataset
 from core_torch.data.streaming import StreamedDataset
 from core_torch.evaluation import charts, figures
 from core_torch.evaluation.figure_files import write_figures, write_gif
-from core_torch.evaluation.page import TEMPLATES
 from core_torch.evaluation.projection import project
 from core_torch.evaluation.run_page import CAPTIONS
 from core_torch.evaluation.trajectories import interpolate_codes, iterate_reconstruction, uniform_noise
+from core_torch.files.page import TEMPLATES
 from core_torch.files.splits import Split, load_split
 from core_torch.models.autoencoder import build_autoencoder
 from core_torch.models.evaluating import evaluating

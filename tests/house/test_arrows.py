@@ -37,6 +37,7 @@ STAGES_WITHOUT_FRAMEWORK_MAY_IMPORT = (
 ON_FIRST_USE = {
     "core_torch/files/fetch.py": ("requests", "urllib3"),
     "core_torch/files/event_files.py": ("tensorboardX",),
+    "core_torch/files/page.py": ("jinja2",),
 }
 FOR_PYTEST = ("core_torch/parity/plugin.py", "core_torch/parity/pytest_levels.py")
 PICKLES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}

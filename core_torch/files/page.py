@@ -1,19 +1,12 @@
 """Pages that need nothing beside them: one style, templates that escape every text, pictures inside the file."""
 
 import base64
-from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from core_torch.files.atomic import write_atomically
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 TEMPLATES = Path(__file__).with_name("templates")
 MEDIA_TYPES = {".png": "image/png", ".gif": "image/gif", ".svg": "image/svg+xml"}
-# Letters stay text, which is smaller and can be searched; without a date and with fixed names, equal charts are equal.
-SVG_OPTIONS = {"fonttype": "none", "hashsalt": "chart"}
 
 
 def write_page(path: Path, template: Path, **values: object) -> None:
@@ -31,14 +24,3 @@ def write_page(path: Path, template: Path, **values: object) -> None:
 def embed_picture(content: bytes, suffix: str) -> str:
     """Return the address of a picture that lies inside the page."""
     return f"data:{MEDIA_TYPES[suffix]};base64,{base64.b64encode(content).decode()}"
-
-
-def embed_figure(figure: "Figure") -> str:
-    """Return the address of a chart, as SVG inside the page."""
-    from matplotlib import rc, rc_context
-
-    content = BytesIO()
-    with rc_context():
-        rc("svg", **SVG_OPTIONS)
-        figure.savefig(content, format="svg", metadata={"Date": None})
-    return embed_picture(content.getvalue(), ".svg")
