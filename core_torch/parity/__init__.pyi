@@ -21,6 +21,6 @@ from .recorded.assertion import assert_agreement as assert_agreement
 from .recorded.assertion import compare as compare
 from .recorded.reference import Reference as Reference
 from .trace import Trace as Trace
-from .trace import load_trace as load_trace
 from .trace import record_trace as record_trace
-from .trace import save_trace as save_trace
+from .trace_file import load_trace as load_trace
+from .trace_file import save_trace as save_trace

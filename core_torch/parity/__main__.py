@@ -1,7 +1,9 @@
 """python -m core_torch.parity check NAME COMMAND | mutants | right-ports | golden: agreement from the command line."""
 
 import argparse
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from itertools import islice
 
 from core_torch.commands.command_line import Parser, check_results, run
 from core_torch.files.outputs import prepare_output, write_json
@@ -19,28 +21,47 @@ def build_parser() -> Parser:
     right.add_argument("--problems", type=int, default=2, metavar="N", help="fresh ones, beside the goldens (2)")
     right.add_argument("--seed", type=int, default=0, metavar="N", help="of the first fresh problem (0)")
     right.add_argument("--kinds", default="", metavar="GROUPS", help="numpy,torch,jax,ports,languages (default: all)")
+    table.add_argument("--published", action="store_true", help="print the stored table; making it takes half an hour")
     goldens = commands.add_parser("golden", help="make the golden traces")
     goldens.add_argument("--output", metavar="DIR", required=True, help="for eighteen .npz files")
     goldens.add_argument("--size", default="slim", metavar="SIZE", help="slim (default) or full: 1 GB, an hour")
     check = commands.add_parser("check", help="hold a worker, in any language, against a golden trace")
     check.add_argument("golden", metavar="NAME", help="such as conv-deep-contractive")
-    check.add_argument("worker", nargs=argparse.REMAINDER, metavar="COMMAND", help="a framework's name, or a command")
-    check.add_argument("--steps", type=int, default=10, metavar="N", help="1, 10 (default) or 100")
+    worker = "a framework's name, or a command, whose own options stand after --"
+    check.add_argument("worker", nargs=argparse.REMAINDER, metavar="COMMAND", help=worker)
+    check.add_argument("--steps", type=int, metavar="N", help="1, 10 or 100 (default all)")
+    check.add_argument("--timeout", type=float, metavar="SECONDS", help="for one answer (default 300)")
     check.add_argument("--dtype", default="float32", metavar="TYPE", help="float32 (default) or float64")
     for command in (table, right, check):
         command.add_argument("--json", metavar="FILE", help="also write the printed values there")
     return parser
 
 
+def options_first(words: Sequence[str]) -> list[str]:
+    """Move the options of `check` before NAME, so that they may follow it; what is after -- belongs to COMMAND."""
+    if not words or words[0] != "check":
+        return list(words)
+    end = list(words).index("--") if "--" in words else len(words)
+    options, others = [], []
+    own = iter(words[1:end])
+    for word in own:
+        if word.startswith("--"):
+            options += [word] if "=" in word or word == "--help" else [word, *islice(own, 1)]
+        else:
+            others.append(word)
+    return ["check", *options, *others, *words[end + 1 :]]
+
+
 def mutants(options: argparse.Namespace) -> int:
-    """Print the table; 1 if a bug survives."""
-    from core_torch.parity.mutants import SURVIVES, markdown, mutation_table
+    """Print the table; 1 if a bug survives or is taken for another."""
+    from core_torch.parity.mutants import mutation_table
+    from core_torch.parity.mutants_page import PUBLISHED, has_failed, markdown, read_table, table_of
 
     check_results(options)
-    rows = dict(mutation_table())
-    print(markdown(rows), end="")
-    write_json(options.json, rows)
-    return int(any(SURVIVES in row.values() for row in rows.values()))
+    table = read_table(PUBLISHED) if options.published else table_of(mutation_table())
+    print(markdown(table), end="")
+    write_json(options.json, table)
+    return int(has_failed(table))
 
 
 def right_ports(options: argparse.Namespace) -> int:
@@ -81,11 +102,13 @@ def check(options: argparse.Namespace) -> int:
         raise ConfigError(f"worker: found none, allowed: a command, or one of {', '.join(KNOWN_PORTS)}")
     first, *rest = options.worker
     if first in KNOWN_PORTS and rest:
-        raise ConfigError(f"worker: found {' '.join(rest)} after {first}, allowed: options stand before NAME")
+        raise ConfigError(f"worker: found {' '.join(rest)} after {first}, allowed: nothing")
     candidate = first if first in KNOWN_PORTS else options.worker
     check_results(options)
     try:
-        checks = assert_parity(options.golden, candidate, steps=options.steps, dtype=options.dtype)
+        checks = assert_parity(
+            options.golden, candidate, steps=options.steps, dtype=options.dtype, timeout=options.timeout
+        )
     except ParityError as error:
         print(error)
         write_json(options.json, {"passed": False, "error": str(error)})
@@ -106,7 +129,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
 
 def dispatch() -> int | None:
     """Parse, and do what the command says."""
-    options = build_parser().parse_args()
+    options = build_parser().parse_args(options_first(sys.argv[1:]))
     return COMMANDS[options.command](options)
 
 

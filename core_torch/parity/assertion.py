@@ -32,11 +32,11 @@ def assert_parity(
     candidate: Port,
     *,
     levels: Iterable[str] = LEVEL_NAMES,
-    steps: int = 10,
+    steps: int | None = None,
     dtype: str = "float32",
     tolerance: Mapping[str, float] | Literal["auto"] = "auto",
     weights: Literal["trained", "initial"] = "trained",
-    timeout: float = TIMEOUT_SECONDS,
+    timeout: float | None = None,
 ) -> list[Check]:
     """Check level by level that `candidate` computes what the reference does; its checks, all passed.
 
@@ -46,24 +46,28 @@ def assert_parity(
             this repository's frameworks, such as "keras-jax"; or a command, as a list, that follows the protocol of
             `core_torch.parity.external`.
         levels: of `LEVEL_NAMES`; the first that fails ends the comparison.
-        steps: of a golden trace 1, 10 or 100; of a problem up to as many as it has.
+        steps: all of them by default; fewer, 1 or 10 of a golden trace, are quicker and see less.
         dtype: float32 or float64, in which the candidate is given its arrays and held to account.
         tolerance: from the float32 budget (see `tolerances`); {level: largest difference} overrides some of it.
         weights: of a golden problem, trained ones or those of the contract's start, where outputs show little.
-        timeout: seconds that a process may take for one answer.
+        timeout: seconds that a process may take for one answer; by default 300.
 
     Raises:
         ParityError: it does not; the message says where, by how much, and which known bug computes the same.
         ConfigError: the arguments do not fit together.
     """
+    __tracebackhide__ = True
     wanted = checked_levels(levels)
     check_choice("dtype", dtype, ROUNDING)
     check_choice("weights", weights, ("trained", "initial"))
-    check_integer("steps", steps, minimum=1)
+    if timeout is not None:
+        check_number("timeout", timeout, minimum=1e-3)
+    if steps is not None:
+        check_integer("steps", steps, minimum=1)
     with np.errstate(all="ignore"):  # what overflows is judged, whatever the warnings are set to
         judge = _cut(_judge(reference, weights=weights, levels=wanted), steps)
         limits = tolerances(judge.budget, dtype=dtype) | _checked(tolerance)
-        found = _trace(candidate, judge.problem, dtype=dtype, timeout=timeout)
+        found = _trace(candidate, judge.problem, dtype=dtype, timeout=TIMEOUT_SECONDS if timeout is None else timeout)
         case, name = judge.problem.name, label(candidate)
         checks = compare_traces(found, judge.truth, tolerance=limits, levels=wanted, case=case, framework=name)
         if not checks[-1].passed:
@@ -102,10 +106,10 @@ def _judge(reference: Reference, *, weights: str, levels: tuple[str, ...]) -> Ju
     return judge
 
 
-def _cut(judge: Judge, steps: int) -> Judge:
-    """The same over fewer steps, of which the truth is kept; the budget of all of them is measured anew."""
+def _cut(judge: Judge, steps: int | None) -> Judge:
+    """The same over fewer steps, of which the truth is kept; their budget is measured."""
     problem = judge.problem
-    if steps == len(problem.batches):
+    if steps is None or steps == len(problem.batches):
         return judge
     kept = [step for step in KEPT_STEPS if step < len(problem.batches)]
     if steps not in kept:
@@ -117,6 +121,7 @@ def _cut(judge: Judge, steps: int) -> Judge:
 
 
 def _trace(candidate: Port, problem: Problem, *, dtype: str, timeout: float) -> Trace:
+    __tracebackhide__ = True
     if isinstance(candidate, Mapping):
         return check_trace(candidate)
     if candidate is None or (isinstance(candidate, (str, Sequence)) and not candidate):
@@ -129,7 +134,7 @@ def _trace(candidate: Port, problem: Problem, *, dtype: str, timeout: float) -> 
     except (ConfigError, ParityError):
         raise
     except WorkerError as error:
-        raise ParityError(f"{problem.name}: {error}") from error
+        raise ParityError(f"{problem.name}: {error}") from None
     except Exception as error:  # whatever it is, the candidate is not the reference
         raise ParityError(f"{problem.name}: the candidate raised {type(error).__name__}: {error}") from error
 

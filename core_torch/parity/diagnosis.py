@@ -1,23 +1,22 @@
 """What is wrong with a port that was rejected: where it begins to differ, and which known bug computes the same."""
 
 import math
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 
 import numpy as np
 
-from core_torch.parity.bugs.catalogue import BUGS
-from core_torch.parity.distance import INPUT, distances, entries, relative_difference, relative_distance, steps
+from core_torch.parity.distance import entries, steps
+from core_torch.parity.hypotheses import Evidence
 from core_torch.parity.judge import Check, Judge
+from core_torch.parity.name_faults import name_faults
+from core_torch.parity.norms import relative_difference, relative_distance
 from core_torch.parity.oracle_candidate import OracleCandidate
-from core_torch.parity.tolerances import LEVEL_NAMES, tolerances
-from core_torch.parity.trace import Trace, record_trace
+from core_torch.parity.tolerances import tolerances
+from core_torch.parity.trace import Trace
 from core_torch.spec.channels_last import from_channels_last
 from core_torch.spec.errors import CheckpointError
 
-SECONDS = 20  # for trying bugs; the rest is reported as not tried
-EXPLAINED = 0.02  # a bug that leaves this share of the difference explains it
 DIFFERS = 1e-4  # relatively, of a layer that is named as the first to differ
 PROPORTIONAL = 1e-3  # relative residue of a tensor that is called a multiple of the right one
 LONG_LEVELS = ("trajectory", "losses")  # which need more than the first step
@@ -29,7 +28,7 @@ def explain(judge: Judge, found: Trace, check: Check, *, dtype: str = "float32")
     findings = [*_first_layer(judge, found), *_first_step(judge, found, check, dtype)]
     findings += _largest_error(judge.truth, found, check.where)
     findings += [*_multiples(judge, found, check), *_layouts(judge, found), *_rounding(judge, check, dtype)]
-    return [*findings, *_known_bugs(judge, found, check, dtype)]
+    return [*findings, *_names(judge, found), *_known_bugs(judge, found, dtype)]
 
 
 def _first_layer(judge: Judge, found: Trace) -> Iterator[str]:
@@ -50,6 +49,10 @@ def _first_layer(judge: Judge, found: Trace) -> Iterator[str]:
 def _first_step(judge: Judge, found: Trace, check: Check, dtype: str) -> Iterator[str]:
     """Of a trajectory: the first step whose loss is not right, and the tensor that is farthest off at the end."""
     if check.level not in LONG_LEVELS:
+        return
+    end = max(steps("loss", found), default=0)
+    if end < len(judge.problem.batches):
+        yield f"the trace ends at step {end} of {len(judge.problem.batches)}; fewer can be asked for by `steps`"
         return
     limit = tolerances(judge.budget, dtype=dtype)["losses"]
     for step in range(1, len(judge.problem.batches) + 1):
@@ -107,6 +110,20 @@ def _belongs(key: str, check: Check) -> bool:
     return key == check.where or (key.startswith(prefix) and key.endswith(f"@{step}"))
 
 
+def _names(judge: Judge, found: Trace) -> Iterator[str]:
+    """Gradients and updates that are missing, or that nobody asked for."""
+    for kind in ("gradient", "update"):
+        mine, right = (_by_name(entries(f"{kind}/", 1, trace)) for trace in (found, judge.truth))
+        faults = name_faults(mine, right) if mine else []
+        if faults:
+            yield f"{kind}s: {'; '.join(faults)}"
+            return
+
+
+def _by_name(entries: Trace) -> Trace:
+    return {key.rpartition("@")[0].partition("/")[2]: value for key, value in entries.items()}
+
+
 def _layouts(judge: Judge, found: Trace) -> Iterator[str]:
     """Parameters that come back in another order of axes."""
     architecture, weights = judge.problem.architecture, judge.problem.weights
@@ -134,29 +151,16 @@ def _rounding(judge: Judge, check: Check, dtype: str) -> Iterator[str]:
         yield f"the difference is as large as float32 makes it ({budget:.0e}): something computes in float32"
 
 
-def _known_bugs(judge: Judge, found: Trace, check: Check, dtype: str) -> Iterator[str]:
-    """Every bug of the table that passes the levels before, computed, and compared with what was found."""
-    if check.value == math.inf and check.level == "shapes":
-        return
-    limits, before = tolerances(judge.budget, dtype=dtype), LEVEL_NAMES[: LEVEL_NAMES.index(check.level)]
-    at_once = check.level not in LONG_LEVELS
-    problem = judge.problem.first(1) if at_once else judge.problem
-    kept = {key: value for key, value in found.items() if not at_once or key.endswith(("@0", "@1"))}
-    apart = distances(kept, judge.truth)[check.level].value
-    close = max(EXPLAINED * min(apart, 1.0), check.tolerance)
-    deadline, left = time.monotonic() + SECONDS, 0
-    for bug in (bug for bug in BUGS.values() if bug.needs(problem)):
-        if time.monotonic() > deadline:
-            left += 1
-            continue
-        buggy = record_trace(bug.candidate(problem, dtype=dtype), problem, dtype=dtype)
-        if INPUT not in found:  # the judge could not see it, so it may be wrong there
-            buggy.pop(INPUT, None)
-        wrong = distances(buggy, judge.truth)
-        if any(wrong[level].value > limits[level] for level in before) or wrong[check.level].value <= check.tolerance:
-            continue
-        # Both ways, because a bug that moves nothing is close to everything.
-        if all(distances(*pair)[check.level].value <= close for pair in ((kept, buggy), (buggy, kept))):
-            yield f"the numbers are those of this bug: {bug.says}"
-    if left:
-        yield f"{left} known bugs were not tried for lack of time"
+def _known_bugs(judge: Judge, found: Trace, dtype: str) -> Iterator[str]:
+    """Every bug that computes all entries of the port, or none and the entry where it begins to differ."""
+    evidence = Evidence(judge.problem, judge.truth, found, judge.budget, dtype)
+    ruling = evidence.ruling()
+    if len(ruling.named) == 1:
+        yield f"the numbers are those of this bug: {ruling.named[0].says}"
+    elif ruling.named:
+        yield f"the numbers are those of one of these bugs: {'; '.join(bug.says for bug in ruling.named)}"
+    elif not ruling.untried:
+        first = evidence.first_difference()
+        yield "no known bug computes this" + (f"; the first entry that differs is {first[0]}" if first else "")
+    if ruling.untried:
+        yield f"{ruling.untried} known bugs were not tried for lack of time"

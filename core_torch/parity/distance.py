@@ -1,16 +1,25 @@
-"""How far one trace is from another, level by level, in each level's measure."""
+"""How far one trace is from another: group by group of entries, and level by level."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from core_torch.parity.norms import (
+    altered_values,
+    norm,
+    relative_difference,
+    relative_distance,
+    worst_image_distance,
+)
+from core_torch.parity.tolerances import LEVEL_NAMES
 from core_torch.parity.trace import Trace
 
 # A gradient of less than a twentieth of the whole's norm counts relative to that: a single bias's passes through zero,
 # where its relative error has no bound.
 SMALLEST_SHARE = 0.05
 INPUT, OUTPUT = "activation/input@1", "activation/output@1"
+TOGETHER = ("first", "weight", "update", "state")  # kinds whose entries of a step are compared as one
 
 
 @dataclass(frozen=True)
@@ -22,56 +31,95 @@ class Distance:
 
 
 def distances(found: Trace, truth: Trace) -> dict[str, Distance]:
-    """{level: distance}; infinite where an entry is missing, misshapen or NaN.
+    """Measure every level; infinite where an entry is missing, misshapen or NaN.
 
-    Inputs, and optimizer state at the last step for which both have it, count where `found` shows them.
+    Inputs, and optimizer state of the steps for which both have it, count where `found` shows them.
     """
+    levels: dict[str, dict[str, float]] = {level: {} for level in LEVEL_NAMES}
+    levels["inputs"] = {"": 0.0}  # which need not be shown; elsewhere nothing to compare is no agreement
     last = max(steps("update", truth), default=1)
-    gradients = entries("gradient/", 1, truth)
-    least = SMALLEST_SHARE * _norm(gradients)
-    levels = {
-        "shapes": {"weight": float(len(altered_weights(found, truth)))},
-        "inputs": {
-            key: altered_values(found[key], truth[key])
-            for key in truth
-            if key in found and (key == INPUT or key.startswith("batch/"))
-        },
-        "outputs": {OUTPUT: worst_image_distance(found.get(OUTPUT), truth.get(OUTPUT))},
-        "loss": {key: relative_difference(found.get(key), truth.get(key)) for key in ("loss@1", "objective@1")},
-        "gradients": {
-            key: relative_distance({key: found[key]}, {key: truth[key]}, least=least) if key in found else np.inf
-            for key in gradients
-        },
-        "one update": {"update@1": _update_distance(found, truth, step=1)},
-        "trajectory": {f"update@{last}": _update_distance(found, truth, step=last)} | _state_distances(found, truth),
-        "losses": {
-            f"loss@{step}": relative_difference(found.get(f"loss@{step}"), truth[f"loss@{step}"])
-            for step in sorted(steps("loss", truth))
-        },
-    }
-    if entries("gradient/", 1, found).keys() != gradients.keys():
-        levels["gradients"]["gradient"] = np.inf
-    nothing = {"": 0.0}  # shown; of anything else, having nothing to compare is no agreement
-    return {level: _largest(values or (nothing if level == "inputs" else {})) for level, values in levels.items()}
+    for group in groups(truth):
+        for level in levels_of(group, last=last):
+            levels[level][group] = group_distance(group, found, truth)
+    for group in groups(found):
+        if group.startswith("gradient/") and group not in truth:
+            levels["gradients"][group] = np.inf
+    return {level: _largest(values) for level, values in levels.items()}
 
 
-def _state_distances(found: Trace, truth: Trace) -> dict[str, float]:
-    """Of each kind of optimizer state that both have."""
-    common = steps("state", found) & steps("state", truth)
-    if not common:
-        return {}
-    step = max(common)
-    mine, theirs = ({key.split("/")[1] for key in entries("state/", step, trace)} for trace in (found, truth))
-    return {
-        f"state/{kind}@{step}": relative_distance(
-            entries(f"state/{kind}/", step, found), entries(f"state/{kind}/", step, truth)
-        )
-        for kind in sorted(mine & theirs)
-    }
+def groups(trace: Iterable[str]) -> list[str]:
+    """List what is compared as one, in the order of the trace: entries, or kinds of them at a step."""
+    return list(dict.fromkeys(group_of(key) for key in trace))
+
+
+def group_of(key: str) -> str:
+    """Name the group of an entry: "update@10", "state/momentum@10"; of other kinds the entry itself."""
+    name, _, step = key.rpartition("@")
+    kind, *rest = name.split("/", 2)
+    if kind not in TOGETHER:
+        return key
+    return f"{kind}/{rest[0]}@{step}" if kind == "state" else f"{kind}@{step}"
+
+
+def members(group: str, trace: Trace) -> Trace:
+    """Return the entries of a group without their kind, so that two kinds can be compared: {name: array}."""
+    return {key.rpartition("@")[0].partition("/")[2]: value for key, value in trace.items() if group_of(key) == group}
+
+
+def levels_of(group: str, *, last: int) -> tuple[str, ...]:
+    """Name the levels that a group decides; none for a hidden layer, which only a diagnosis reads."""
+    kind, step = group.split("/")[0].partition("@")[0], int(group.rpartition("@")[2])
+    if group in (INPUT, OUTPUT):
+        return ("inputs",) if group == INPUT else ("outputs",)
+    if kind == "loss":
+        return ("loss", "losses") if step == 1 else ("losses",)
+    if kind == "update":
+        return ("one update", "trajectory") if step == last == 1 else ("one update" if step == 1 else "trajectory",)
+    level = {
+        "first": "one update",
+        "weight": "shapes",
+        "batch": "inputs",
+        "objective": "loss",
+        "gradient": "gradients",
+        "state": "trajectory",
+    }.get(kind)
+    return (level,) if level else ()
+
+
+def group_distance(group: str, found: Trace, truth: Trace) -> float:
+    """Measure one group of the truth; 0 where it is one that a port need not show, and it does not."""
+    kind = group.split("/")[0].partition("@")[0]
+    if kind == "weight":
+        return float(len(altered_weights(found, truth)))
+    if kind in ("first", "update"):
+        return _together(group, found, truth)
+    if kind == "state":
+        mine = members(group, found)
+        return relative_distance(mine, members(group, truth)) if mine else 0.0
+    if kind in ("loss", "objective"):
+        return relative_difference(found.get(group), truth[group])
+    if kind == "gradient":
+        if group not in found:
+            return np.inf
+        least = SMALLEST_SHARE * norm(entries("gradient/", int(group.rpartition("@")[2]), truth))
+        return relative_distance({group: found[group]}, {group: truth[group]}, least=least)
+    if kind == "batch" or group == INPUT:
+        return altered_values(found[group], truth[group]) if group in found else 0.0
+    if group not in found and group != OUTPUT:
+        return 0.0
+    return worst_image_distance(found.get(group), truth.get(group))
+
+
+def _together(group: str, found: Trace, truth: Trace) -> float:
+    """Measure a change of all weights; that of the very first step is also the update of step 1."""
+    mine = members(group, found)
+    if not mine and group == "first@1":
+        return 0.0
+    return relative_distance(mine, members(group, truth))
 
 
 def altered_weights(found: Trace, truth: Trace) -> list[str]:
-    """Parameters missing, extra, misshapen, or handed back otherwise than they were loaded."""
+    """List the parameters missing, extra, misshapen, or handed back otherwise than they were loaded."""
     mine, theirs = entries("weight/", 0, found), entries("weight/", 0, truth)
     return sorted(
         key
@@ -80,60 +128,18 @@ def altered_weights(found: Trace, truth: Trace) -> list[str]:
     )
 
 
-def altered_values(found: np.ndarray, truth: np.ndarray) -> float:
-    """How many values differ, bit for bit; all of them where shapes differ."""
-    flat = found.reshape(truth.shape) if found.size == truth.size else None
-    return float(truth.size if flat is None else np.sum(flat != truth))
-
-
-def worst_image_distance(found: np.ndarray | None, truth: np.ndarray | None) -> float:
-    """The largest ||found - truth|| / ||truth|| of an image, over arrays (N, pixels)."""
-    if found is None or truth is None or found.shape != truth.shape:
-        return np.inf
-    difference = np.linalg.norm(found.astype(np.float64) - truth, axis=1)
-    scale = np.linalg.norm(truth, axis=1)
-    return float(np.max(difference / np.where(scale > 0, scale, 1)))  # an empty image counts absolutely
-
-
-def relative_difference(found: np.ndarray | None, truth: np.ndarray | None) -> float:
-    """|found - truth| / truth of two losses."""
-    if found is None or truth is None or np.size(found) != 1:
-        return np.inf
-    value, expected = float(np.asarray(found).item()), float(np.asarray(truth).item())
-    return abs(value - expected) / expected
-
-
-def relative_distance(found: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray], *, least: float = 0.0) -> float:
-    """||found - truth|| / max(||truth||, least) over all tensors together; infinite where names or shapes differ."""
-    if {name: np.shape(array) for name, array in found.items()} != {name: array.shape for name, array in truth.items()}:
-        return np.inf
-    squares = sum(float(np.sum((np.asarray(found[name], np.float64) - truth[name]) ** 2)) for name in truth)
-    # What should be zero counts absolutely.
-    return float(np.sqrt(squares)) / (max(_norm(truth), least) or 1.0)
-
-
-def _norm(arrays: Mapping[str, np.ndarray]) -> float:
-    return float(np.sqrt(sum(float(np.sum(np.asarray(array, np.float64) ** 2)) for array in arrays.values())))
-
-
-def _update_distance(found: Trace, truth: Trace, *, step: int) -> float:
-    if not entries("update/", step, truth):
-        return np.inf
-    return relative_distance(entries("update/", step, found), entries("update/", step, truth))
-
-
 def entries(prefix: str, step: int, trace: Trace) -> Trace:
-    """Those whose names begin so, of that step."""
+    """Return those whose names begin so, of that step."""
     return {key: value for key, value in trace.items() if key.startswith(prefix) and key.endswith(f"@{step}")}
 
 
 def steps(kind: str, trace: Trace) -> set[int]:
-    """Of which a trace has entries of that kind."""
+    """Return the steps of which a trace has entries of that kind."""
     return {int(key.rpartition("@")[2]) for key in trace if key.startswith((f"{kind}/", f"{kind}@"))}
 
 
 def _largest(values: dict[str, float]) -> Distance:
-    """NaN, which compares false with everything, counts as infinite."""
+    """Find the worst; NaN, which compares false with everything, counts as infinite."""
     worst = max(values, key=lambda key: np.inf if np.isnan(values[key]) else values[key], default="")
     value = values.get(worst, np.inf)
     return Distance(float("inf") if np.isnan(value) else float(value), worst)

@@ -18,7 +18,8 @@ from core_torch.parity.distance import entries, steps
 from core_torch.parity.judge import Judge
 from core_torch.parity.matrix import EIGHTEEN, Cell, Judges, rates_of, recipe_of
 from core_torch.parity.problem import Problem
-from core_torch.parity.trace import Trace, load_trace, save_trace
+from core_torch.parity.trace import Trace
+from core_torch.parity.trace_file import load_trace, save_trace
 from core_torch.spec.architecture import (
     ARCHITECTURES,
     Architecture,
@@ -143,6 +144,7 @@ def _unpacked(name: str, cell: Cell, stored: Trace, size: str) -> Judge:
         step = kept.partition("@")[2]
         named = _named(stored[kept], architecture)
         truth |= {f"update/{key}@{step}": value for key, value in named.items()}
+    truth |= {f"first/{key}@1": truth[f"update/{key}@1"] for key in weights}
     return Judge(problem, truth, json.loads(str(stored["budget"])))
 
 

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 from core_torch.parity.candidate import Candidate
-from core_torch.parity.distance import altered_weights, distances
+from core_torch.parity.distance import distances, members
+from core_torch.parity.name_faults import weight_faults
 from core_torch.parity.oracle_candidate import OracleCandidate
 from core_torch.parity.problem import Problem, steps_off_kinks
 from core_torch.parity.tolerances import LEVEL_NAMES, LEVELS, WELL_POSED, tolerances
@@ -104,7 +105,9 @@ def compare_traces(
     measured, checks = distances(check_trace(found), check_trace(truth)), []
     for level in (name for name in LEVEL_NAMES if name in wanted):
         distance = measured[level]
-        where = ", ".join(altered_weights(found, truth)) if level == "shapes" else distance.where
+        where = distance.where
+        if level == "shapes":
+            where = "; ".join(weight_faults(members("weight@0", found), members("weight@0", truth)))
         passed = bool(distance.value <= limits[level])
         checks.append(Check(case, framework, level, distance.value, limits[level], passed, where))
         if not passed:

@@ -25,7 +25,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """The --parity options, which outrank no marker: a test that names its own steps or dtype keeps them."""
     group = parser.getgroup("parity", "agreement with the reference autoencoders")
     group.addoption("--parity-dtype", choices=("float32", "float64"), default="float32", help="of every candidate")
-    group.addoption("--parity-steps", type=int, choices=(1, 10, 100), default=10, help="of every golden trace")
+    group.addoption(
+        "--parity-steps", type=int, choices=(1, 10, 100), default=None, help="of every golden trace (default all)"
+    )
     group.addoption("--parity-report", metavar="DIR", help="write a JSON record of every comparison there")
     required = "comma-separated names that must have passed at least once, so that a run of skips is not green"
     group.addoption("--parity-require", metavar="NAMES", default="", help=required)
@@ -76,6 +78,7 @@ def parity(request: pytest.FixtureRequest) -> "Callable[..., list[Check]]":
     defaults = {"dtype": config.getoption("parity_dtype"), "steps": config.getoption("parity_steps")}
 
     def check(candidate: Any, reference: Any = None, *, name: str | None = None, **options: Any) -> "list[Check]":
+        __tracebackhide__ = True
         if reference is None and (marker is None or not marker.args):
             raise pytest.UsageError('parity needs @pytest.mark.parity("NAME") or a reference')
         port = KNOWN_PORTS.get(candidate) if isinstance(candidate, str) else None
@@ -84,6 +87,7 @@ def parity(request: pytest.FixtureRequest) -> "Callable[..., list[Check]]":
         chosen = defaults | (marker.kwargs if marker else {}) | options
         label = name or (candidate if isinstance(candidate, str) else type(candidate).__name__)
         record = {"test": request.node.nodeid, "candidate": label, "passed": False, **chosen}
+        record["steps"] = chosen["steps"] or "all"
         config.stash[RECORDS].append(record)
         checks = assert_parity(reference if reference is not None else marker.args[0], candidate, **chosen)
         record |= {"passed": True, "checks": [check.to_row() for check in checks]}

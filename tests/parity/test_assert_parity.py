@@ -12,16 +12,16 @@ import pytest
 from core_torch.parity import (
     Judge,
     assert_parity,
-    commands,
     compare_traces,
     from_canonical,
     golden,
     record_trace,
     save_trace,
 )
+from core_torch.parity import __main__ as commands
 from core_torch.parity.bugs.catalogue import BUGS, Bug
 from core_torch.parity.oracle_candidate import OracleCandidate
-from core_torch.parity.trace import load_trace
+from core_torch.parity.trace_file import load_trace
 from core_torch.spec.errors import ConfigError, DataFormatError, ParityError
 
 NAME = "shallow-standard"
@@ -53,10 +53,10 @@ def test_a_judge_and_a_problem_are_references_too(judge):
 
 def test_a_recorded_trace_is_a_candidate(judge, tmp_path):
     save_trace(tmp_path / "mine.npz", record_trace(right(judge), judge.problem.first(10)))
-    assert assert_parity(NAME, load_trace(tmp_path / "mine.npz"))
+    assert assert_parity(NAME, load_trace(tmp_path / "mine.npz"), steps=10)
     wrong = record_trace(BUGS["rate doubled"].candidate(judge.problem), judge.problem.first(10))
     with pytest.raises(ParityError, match="one update"):
-        assert_parity(NAME, wrong)
+        assert_parity(NAME, wrong, steps=10)
 
 
 def test_float64_is_held_to_float64(judge):
@@ -116,7 +116,7 @@ def test_the_message_tells_where_how_much_and_why(judge):
         assert_parity(NAME, BUGS["momentum after the rate"].candidate(judge.problem), steps=100)
     first, second, *findings = str(caught.value).splitlines()
     assert "disagrees at the level trajectory" in first
-    assert "update@100" in second
+    assert "update@" in second
     assert "allowed" in second
     assert any("learning rate is inside the velocity" in line for line in findings)
 
@@ -167,7 +167,7 @@ BAD = {
     "a NaN in the output": ("activations", lambda a: a | {"output": a["output"] * np.nan}, "outputs"),
     "an image too many": ("activations", lambda a: a | {"output": np.ones((13, 49))}, "outputs"),
     "a NaN loss": ("step", lambda loss: float("nan"), "loss"),
-    "no loss": ("step", lambda loss: None, "loss@1: holds object"),
+    "no loss": ("step", lambda loss: None, r"loss@1: step\(\) returned None"),
     "a loss for each image": ("step", lambda loss: np.ones(12), "loss"),
     "a missing gradient": ("loss_and_gradients", lambda r: (r[0], without("encoder.0.bias")(r[1])), "gradients"),
     "a NaN gradient": ("loss_and_gradients", lambda r: (r[0], {k: v * np.nan for k, v in r[1].items()}), "gradients"),
@@ -349,7 +349,79 @@ def test_the_bug_free_candidate_is_right(judge):
 @pytest.mark.parametrize(("name", "passed"), [(NAME, True), ("deep-standard", False)])
 def test_the_command_writes_what_it_prints(name, passed, tmp_path, capsys):
     written = tmp_path / "printed.json"
-    options = argparse.Namespace(golden=name, worker=[*WORKER, "works"], steps=1, dtype="float32", json=str(written))
-    assert commands.parity(options) == (not passed)
+    options = argparse.Namespace(
+        golden=name, worker=[*WORKER, "works"], steps=1, dtype="float32", json=str(written), timeout=60
+    )
+    assert commands.check(options) == (not passed)
     assert json.loads(written.read_text())["passed"] is passed
     assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["check", "NAME", "CMD", "--steps", "10"], ["check", "--steps", "10", "NAME", "CMD"]),
+        (["check", "NAME", "--steps=10", "CMD", "-c", "x"], ["check", "--steps=10", "NAME", "CMD", "-c", "x"]),
+        (["check", "NAME", "CMD", "--", "--steps", "7"], ["check", "NAME", "CMD", "--steps", "7"]),
+        (["check", "NAME", "--timeout", "9", "--", "CMD", "-x"], ["check", "--timeout", "9", "NAME", "CMD", "-x"]),
+        (["mutants", "--json", "FILE"], ["mutants", "--json", "FILE"]),
+    ],
+)
+def test_options_may_follow_the_name(words, expected):
+    assert commands.options_first(words) == expected
+
+
+# ---- Values that a relative measure divides by -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("truth", [-3.0, 0.0])
+def test_a_negative_loss_or_one_of_zero_is_compared(truth):
+    right = {"loss@1": np.array(truth), "objective@1": np.array(truth)}
+    wrong = {"loss@1": np.array(99.0), "objective@1": np.array(truth)}
+    assert compare_traces(right, right, levels=("loss",))[-1].passed
+    assert not compare_traces(wrong, right, levels=("loss",))[-1].passed
+    assert not compare_traces({**right, "loss@1": np.array(-truth + 1e-3)}, right, levels=("loss",))[-1].passed
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 2, 2), ()])
+def test_outputs_of_any_shape_are_compared(shape):
+    right = {"activation/output@1": np.ones(shape)}
+    assert compare_traces(right, right, levels=("outputs",))[-1].passed
+    assert not compare_traces({"activation/output@1": 2 * np.ones(shape)}, right, levels=("outputs",))[-1].passed
+
+
+# ---- Names and rates ---------------------------------------------------------------------------------------------
+
+
+def test_missing_and_unexpected_names_stand_apart(judge):
+    with pytest.raises(ParityError, match=r"missing: encoder\.0\.weight.*; unexpected: Encoder\.0\.weight"):
+        assert_parity(NAME, Bad(judge, "weights", renamed))
+    spoil = BAD["an extra gradient"][1]
+    with pytest.raises(ParityError, match="gradients: unexpected: x"):
+        assert_parity(NAME, Bad(judge, "loss_and_gradients", spoil))
+
+
+class OwnRate(OracleCandidate):
+    """A port whose `load` leaves the learning rate alone, as README's does."""
+
+    def __init__(self, judge: Judge, *, factor: float = 1.0) -> None:
+        self.rate = factor * judge.problem.recipe.learning_rate
+        super().__init__(judge.problem, dtype="float32")
+
+    def load(self, weights: dict[str, np.ndarray]) -> None:
+        super().load(weights)
+        self.optimizer.learning_rate = self.rate
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        self.rate = self.optimizer.learning_rate = learning_rate
+
+
+def test_a_port_can_be_checked_twice(judge):
+    port = OwnRate(judge)
+    assert assert_parity(NAME, port)
+    assert assert_parity(NAME, port)
+
+
+def test_a_rate_that_is_wrong_from_the_start_is_found(judge):
+    with pytest.raises(ParityError, match="first@1"):
+        assert_parity(NAME, OwnRate(judge, factor=1.1))

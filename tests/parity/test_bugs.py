@@ -10,7 +10,7 @@ from core_torch.parity.diagnosis import explain
 from core_torch.parity.golden_traces import SLIM, golden_judges
 from core_torch.parity.judge import Judge, agree, check_well_posed
 from core_torch.parity.matrix import Cell, Judges
-from core_torch.parity.mutants import NOWHERE, SURVIVES, cells_of, mutation_table, verdict
+from core_torch.parity.mutants import NOWHERE, SURVIVES, Mutant, cells_of, mutants_of, verdict
 from core_torch.parity.oracle.optimizer import OracleOptimizer
 from core_torch.parity.oracle.oracle import Oracle
 from core_torch.parity.oracle_candidate import OracleCandidate
@@ -19,8 +19,10 @@ from core_torch.parity.trace import record_trace
 from core_torch.spec.errors import ConfigError
 from core_torch.spec.layers import Convolution, Dense, Layer, TransposedConvolution
 
-LEAST_BUGS = 25  # that every architecture is tried with
+LEAST_BUGS = 150  # kinds that are known
+LEAST_HERE = 100  # that every architecture is tried with
 MOST_REFUSED = 5  # problems in a hundred that cannot be posed
+STRIDE = len(SLIM)  # of the bugs, so that each is tried on one architecture; the published table has all
 
 
 @cache
@@ -28,29 +30,40 @@ def judges(seed: int = 0) -> Judges:
     return golden_judges(seed=seed)
 
 
-def judge_for(bug: Bug, model: str) -> Judge | None:
-    made = (judges().judge(cell) for cell in cells_of(model))
-    return next((judge for judge in made if bug.needs(judge.problem)), None)
+def tried_on(model: str) -> dict[str, Bug]:
+    return dict(list(BUGS.items())[list(SLIM).index(model) :: STRIDE])
 
 
-@pytest.fixture(scope="module")
-def table() -> dict[str, dict[str, str]]:
-    return dict(mutation_table(judges()))
+def mutants_on(model: str, bugs: dict[str, Bug]) -> dict[str, Mutant]:
+    found: dict[str, Mutant] = {}
+    for judge in map(judges().judge, cells_of(model)):
+        here = {name: bug for name, bug in bugs.items() if name not in found and bug.needs(judge.problem)}
+        found |= mutants_of(judge, here)
+    return found
 
 
-@pytest.mark.parametrize("name", BUGS)
-def test_no_bug_survives_on_any_architecture(table, name):
-    assert SURVIVES not in table[name].values()
-    assert set(table[name].values()) != {NOWHERE}
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("model", SLIM)
+def test_no_bug_survives_or_is_taken_for_another(model):
+    found = mutants_on(model, tried_on(model))
+    assert found
+    assert [name for name, mutant in found.items() if mutant.level == SURVIVES] == []
+    assert [name for name, mutant in found.items() if name not in mutant.names] == []
+    assert [(name, mutant.wrong) for name, mutant in found.items() if mutant.wrong] == []
 
 
 @pytest.mark.parametrize("model", SLIM)
-def test_every_architecture_is_tried_with_many_bugs(table, model):
-    assert sum(row[model] != NOWHERE for row in table.values()) >= LEAST_BUGS
+def test_a_sample_of_bugs_does_not_survive(model):
+    for name, bug in dict(list(tried_on(model).items())[::3]).items():
+        assert verdict(bug, [judges().judge(cell) for cell in cells_of(model)]) != SURVIVES, name
 
 
-def test_every_level_but_the_last_is_the_weakest_for_some_bug(table):
-    assert {level for row in table.values() for level in row.values()} >= set(LEVEL_NAMES) - {"losses"}
+def test_every_architecture_has_a_place_for_many_bugs():
+    assert len(BUGS) >= LEAST_BUGS
+    for model in SLIM:
+        problems = [judges().judge(cell).problem for cell in cells_of(model)]
+        assert sum(any(map(bug.needs, problems)) for bug in BUGS.values()) >= LEAST_HERE
 
 
 def test_a_judge_with_wide_tolerances_would_let_bugs_survive():
@@ -59,21 +72,6 @@ def test_a_judge_with_wide_tolerances_would_let_bugs_survive():
     assert agree(lax.check(bug.candidate(judge.problem), "")) is False  # the ceilings hold
     found = record_trace(bug.candidate(judge.problem), judge.problem)
     assert all(check.passed for check in judge.verdict(found, "")[:-1])
-
-
-@pytest.mark.parametrize("model", ["shallow", "randomized-deep", pytest.param("conv-deep", marks=pytest.mark.slow)])
-def test_the_diagnosis_names_the_bug(model):
-    named = {}
-    for name, bug in BUGS.items():
-        judge = judge_for(bug, model)
-        if judge is None:
-            continue
-        found = record_trace(bug.candidate(judge.problem), judge.problem)
-        failed = judge.verdict(found, "")[-1]
-        if failed.level != "shapes":  # where nothing is computed; what is said of layouts is tested below
-            named[name] = f"the numbers are those of this bug: {bug.says}" in explain(judge, found, failed)
-    assert [name for name, is_named in named.items() if not is_named] == []
-    assert len(named) > LEAST_BUGS
 
 
 # ---- Right ports --------------------------------------------------------------------------------------------------
@@ -174,7 +172,7 @@ def test_a_transposed_parameter_is_named():
 
 
 def test_the_first_layer_that_differs_is_named():
-    lines = findings_for(BUGS["code activation"], cell=Cell(model="deep"))
+    lines = findings_for(BUGS["code activation linear"], cell=Cell(model="deep"))
     assert "the first layer that differs is encoder.3" in lines
 
 
@@ -188,5 +186,6 @@ def test_float32_inside_float64_is_named():
 
 def test_a_right_port_is_not_explained_by_any_bug():
     judge = judges().judge(Cell(model="shallow"))
-    for name in BUGS:
-        assert verdict(BUGS[name], [judge]) in (NOWHERE, *LEVEL_NAMES)
+    assert verdict(Bug(""), [judge]) == SURVIVES
+    assert verdict(BUGS["AMSGrad"], [judge]) == NOWHERE
+    assert verdict(BUGS["rate doubled"], [judge]) == "one update"

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core_torch.parity.distance import distances, relative_distance
+from core_torch.parity.distance import distances
 from core_torch.parity.golden_traces import FOLDER, GOLDEN, golden, golden_cell, golden_judges, write_goldens
 from core_torch.parity.judge import Judge, agree
+from core_torch.parity.norms import relative_distance
 from core_torch.parity.oracle.oracle import Oracle
 from core_torch.parity.oracle_candidate import OracleCandidate
 from core_torch.parity.problem import distance_to_kinks

@@ -73,7 +73,7 @@ def tensors(*entries: tuple[str, list[int], int, int], size: int) -> bytes:
 
 
 def trace_reader() -> Reader:
-    from core_torch.parity.trace import load_trace
+    from core_torch.parity.trace_file import load_trace
 
     return load_trace
 

@@ -26,7 +26,7 @@ from core_torch.files import sources
 from core_torch.files.splits import Split, load_split, read_images_and_labels
 from core_torch.files.weights import MANIFEST_NAME, WEIGHTS_NAME, load_arrays, save_weights
 from core_torch.parity.arrays_file import read_arrays
-from core_torch.parity.trace import load_trace, save_trace
+from core_torch.parity.trace_file import load_trace, save_trace
 from core_torch.spec.architecture import ARCHITECTURES
 from core_torch.spec.errors import CheckpointError, ConfigError, DataFormatError
 from core_torch.spec.recipe import Recipe

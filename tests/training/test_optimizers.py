@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from core_torch.models.autoencoder import Autoencoder, build_autoencoder, to_reference_weights
-from core_torch.parity.bugs.optimizers import EpsilonBeforeCorrection, RateInVelocity
+from core_torch.parity.bugs.adam import EpsilonBeforeCorrection
+from core_torch.parity.bugs.momentum import RateInVelocity
 from core_torch.parity.oracle.optimizer import OracleOptimizer
 from core_torch.parity.oracle.oracle import Arrays, Oracle
 from core_torch.spec.architecture import FullyConnected

@@ -1,5 +1,6 @@
 """Layers and layouts that are wrong in one way each; see `bugs`."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -95,6 +96,11 @@ def kernel_flipped(name: str, value: np.ndarray, problem: Problem) -> np.ndarray
 def kernel_rows_and_columns_swapped(name: str, value: np.ndarray, problem: Problem) -> np.ndarray:
     """Its own inverse."""
     return np.ascontiguousarray(value.swapaxes(-1, -2)) if value.ndim == 4 else value
+
+
+def of_part(part: str, relayout: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """Mistake the weights of the encoder or the decoder alone."""
+    return lambda name, value, problem: relayout(name, value, problem) if name.startswith(part) else value
 
 
 def flatten_order(name: str, value: np.ndarray, problem: Problem, *, into: bool, part: str = "encoder") -> np.ndarray:

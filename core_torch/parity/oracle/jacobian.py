@@ -6,7 +6,6 @@ gradient of the squared norm is a forward pass of twice the row; only a curved a
 
 import numpy as np
 
-from core_torch.parity.oracle.activations import CURVATURES
 from core_torch.parity.oracle.convolution import convolution, convolution_weight_gradient, pooled_where_largest
 from core_torch.parity.oracle.network import Arrays, Network
 from core_torch.spec.layers import Activation, Convolution, Dense, Layer, MaxPooling
@@ -14,15 +13,22 @@ from core_torch.spec.layers import Activation, Convolution, Dense, Layer, MaxPoo
 ROWS = 512  # of Jacobians carried at once, which bounds the memory of a convolution's windows
 
 
-def contractive_penalty(network: Network, record: Arrays, *, weight: float, gradients: Arrays | None = None) -> float:
+def contractive_penalty(
+    network: Network,
+    record: Arrays,
+    *,
+    weight: float,
+    gradients: Arrays | None = None,
+    layers: list[tuple[str, Layer]] | None = None,
+) -> float:
     """`weight` times ||J||_F^2 averaged over the images of `record`; adds its gradient to `gradients`.
 
-    Rifai et al., ICML 2011, for any encoder.
+    Rifai et al., ICML 2011, for any encoder, or for `layers` of fully connected models.
     """
-    encoder = network.layers[: len(network.architecture.encoder_layers())]
+    encoder = layers or network.layers[: len(network.architecture.encoder_layers())]
     count, code_width = record[encoder[-1][0]].shape
     rows = np.indices((count, code_width)).reshape(2, -1).T  # (image, code unit)
-    squares, bends = 0.0, {name: np.zeros_like(record[name]) for name, layer in encoder if _is_curved(layer)}
+    squares, bends = 0.0, {name: np.zeros_like(record[name]) for name, layer in encoder if _is_curved(network, layer)}
     for part in np.split(rows, range(ROWS, len(rows), ROWS)):
         stack = JacobianRows(network, encoder, record, part)
         squares += float(np.sum(stack.rows**2))
@@ -35,8 +41,8 @@ def contractive_penalty(network: Network, record: Arrays, *, weight: float, grad
     return weight * squares / count
 
 
-def _is_curved(layer: Layer) -> bool:
-    return isinstance(layer, Activation) and layer.name in CURVATURES
+def _is_curved(network: Network, layer: Layer) -> bool:
+    return isinstance(layer, Activation) and layer.name in network.curvatures
 
 
 class JacobianRows:
@@ -60,7 +66,8 @@ class JacobianRows:
         adjoint = scale * self.rows
         for name, layer, x, row in self.stages:
             if name in bends:
-                np.add.at(bends[name], self.images, adjoint * row * CURVATURES[layer.name](x))  # type: ignore[union-attr]
+                curvature = self.network.curvatures[layer.name](x)  # type: ignore[union-attr]
+                np.add.at(bends[name], self.images, adjoint * row * curvature)
             key = f"{name}.weight"  # no row depends on a bias
             if isinstance(layer, Dense):
                 gradients[key] = gradients.get(key, 0) + row.T @ adjoint

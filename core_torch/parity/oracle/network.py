@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from core_torch.parity.oracle.activations import SLOPES, VALUES
+from core_torch.parity.oracle.activations import CURVATURES, SLOPES, VALUES
 from core_torch.parity.oracle.convolution import (
     convolution,
     convolution_gradients,
@@ -36,6 +36,8 @@ class Network:
         weights: {name: array}; copied, cast to `dtype`.
         dtype: float64 for a judge; float32 to see what rounding alone does.
     """
+
+    values, slopes, curvatures = VALUES, SLOPES, CURVATURES
 
     def __init__(
         self, architecture: Architecture, weights: Mapping[str, np.ndarray], *, dtype: type = np.float64
@@ -87,7 +89,7 @@ class Network:
                 weight = self.weights[key].T if transposed else self.weights[key]
                 return x @ weight.T + self.weights.get(f"{name}.bias", 0)
             case Activation(kind):
-                return VALUES[kind](x)
+                return self.values[kind](x)
             case Convolution():
                 return convolution(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"], layer)
             case TransposedConvolution():
@@ -111,7 +113,7 @@ class Network:
                     gradients[f"{name}.bias"] = upstream.sum(axis=0)
                 return upstream @ weight, gradients
             case Activation(kind):
-                return upstream * SLOPES[kind](x), {}
+                return upstream * self.slopes[kind](x), {}
             case Convolution() | TransposedConvolution():
                 weight = self.weights[f"{name}.weight"]
                 if isinstance(layer, Convolution):

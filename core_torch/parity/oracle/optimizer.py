@@ -66,13 +66,18 @@ class OracleOptimizer:
         return momentum * velocity + gradient if self.recipe.nesterov else velocity
 
     def adam(self, name: str, gradient: np.ndarray) -> np.ndarray:
-        """m^ / (sqrt(v^) + epsilon), both corrected for their start at zero (Kingma and Ba 2015, algorithm 1)."""
+        """m^ / (sqrt(v^) + epsilon) (Kingma and Ba 2015, algorithm 1)."""
+        first, second = self.moments(name, gradient)
+        return first / (np.sqrt(second) + self.recipe.epsilon)
+
+    def moments(self, name: str, gradient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """m^ and v^, both corrected for their start at zero."""
         first, second = (
             self.average(f"{kind}/{name}", value, decay=decay)
             for kind, value, decay in zip(("first_moment", "second_moment"), (gradient, gradient**2), ADAM_BETAS)
         )
         first_share, second_share = (1 - decay**self.steps for decay in ADAM_BETAS)
-        return first / first_share / (np.sqrt(second / second_share) + self.recipe.epsilon)
+        return first / first_share, second / second_share
 
     def average(self, key: str, value: np.ndarray, *, decay: float) -> np.ndarray:
         """state[key] <- decay state[key] + (1 - decay) value, from zero."""

@@ -15,16 +15,24 @@ class Oracle(Network):
     def loss(self, inputs: np.ndarray, targets: np.ndarray, *, contraction: float = 0.0) -> float:
         """Squared error averaged over images and pixels, plus `contraction` times the mean of ||J||_F^2."""
         record = self.activations(inputs)
-        error = float(np.mean((record["output"] - np.asarray(targets, self.dtype)) ** 2))
-        return error + contractive_penalty(self, record, weight=contraction) if contraction else error
+        error = self.error(record["output"], np.asarray(targets, self.dtype))[0]
+        return error + self.penalty(record, weight=contraction) if contraction else error
 
     def gradients(self, inputs: np.ndarray, targets: np.ndarray, *, contraction: float = 0.0) -> tuple[float, Arrays]:
         """(loss, {name: gradient of the loss}), by the chain rule from the last layer to the first."""
         record = self.activations(inputs)
-        error = record["output"] - np.asarray(targets, self.dtype)
+        loss, upstream = self.error(record["output"], np.asarray(targets, self.dtype))
         gradients: Arrays = {}
-        self.pull_back(record, 2 * error / error.size, self.layers, gradients)
-        loss = float(np.mean(error**2))
+        self.pull_back(record, upstream, self.layers, gradients)
         if contraction:
-            loss += contractive_penalty(self, record, weight=contraction, gradients=gradients)
+            loss += self.penalty(record, weight=contraction, gradients=gradients)
         return loss, {name: gradients[name] for name in self.weights}
+
+    def error(self, output: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
+        """The squared error averaged over images and pixels, and its gradient at the output."""
+        error = output - targets
+        return float(np.mean(error**2)), 2 * error / error.size
+
+    def penalty(self, record: Arrays, *, weight: float, gradients: Arrays | None = None) -> float:
+        """See `contractive_penalty`."""
+        return contractive_penalty(self, record, weight=weight, gradients=gradients)
