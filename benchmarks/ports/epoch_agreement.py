@@ -8,8 +8,8 @@ from benchmarks.ports.frameworks import BASELINE, ONE_SHUFFLE
 from benchmarks.ports.timed_port import Case, TimedPort
 from core_torch.files.splits import Split, to_unit_range
 from core_torch.parity.candidate import Arrays
-from core_torch.parity.norms import relative_distance
 from core_torch.parity.judge import Check
+from core_torch.parity.norms import relative_distance
 from core_torch.parity.oracle.optimizer import OracleOptimizer
 from core_torch.parity.oracle.oracle import Oracle
 from core_torch.parity.tolerances import (

@@ -28,7 +28,8 @@ def table_of(columns: Iterable[tuple[str, Mapping[str, Mutant]]]) -> Table:
 
 def read_table(path: Path) -> Table:
     """Read what `--json` wrote."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    table: Table = json.loads(path.read_text(encoding="utf-8"))
+    return table
 
 
 def has_failed(table: Table) -> bool:

@@ -11,7 +11,9 @@ from core_torch.parity.candidate import Arrays
 from core_torch.parity.oracle.jacobian import contractive_penalty
 from core_torch.parity.oracle.optimizer import OracleOptimizer
 from core_torch.parity.oracle.oracle import Oracle
+from core_torch.spec.layers import Layer
 
+Layers = list[tuple[str, Layer]]
 Error = Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray]]
 
 
@@ -142,7 +144,7 @@ def penalty_times(factor: Callable[[Oracle, int], float]) -> type[OracleOptimize
     return type("PenaltyScaled", (OracleOptimizer,), {"gradients": gradients})
 
 
-def penalty_of(layers: Callable[[Oracle], list]) -> type[Oracle]:
+def penalty_of(layers: Callable[[Oracle], Layers]) -> type[Oracle]:
     """Make an oracle that penalizes the Jacobian of other layers than the encoder's."""
 
     def penalty(self: Oracle, record: Arrays, *, weight: float, gradients: Arrays | None = None) -> float:
@@ -151,7 +153,7 @@ def penalty_of(layers: Callable[[Oracle], list]) -> type[Oracle]:
     return type("OtherPenalty", (Oracle,), {"penalty": penalty})
 
 
-def _encoder(oracle: Oracle) -> list:
+def _encoder(oracle: Oracle) -> Layers:
     return oracle.layers[: len(oracle.architecture.encoder_layers())]
 
 
