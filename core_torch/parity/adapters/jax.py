@@ -7,18 +7,19 @@ import jax
 import numpy as np
 
 from core_torch.parity.candidate import Arrays
-from core_torch.parity.recorded.trees import Tree, flatten, map_leaves
+from core_torch.parity.recorded.trees import Tensors, Tree, flatten, map_leaves
 
 Params = Any  # any tree of arrays
+Function = Callable[..., Tensors]
 
 
 class GradientTransformation(Protocol):
     """What an optax optimizer has."""
 
-    def init(self, params: Params) -> Any:
+    def init(self, params: Params) -> Params:
         """The state at the start."""
 
-    def update(self, updates: Params, state: Any, params: Params) -> tuple[Params, Any]:
+    def update(self, updates: Params, state: Params, params: Params) -> tuple[Params, Params]:
         """(what to add to the parameters, the next state)."""
 
 
@@ -37,9 +38,9 @@ class JaxCandidate:
 
     def __init__(
         self,
-        apply: Callable[[Params, Params, Any, bool], tuple[Any, Params, Mapping[str, Any]]],
+        apply: Callable[[Params, Params, Tensors, bool], tuple[Tensors, Params, Mapping[str, Tensors]]],
         *,
-        loss: Callable[[Any, Any], Any],
+        loss: Callable[[Tensors, Tensors], Tensors],
         optimizer: GradientTransformation,
         from_reference: Callable[[Arrays], tuple[Params, Params]],
         to_reference: Callable[[Params, Params], Arrays],
@@ -47,20 +48,22 @@ class JaxCandidate:
     ) -> None:
         self.optimizer, self.from_reference, self.to_reference = optimizer, from_reference, to_reference
 
-        def evaluate(params: Params, state: Params, inputs: Any) -> tuple[Any, Mapping[str, Any]]:
+        def evaluate(params: Params, state: Params, inputs: Tensors) -> tuple[Tensors, Mapping[str, Tensors]]:
             outputs, _, layers = apply(params, state, inputs, False)
             return outputs, layers
 
-        def objective(params: Params, state: Params, inputs: Any, targets: Any) -> tuple[Any, Params]:
+        def objective(params: Params, state: Params, inputs: Tensors, targets: Tensors) -> tuple[Tensors, Params]:
             outputs, new_state, _ = apply(params, state, inputs, True)
             return loss(outputs, targets), new_state
 
-        def step(params: Params, state: Params, memory: Any, inputs: Any, targets: Any) -> tuple[Any, ...]:
+        def step(
+            params: Params, state: Params, memory: Params, inputs: Tensors, targets: Tensors
+        ) -> tuple[Params, ...]:
             (value, new_state), gradients = jax.value_and_grad(objective, has_aux=True)(params, state, inputs, targets)
             updates, memory = optimizer.update(gradients, memory, params)
             return value, jax.tree.map(lambda old, change: old + change, params, updates), new_state, memory
 
-        compile_function: Callable[[Any], Any] = jax.jit if compiled else lambda function: function
+        compile_function: Callable[[Function], Function] = jax.jit if compiled else lambda function: function
         self._evaluate = compile_function(evaluate)
         self._gradients = compile_function(jax.value_and_grad(objective, has_aux=True))
         self._step = compile_function(step)
@@ -113,13 +116,13 @@ class JaxCandidate:
         return _to_numpy(found)
 
 
-def _zeros(array: Any) -> Any:
+def _zeros(array: Tensors) -> Tensors:
     return jax.numpy.zeros_like(array)
 
 
-def _ones(array: Any) -> Any:
+def _ones(array: Tensors) -> Tensors:
     return jax.numpy.ones_like(array)
 
 
-def _to_numpy(arrays: Mapping[str, Any]) -> Arrays:
+def _to_numpy(arrays: Mapping[str, Tensors]) -> Arrays:
     return {name: np.array(value) for name, value in arrays.items()}

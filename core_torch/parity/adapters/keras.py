@@ -1,7 +1,6 @@
 """KerasCandidate: a Keras model on any of three backends, as a comparison asks it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import keras
 import numpy as np
@@ -9,7 +8,9 @@ from keras import ops
 
 from core_torch.parity.adapters.keras_matching import Matching
 from core_torch.parity.candidate import Arrays
-from core_torch.parity.recorded.trees import Tree, cast_floats, flatten, map_leaves
+from core_torch.parity.recorded.trees import Tensors, Tree, cast_floats, flatten, map_leaves
+
+Gradients = tuple[Tensors, list[Tensors]]  # the loss, and a gradient for each trained variable
 
 
 class KerasCandidate:
@@ -31,12 +32,12 @@ class KerasCandidate:
         self,
         model: keras.Model,
         *,
-        loss: Callable[[Any, Any], Any],
+        loss: Callable[[Tensors, Tensors], Tensors],
         optimizer: keras.optimizers.Optimizer,
         matching: Matching,
         to_keras: Callable[[Tree], Tree] = lambda inputs: inputs,
         to_targets: Callable[[Tree], Tree] = lambda targets: targets,
-        to_outputs: Callable[[Any], Any] = lambda outputs: outputs,
+        to_outputs: Callable[[Tensors], Tensors] = lambda outputs: outputs,
         layers: Mapping[str, str] | None = None,
         compiled: bool = False,
     ) -> None:
@@ -91,17 +92,17 @@ class KerasCandidate:
         """Nothing: Keras keeps another form of it."""
         return {}
 
-    def _mean_loss(self, targets: Any, outputs: Any) -> Any:
+    def _mean_loss(self, targets: Tensors, outputs: Tensors) -> Tensors:
         return ops.mean(self.loss(targets, outputs))
 
-    def _objective(self, inputs: Any, targets: Any) -> Any:
+    def _objective(self, inputs: Tensors, targets: Tensors) -> Tensors:
         return self._mean_loss(targets, self.model(inputs, training=True))
 
-    def _tensors(self, tree: Tree) -> Any:
+    def _tensors(self, tree: Tree) -> Tensors:
         return map_leaves(ops.convert_to_tensor, cast_floats(tree, keras.config.floatx()))
 
 
-def _numpy(value: Any) -> np.ndarray:
+def _numpy(value: Tensors) -> np.ndarray:
     return np.array(ops.convert_to_numpy(value))
 
 
@@ -110,7 +111,7 @@ def _channels_first(array: np.ndarray) -> np.ndarray:
     return np.moveaxis(array, -1, 1) if array.ndim == 4 else array
 
 
-def _tensorflow_gradients(candidate: KerasCandidate, inputs: Any, targets: Any) -> tuple[Any, list[Any]]:
+def _tensorflow_gradients(candidate: KerasCandidate, inputs: Tensors, targets: Tensors) -> Gradients:
     import tensorflow as tf
 
     with tf.GradientTape() as tape:
@@ -118,7 +119,7 @@ def _tensorflow_gradients(candidate: KerasCandidate, inputs: Any, targets: Any) 
     return loss, [ops.convert_to_tensor(part) for part in tape.gradient(loss, candidate.model.trainable_variables)]
 
 
-def _torch_gradients(candidate: KerasCandidate, inputs: Any, targets: Any) -> tuple[Any, list[Any]]:
+def _torch_gradients(candidate: KerasCandidate, inputs: Tensors, targets: Tensors) -> Gradients:
     import torch
 
     loss = candidate._objective(inputs, targets)
@@ -126,20 +127,20 @@ def _torch_gradients(candidate: KerasCandidate, inputs: Any, targets: Any) -> tu
     return loss, list(torch.autograd.grad(loss, values, materialize_grads=True))
 
 
-def _jax_gradients(candidate: KerasCandidate, inputs: Any, targets: Any) -> tuple[Any, list[Any]]:
+def _jax_gradients(candidate: KerasCandidate, inputs: Tensors, targets: Tensors) -> Gradients:
     import jax
 
     model = candidate.model
     others = [variable.value for variable in model.non_trainable_variables]
 
-    def objective(trainable: list[Any]) -> Any:
+    def objective(trainable: list[Tensors]) -> Tensors:
         outputs, _ = model.stateless_call(trainable, others, inputs, training=True)
         return candidate._mean_loss(targets, outputs)
 
     return jax.value_and_grad(objective)([variable.value for variable in model.trainable_variables])
 
 
-GRADIENTS: dict[str, Callable[[KerasCandidate, Any, Any], tuple[Any, list[Any]]]] = {
+GRADIENTS: dict[str, Callable[[KerasCandidate, Tensors, Tensors], Gradients]] = {
     "tensorflow": _tensorflow_gradients,
     "torch": _torch_gradients,
     "jax": _jax_gradients,

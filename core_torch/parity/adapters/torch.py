@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
 from core_torch.parity.candidate import Arrays
-from core_torch.parity.recorded.trees import Tree, flatten, map_leaves
+from core_torch.parity.recorded.trees import Tensors, Tree, flatten, map_leaves
 
 STATE_NAMES = {
     "momentum_buffer": "momentum",
@@ -19,7 +19,7 @@ STATE_NAMES = {
     "square_avg": "second_moment",
 }
 
-Criterion = Callable[[Any, Any], torch.Tensor]
+Criterion = Callable[[Tensors, Tensors], torch.Tensor]
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -112,7 +112,7 @@ class TorchCandidate(Generic[Model]):
         """{"momentum/NAME", "first_moment/NAME", ...}."""
         return state_of(self.optimizer, self.model)
 
-    def to_tensor(self, tree: Tree) -> Any:
+    def to_tensor(self, tree: Tree) -> Tensors:
         """Move arrays to the weights' device; floats get the weights' type, whole numbers keep theirs."""
         weight = next(self.model.parameters())
 
@@ -123,7 +123,7 @@ class TorchCandidate(Generic[Model]):
         return map_leaves(convert, tree)
 
 
-def call(model: nn.Module, inputs: Any) -> Any:
+def call(model: nn.Module, inputs: Tensors) -> Tensors:
     """Call a module on one tensor, on a tuple of arguments, or on a dictionary of named ones."""
     if isinstance(inputs, dict):
         return model(**inputs)
@@ -131,9 +131,9 @@ def call(model: nn.Module, inputs: Any) -> Any:
 
 
 @torch.no_grad()
-def layer_outputs(model: nn.Module, inputs: Any) -> Arrays:
+def layer_outputs(model: nn.Module, inputs: Tensors) -> Arrays:
     """{"input" of one array, the output of every layer without layers inside it by its name, "output"}."""
-    found: dict[str, Any] = {"input": inputs} if torch.is_tensor(inputs) else {}
+    found: dict[str, Tensors] = {"input": inputs} if torch.is_tensor(inputs) else {}
     handles = [layer.register_forward_hook(_keep(found, name)) for name, layer in _leaves(model)]
     try:
         output = call(model, inputs)
@@ -147,7 +147,7 @@ def layer_outputs(model: nn.Module, inputs: Any) -> Arrays:
     return named
 
 
-def _tensors_only(value: Any) -> Any:
+def _tensors_only(value: Tensors) -> Tensors:
     """Drop what is no tensor, for instance the missing weights that attention returns."""
     if isinstance(value, dict):
         return {key: _tensors_only(branch) for key, branch in value.items() if branch is not None}
@@ -161,8 +161,8 @@ def _leaves(model: nn.Module) -> Iterable[tuple[str, nn.Module]]:
     return ((name, layer) for name, layer in model.named_modules() if name and not any(layer.children()))
 
 
-def _keep(found: dict[str, Any], name: str) -> Callable[[nn.Module, object, Any], None]:
-    def hook(layer: nn.Module, inputs: object, output: Any) -> None:
+def _keep(found: dict[str, Tensors], name: str) -> Callable[[nn.Module, object, Tensors], None]:
+    def hook(layer: nn.Module, inputs: object, output: Tensors) -> None:
         if name not in found:  # a layer that is called twice shows its first output
             # A copy: the next layer may change its input in place.
             found[name] = map_leaves(lambda part: part.clone() if torch.is_tensor(part) else part, output)

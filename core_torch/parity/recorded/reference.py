@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from core_torch.files.atomic import write_atomically
 from core_torch.files.safe_reading import read_regular
 from core_torch.parity.recorded.fingerprints import Fingerprint
 from core_torch.parity.recorded.questions import Questions, Trace
-from core_torch.parity.recorded.trees import Arrays, build_tree, describe_tree, flatten
+from core_torch.parity.recorded.trees import Arrays, Json, build_tree, describe_tree, flatten
 from core_torch.spec.errors import DataFormatError
 
 FORMAT = "core_torch.parity reference"
@@ -46,7 +46,7 @@ class Reference:
     parts: dict[str, list[str]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     layers: tuple[str, ...] = ()
-    description: dict[str, Any] = field(default_factory=dict)
+    description: dict[str, Json] = field(default_factory=dict)
     fingerprints: tuple[Fingerprint, ...] = ()
 
     @property
@@ -73,7 +73,7 @@ class Reference:
         metadata = {"reference": text, "sha256": _seal(arrays, text)}
         write_atomically(Path(path), save(arrays, metadata))
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self) -> dict[str, Json]:
         inputs, targets = self.questions.batches[0]
         return {
             "format": FORMAT,
@@ -120,7 +120,7 @@ class Reference:
             raise DataFormatError(f"{path}: is not a whole reference ({type(error).__name__}: {error})") from error
 
 
-def _questions(arrays: Arrays, settings: Mapping[str, Any]) -> Questions:
+def _questions(arrays: Arrays, settings: Mapping[str, Json]) -> Questions:
     batches = tuple(
         (
             build_tree(settings["inputs"], arrays, name=f"batch/{number}/inputs"),
@@ -135,7 +135,7 @@ def _under(prefix: str, arrays: Arrays) -> Arrays:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-def _read(path: Path) -> tuple[Arrays, dict[str, Any]]:
+def _read(path: Path) -> tuple[Arrays, dict[str, Json]]:
     """The arrays and the settings of a file whose seal holds."""
     from safetensors import SafetensorError
     from safetensors.numpy import load

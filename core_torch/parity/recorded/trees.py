@@ -8,6 +8,8 @@ import numpy as np
 from core_torch.spec.errors import ConfigError
 
 Tree = Any  # an array, or a tuple or dictionary of trees
+Tensors = Any  # the same of a framework's tensors
+Json = Any  # what `json.loads` returns
 Arrays = dict[str, np.ndarray]
 
 
@@ -38,7 +40,7 @@ def _leaf(value: object, *, name: str) -> np.ndarray:
     return array
 
 
-def map_leaves(function: Callable[[Any], Any], tree: Tree) -> Tree:
+def map_leaves(function: Callable[[Tree], Tree], tree: Tree) -> Tree:
     """Apply a function to every leaf; lists become tuples."""
     if isinstance(tree, Mapping):
         return {key: map_leaves(function, branch) for key, branch in tree.items()}
@@ -47,7 +49,7 @@ def map_leaves(function: Callable[[Any], Any], tree: Tree) -> Tree:
     return function(tree)
 
 
-def describe_tree(tree: Tree) -> Any:
+def describe_tree(tree: Tree) -> Json:
     """Describe a tree as JSON, so that `build_tree` can put its arrays together again."""
     if isinstance(tree, Mapping):
         return {str(key): describe_tree(branch) for key, branch in tree.items()}
@@ -56,7 +58,7 @@ def describe_tree(tree: Tree) -> Any:
     return "array"
 
 
-def build_tree(description: Any, arrays: Mapping[str, np.ndarray], *, name: str) -> Tree:
+def build_tree(description: Json, arrays: Mapping[str, np.ndarray], *, name: str) -> Tree:
     """Put a tree together from its description and the arrays that `flatten` named."""
     if isinstance(description, Mapping):
         return {key: build_tree(part, arrays, name=f"{name}.{key}") for key, part in description.items()}

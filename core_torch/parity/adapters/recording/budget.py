@@ -1,6 +1,6 @@
 """Budget: how far legitimate runs stray from the truth, and what is lost in that."""
 
-from typing import Any
+from contextlib import AbstractContextManager
 
 import numpy as np
 from torch import nn
@@ -43,7 +43,7 @@ def measure_budget(
     """{group: the worst relative error of runs that differ legitimately}."""
     groups = group_keys(truth)
     budget = dict.fromkeys((group.key for group in groups), 0.0)
-    runs: list[tuple[TorchCandidate[nn.Module], list[Any]]] = []
+    runs: list[tuple[TorchCandidate[nn.Module], list[AbstractContextManager[object]]]] = []
     runs += [(setup.candidate("float32"), settings) for settings in backends().values()]
     for seed in range(1, ORDERS + 1):
         shuffled = setup.candidate("float32", kind=ShuffledCandidate)

@@ -8,13 +8,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from core_torch.parity.adapters.recording.setup import Setup
+from core_torch.parity.recorded.trees import Tensors
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 Change = Callable[[nn.Module], int]
+Layer = Any  # a layer, whose settings depend on its kind
+Kinds = type[nn.Module] | tuple[type[nn.Module], ...]
 
 
-def _each(kinds: Any, change: Callable[[Any], None]) -> Change:
+def _each(kinds: Kinds, change: Callable[[Layer], None]) -> Change:
     """Change every layer of some kinds; say how many there were."""
 
     def apply(model: nn.Module) -> int:
@@ -26,8 +29,8 @@ def _each(kinds: Any, change: Callable[[Any], None]) -> Change:
     return apply
 
 
-def _setting(**values: Any) -> Callable[[Any], None]:
-    def change(layer: Any) -> None:
+def _setting(**values: float) -> Callable[[Layer], None]:
+    def change(layer: Layer) -> None:
         for name, value in values.items():
             setattr(layer, name, value)
 
@@ -46,13 +49,13 @@ def norm_bugs(setup: Setup) -> Iterator[tuple[str, Setup | None]]:
     yield "running statistics never move", setup.with_model(_each(BATCH_NORMS, _setting(momentum=0.0)))
 
 
-def _keep_biased(layer: Any) -> None:
+def _keep_biased(layer: Layer) -> None:
     """Undo Bessel's correction of the running variance after every forward pass in training."""
 
-    def before(layer: Any, inputs: Any) -> None:
+    def before(layer: Layer, inputs: Tensors) -> None:
         layer.variance_before = layer.running_var.clone()
 
-    def after(layer: Any, inputs: Any, output: Any) -> None:
+    def after(layer: Layer, inputs: Tensors, output: Tensors) -> None:
         if layer.training:
             count = inputs[0].numel() / inputs[0].shape[1]
             moved = layer.running_var - (1 - layer.momentum) * layer.variance_before
@@ -81,8 +84,8 @@ def _pad_same(model: nn.Module) -> int:
     return count
 
 
-def _same_padding(kernel: tuple[int, ...], stride: tuple[int, ...]) -> Callable[[Any, Any], Any]:
-    def pad(layer: Any, inputs: Any) -> Any:
+def _same_padding(kernel: tuple[int, ...], stride: tuple[int, ...]) -> Callable[[Layer, Tensors], Tensors]:
+    def pad(layer: Layer, inputs: Tensors) -> Tensors:
         pads: list[int] = []
         for size, window, step in reversed(list(zip(inputs[0].shape[2:], kernel, stride, strict=True))):
             total = max((-(-size // step) - 1) * step + window - size, 0)
@@ -101,19 +104,19 @@ class FlippedConvolution(nn.Conv2d):
         return F.conv2d(input, flipped, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
-def _flip_kernel(layer: Any) -> None:
+def _flip_kernel(layer: Layer) -> None:
     layer.__class__ = FlippedConvolution
 
 
-def _to_average(layer: Any) -> nn.Module:
+def _to_average(layer: Layer) -> nn.Module:
     return nn.AvgPool2d(layer.kernel_size, layer.stride, layer.padding)
 
 
-def _to_maximum(layer: Any) -> nn.Module:
+def _to_maximum(layer: Layer) -> nn.Module:
     return nn.MaxPool2d(layer.kernel_size, layer.stride, layer.padding)
 
 
-def _replace(kind: type[nn.Module], build: Callable[[Any], nn.Module]) -> Change:
+def _replace(kind: type[nn.Module], build: Callable[[Layer], nn.Module]) -> Change:
     """Replace every layer of a kind by another."""
 
     def apply(model: nn.Module) -> int:
@@ -157,7 +160,7 @@ def activation_bugs(setup: Setup) -> Iterator[tuple[str, Setup | None]]:
 def causal_bugs(setup: Setup) -> Iterator[tuple[str, Setup | None]]:
     """Padding rows of embeddings that are trained."""
 
-    def train_padding(layer: Any) -> None:
+    def train_padding(layer: Layer) -> None:
         layer.padding_idx = None
 
     embeddings = [layer for layer in setup.model.modules() if isinstance(layer, nn.Embedding)]

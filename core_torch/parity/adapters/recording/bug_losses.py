@@ -9,19 +9,20 @@ from torch.nn import functional as F
 
 from core_torch.parity.adapters.recording.setup import Setup
 from core_torch.parity.adapters.torch import Criterion
+from core_torch.parity.recorded.trees import Tensors
 
 
-def _scaled(loss: Criterion, factor: Callable[[Any, Any], float]) -> Criterion:
+def _scaled(loss: Criterion, factor: Callable[[Tensors, Tensors], float]) -> Criterion:
     return lambda output, target: loss(output, target) * factor(output, target)
 
 
-def _first(tree: Any) -> torch.Tensor:
+def _first(tree: Tensors) -> torch.Tensor:
     if isinstance(tree, dict):
         return _first(next(iter(tree.values())))
     return _first(tree[0]) if isinstance(tree, tuple | list) else tree
 
 
-FACTORS: dict[str, Callable[[Any, Any], float]] = {
+FACTORS: dict[str, Callable[[Tensors, Tensors], float]] = {
     "loss summed over samples instead of averaged": lambda output, target: len(_first(output)),
     "loss summed over all elements instead of averaged": lambda output, target: _first(output).numel(),
     "loss averaged over samples instead of summed": lambda output, target: 1 / len(_first(output)),

@@ -130,7 +130,7 @@ def momentum_form_bugs(setup: Setup) -> Iterator[tuple[str, Setup | None]]:
     """Gradient clipping, which several trainers have by default."""
 
     class Clipped(SGD):
-        def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        def step(self, closure: object = None) -> None:  # type: ignore[override]
             parameters = [parameter for group in self.param_groups for parameter in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             super().step()

@@ -1,7 +1,6 @@
 """Weights that are read in a wrong layout: transposed, permuted, gates or parts in another order."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 from torch import nn
@@ -9,6 +8,7 @@ from torch import nn
 from core_torch.parity.adapters.recording.setup import Build, Setup
 from core_torch.parity.adapters.torch import TorchCandidate
 from core_torch.parity.candidate import Arrays
+from core_torch.parity.recorded.trees import Tree
 
 Turn = Callable[[np.ndarray], np.ndarray]
 Turns = Mapping[str, tuple[Turn, Turn]]  # {parameter: (as the port reads it, back)}
@@ -32,7 +32,7 @@ class TurnedWeights(TorchCandidate[nn.Module]):
         """The weights, turned back."""
         return self._turned_back(super().weights())
 
-    def loss_and_gradients(self, inputs: Any, targets: Any) -> tuple[float, Arrays]:
+    def loss_and_gradients(self, inputs: Tree, targets: Tree) -> tuple[float, Arrays]:
         """Gradients, turned back."""
         loss, gradients = super().loss_and_gradients(inputs, targets)
         return loss, self._turned_back(gradients)
@@ -90,7 +90,7 @@ def _swap_sides(kernel: np.ndarray) -> np.ndarray:
 
 def order_bugs(setup: Setup) -> Iterator[tuple[str, Build]]:
     """Gates of recurrent layers, and projections of attention, in another order."""
-    kinds: list[tuple[Any, str, Mapping[str, tuple[int, ...]]]] = [
+    kinds: list[tuple[type[nn.Module], str, Mapping[str, tuple[int, ...]]]] = [
         (nn.LSTM, "gates of the LSTM in the order", LSTM_ORDERS),
         (nn.GRU, "gates of the GRU in the order", GRU_ORDERS),
         (nn.MultiheadAttention, "projections of attention in the order", ATTENTION_ORDERS),

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +35,7 @@ def check_batches(setup: Setup, batches: Sequence[tuple[Tree, Tree]], *, name: s
     return Questions(weights, tuple(whole))
 
 
-def _to_array(value: Any, *, name: str) -> np.ndarray:
+def _to_array(value: object, *, name: str) -> np.ndarray:
     array = value.detach().cpu().numpy() if torch.is_tensor(value) else np.asarray(value)
     flatten(array, name=name)
     return array.astype(np.float32) if array.dtype.kind == "f" else array

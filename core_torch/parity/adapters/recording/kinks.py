@@ -1,7 +1,6 @@
 """Batches at which rounding flips no ReLU and no maximum, so that right ports cannot part there by chance."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from torch import nn
@@ -70,5 +69,5 @@ def steady_batches(
         kept.append(index)
     if len(kept) < min(FEWEST_BATCHES, len(exact)):
         kept = list(range(len(exact)))
-    scores: list[Any] = [sensitivity.at(sensitivity.start, exact[index]) for index in kept]
+    scores = [sensitivity.at(sensitivity.start, exact[index]) for index in kept]
     return kept, [int(place) for place in np.argsort(scores, kind="stable")]

@@ -19,12 +19,12 @@ class OtherAdam(Adam):
         decoupled: decay weights apart from the gradient, as AdamW does.
     """
 
-    def __init__(self, parameters: Iterable[Any], *, form: str, decoupled: bool, **numbers: Any) -> None:
+    def __init__(self, parameters: Iterable[torch.Tensor], *, form: str, decoupled: bool, **numbers: Any) -> None:
         super().__init__(parameters, **numbers)
         self.form, self.decoupled = form, decoupled
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: object = None) -> None:  # type: ignore[override]
         """Kingma and Ba 2015, algorithm 1, but for the one change."""
         for group in self.param_groups:
             for parameter in group["params"]:

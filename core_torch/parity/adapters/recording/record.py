@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from core_torch.parity.adapters.torch import Criterion, TorchCandidate
 from core_torch.parity.recorded.parts import split_parts
 from core_torch.parity.recorded.questions import Questions, Trace
 from core_torch.parity.recorded.reference import Reference
-from core_torch.parity.recorded.trees import Tree
+from core_torch.parity.recorded.trees import Json, Tree
 from core_torch.spec.errors import ConfigError
 
 LARGE = 2_000_000  # parameters, above which gradients and single steps are asked at one batch
@@ -145,7 +144,7 @@ def _layer_order(truth: Trace) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if "@" not in name))
 
 
-def _describe(setup: Setup) -> dict[str, Any]:
+def _describe(setup: Setup) -> dict[str, Json]:
     """What whoever writes the port must know, as JSON."""
     optimizer = setup.optimizer(copy.deepcopy(setup.model).parameters())
     numbers = {key: value for key, value in optimizer.defaults.items() if isinstance(value, int | float | bool | tuple)}
