@@ -10,7 +10,7 @@ NAMED := $(filter-out %/__init__ %/__main__,$(basename $(wildcard core_torch/*.p
     $(patsubst %/__init__.py,%,$(wildcard core_torch/*/__init__.py core_torch/parity/*/__init__.py))
 DOCUMENTED := core_torch lightning_impl keras_impl benchmarks $(subst /,.,$(NAMED)) '!benchmarks.loaders.tensorflow'
 
-.PHONY: setup docs bench bench-full reproduce-quick reproduce test test-slow stress lint types check clean
+.PHONY: setup docs bench bench-full reproduce-quick reproduce test test-slow stress lint types check check-all clean
 
 setup: $(READY)
 
@@ -32,9 +32,9 @@ reproduce: $(READY)  ## every row with every seed, about ten hours of one core; 
 	$(BIN)/python -m benchmarks reproduce --full --output $(OUTPUT) $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadgroup $(ARGS)
 
-test-slow: $(READY)
+test-slow: $(READY)  ## what trains published rows again and runs every command of the README; half an hour
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 stress: $(READY)  ## damage, faults, kills and attacks by the thousand, in one table; about an hour
@@ -51,6 +51,8 @@ types: $(READY)
 	$(BIN)/mypy
 
 check: lint types test
+
+check-all: check test-slow
 
 clean:
 	rm -rf $(VENV) $(OUTPUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -310,11 +310,11 @@ CHEAP = {
     "convolutional": ("1,000 labels, 20-30-40 filters, random", "k-means on codes, 1 epoch"),
     "ports": ("shallow, 2 epochs: Lightning", "deep, 2 epochs: Lightning"),
 }
-SLOWER = ("momentum", "ports")  # than half a minute
 
 
+@pytest.mark.slow
 @pytest.mark.mnist
-@pytest.mark.parametrize("name", [pytest.param(each, marks=[pytest.mark.slow] * (each in SLOWER)) for each in CHEAP])
+@pytest.mark.parametrize("name", CHEAP)
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.parent.name)
 @pytest.mark.usefixtures("mnist_root")
 def test_a_stored_row_comes_out_again(path, name):

@@ -38,6 +38,7 @@ def test_lightning_gives_the_reference_s_figure_to_the_bit(reference):
     assert trained(LIGHTNING, seed=3) != reference
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("port", ["Keras on JAX", "Keras on PyTorch"])
 def test_keras_gives_it_to_rounding(port, reference):
     assert trained(port) == pytest.approx(reference, rel=1e-5)

@@ -16,14 +16,20 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 COMMANDS = [
     line for kind, block in BLOCKS if not kind for line in block.splitlines() if re.search(r"python -m \w+ \w", line)
 ]
-MINUTES_LONG = [command for command in COMMANDS if "benchmarks run" in command]
 GUIDES = (
     *("CONTRIBUTING.md", "core_torch/objectives/formulas.md"),
     *("benchmarks/protocol.md", "core_torch/parity/traps.md"),
 )
 PROSE = "\n".join([README, *((ROOT / guide).read_text() for guide in GUIDES)])
-# Lightning's parser takes a second to build; tests/parity runs its command.
-INLINE = re.findall(r"`python -m (core_torch|keras_impl|benchmarks) ([^`]+)`", PROSE)
+# Lightning's parser takes a second to build; tests/lightning_impl runs its command.
+PARSERS = {
+    "core_torch": "core_torch.__main__",
+    "keras_impl": "keras_impl.commands",
+    "benchmarks": "benchmarks.__main__",
+}
+PROGRAMS = f"python -m ({'|'.join(PARSERS)})"
+INLINE = re.findall(rf"`{PROGRAMS} ([^`]+)`", PROSE)
+WRITTEN = re.findall(rf"{PROGRAMS} (.+)", "\n".join(COMMANDS))
 TARGETS = re.findall(r"(?:^|`)make ([\w-]+)", PROSE, re.MULTILINE)
 PACKAGES = ("core_torch", "lightning_impl", "keras_impl", "benchmarks")
 TREE = next(block for kind, block in BLOCKS if not kind and block.startswith("core_torch/"))
@@ -51,23 +57,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in MINUTES_LONG])
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_works_as_written(command: str, folder: Path) -> None:
     result = run(command, folder)
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize(("program", "arguments"), INLINE)
-def test_a_command_in_a_sentence_is_one_that_its_program_takes(program: str, arguments: str) -> None:
-    options = import_module(f"{program}.__main__").build_parser().parse_args(shlex.split(arguments))
+@pytest.mark.parametrize(("program", "arguments"), INLINE + WRITTEN)
+def test_a_command_is_one_that_its_program_takes(program: str, arguments: str) -> None:
+    options = import_module(PARSERS[program]).build_parser().parse_args(shlex.split(arguments))
     assert options.command == arguments.split()[0]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("command", MINUTES_LONG)
-def test_a_benchmark_command_works_as_written(command: str, folder: Path) -> None:
-    result = run(command, folder)
-    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("block", [block for kind, block in BLOCKS if kind == "python"])
@@ -85,9 +85,9 @@ def test_an_excerpt_is_in_its_file(file: str, excerpt: str) -> None:
 
 
 def test_the_commands_are_found() -> None:
-    assert len(COMMANDS) >= 5
-    assert len(INLINE) >= 8
-    assert MINUTES_LONG
+    assert len(COMMANDS) >= 10
+    assert len(WRITTEN) >= 8
+    assert len(INLINE) >= 5
 
 
 def test_every_make_target_exists() -> None:

@@ -1,10 +1,9 @@
 """The Keras port against the float64 oracle, on every backend, each in a process of its own.
 
-Run as a script, this file is such a process: it reads weights from a folder and writes what Keras made of them
-beside. The tests, which import no framework, are the judge.
+Such a process runs `work`: it reads weights from a folder and writes what Keras made of them beside. The tests, which
+import no framework, are the judge.
 """
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -182,12 +181,12 @@ def write_stock_adam(folder: Path) -> None:
     """The run "adam" with Keras's own."""
     import keras
 
-    from benchmarks.ports import keras as route_keras
+    from keras_impl import candidate
 
-    right = route_keras.build_optimizer
-    route_keras.build_optimizer = lambda recipe: keras.optimizers.Adam(recipe.learning_rate, epsilon=recipe.epsilon)
+    right = candidate.build_optimizer
+    candidate.build_optimizer = lambda recipe: keras.optimizers.Adam(recipe.learning_rate, epsilon=recipe.epsilon)
     write(folder, "adam, Keras's own", take_steps(make_trial(RUNS["adam"]), RUNS["adam"], folder))
-    route_keras.build_optimizer = right
+    candidate.build_optimizer = right
 
 
 def write_own_shuffle(folder: Path) -> None:
@@ -393,7 +392,3 @@ def test_fit_at_its_defaults_sees_every_image_once(results):
         assert found[f"{route}/steps"] == 3  # 64 + 64 + 22 images
         # In a single batch of all the order is no matter, so the epoch is the oracle's step.
         assert epoch_distance(part(found, f"{route}/"), "deep", epoch=0, batch_size=EPOCH_IMAGES) < 1e-3
-
-
-if __name__ == "__main__":
-    work(Path(sys.argv[1]))

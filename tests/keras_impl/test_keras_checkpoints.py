@@ -1,6 +1,6 @@
 """What Keras writes and reads: folders of other ports, runs that are killed and go on, files that are saved meanwhile.
 
-Run as a script, this file is a backend's process, or one that shall be killed.
+A backend's process runs `work`; run as a script, this file is a process that shall be killed.
 """
 
 import os
@@ -336,9 +336,7 @@ def test_kill_9_while_saving_leaves_nothing_unreadable_and_loses_nothing_that_wa
 
 if __name__ == "__main__":
     place, *what = sys.argv[1:]
-    if not what:
-        work(Path(place))
-    elif what == ["stop"]:
+    if what == ["stop"]:
         stop_in_the_middle(Path(place))
     else:
         kills, *ways = what

@@ -1,6 +1,6 @@
 """`train` of the Keras port, its files and its refusals, on every backend, each in a process of its own.
 
-Run as a script, this file is such a process: it writes what Keras made into a folder, for the tests to judge.
+Such a process runs `work`: it writes what Keras made into a folder, for the tests to judge.
 """
 
 import math
@@ -361,7 +361,3 @@ def test_bad_weights_are_refused_by_name_before_any_is_copied(results):
     assert "float64" in said.get("float64", "float64")
     for name, array in initial_weights(PLAIN).items():
         np.testing.assert_array_equal(read(results, "after refusals")[name], array)
-
-
-if __name__ == "__main__":
-    work(Path(sys.argv[1]))
