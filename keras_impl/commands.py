@@ -47,7 +47,7 @@ def train(options: argparse.Namespace) -> None:
     architecture, recipe = resolve_options(options, models=MODELS)
     backend = choose_backend()
     how = {
-        "route": options.route,
+        "pipeline": options.pipeline,
         "jit_compile": {"true": True, "false": False}.get(options.jit_compile, options.jit_compile),
         "steps_per_execution": options.steps_per_execution,
     }
@@ -64,7 +64,7 @@ def train(options: argparse.Namespace) -> None:
     from keras_impl.parallel import use_data_parallel
     from keras_impl.training import train as train_model
 
-    about: dict[str, object] = {"backend": backend, "route": options.route}
+    about: dict[str, object] = {"backend": backend, "pipeline": options.pipeline}
     if options.data_parallel:
         about["devices"] = use_data_parallel()
     callbacks = [EventFilesCallback(options.tensorboard)] if options.tensorboard else []

@@ -1,6 +1,6 @@
-"""How images reach a training step. Every route trains on the same batches, those of the contract's `batch_order`.
+"""Input pipelines. Every one of them trains on the same batches, those of `spec.batch_order`.
 
-Three routes go through `fit`, one epoch at a time. The fourth never leaves the device, see `resident`.
+Three pipelines go through `fit`, one epoch at a time. The fourth never leaves the device, see `resident`.
 """
 
 from collections.abc import Callable
@@ -99,4 +99,4 @@ def _order(recipe: Recipe, epoch: int) -> dict[str, Any]:
     return {"batch_size": recipe.batch_size, "seed": recipe.seed, "epoch": epoch}
 
 
-ROUTES = {"arrays": _arrays, "tf.data": _tf_data, "pydataset": _pydataset, "resident": _resident}
+PIPELINES = {"arrays": _arrays, "tf.data": _tf_data, "pydataset": _pydataset, "resident": _resident}

@@ -12,13 +12,14 @@ from core_torch.spec.errors import ConfigError, check_choice, check_integer
 from core_torch.spec.recipe import Recipe
 
 BACKENDS = ("tensorflow", "jax", "torch")  # values of KERAS_BACKEND
-ROUTES = ("arrays", "tf.data", "pydataset", "resident")  # how images reach the model; see `batches`
+PIPELINES = ("arrays", "tf.data", "pydataset", "resident")  # input pipelines; see `data`
 JIT = ("auto", "true", "false")
 
 
 def add_keras_options(parser: argparse.ArgumentParser) -> None:
     """What `train` offers beyond the options of every port."""
-    parser.add_argument("--route", default="arrays", help=f"of the data: {', '.join(ROUTES)} (default arrays)")
+    known = f"how images reach the model: {', '.join(PIPELINES)} (default arrays)"
+    parser.add_argument("--pipeline", "--route", dest="pipeline", metavar="NAME", default="arrays", help=known)
     parser.add_argument("--jit-compile", default="auto", help=f"{', '.join(JIT)} (default auto: eager on torch)")
     parser.add_argument("--steps-per-execution", type=int, default=1, metavar="N", help="in one call (default 1)")
     parser.add_argument("--data-parallel", action="store_true", help="share each batch among the devices (JAX)")
@@ -64,25 +65,25 @@ def check_options(
     recipe: Recipe,
     *,
     backend: str,
-    route: str = "arrays",
+    pipeline: str = "arrays",
     jit_compile: bool | str = "auto",
     steps_per_execution: int = 1,
     data_parallel: bool = False,
 ) -> None:
-    """Raise `ConfigError` for what Keras, or this port, cannot do with that backend or route."""
+    """Raise `ConfigError` for what Keras, or this port, cannot do with that backend or pipeline."""
     check_choice("KERAS_BACKEND", backend, BACKENDS)
-    check_choice("route", route, ROUTES)
+    check_choice("pipeline", pipeline, PIPELINES)
     if not isinstance(jit_compile, bool) and jit_compile != "auto":
         raise ConfigError(f"jit_compile: found {jit_compile!r}, allowed: {', '.join(JIT)}")
     check_integer("steps_per_execution", steps_per_execution, minimum=1)
     if recipe.schedule != "constant" and recipe.momentum:  # Keras's velocity has the rate of its step in it
         raise ConfigError(f"schedule: found {recipe.schedule}, allowed with momentum in the Keras port: constant")
-    if route == "tf.data" and backend != "tensorflow":
-        raise ConfigError(f"route: found tf.data with KERAS_BACKEND={backend}, allowed: tensorflow")
-    if steps_per_execution > 1 and (backend == "torch" or route == "resident"):
-        where = "the torch backend" if backend == "torch" else "the resident route"
+    if pipeline == "tf.data" and backend != "tensorflow":
+        raise ConfigError(f"pipeline: found tf.data with KERAS_BACKEND={backend}, allowed: tensorflow")
+    if steps_per_execution > 1 and (backend == "torch" or pipeline == "resident"):
+        where = "the torch backend" if backend == "torch" else "the resident pipeline"
         raise ConfigError(f"steps_per_execution: found {steps_per_execution}, allowed with {where}: 1")
-    if jit_compile is False and (backend, route) == ("jax", "resident"):
-        raise ConfigError("jit_compile: found False, allowed with the resident route on JAX: True or auto")
-    if data_parallel and (backend, route) != ("jax", "arrays"):
-        raise ConfigError(f"data_parallel: found with {backend} and the route {route}, allowed: jax and arrays")
+    if jit_compile is False and (backend, pipeline) == ("jax", "resident"):
+        raise ConfigError("jit_compile: found False, allowed with the resident pipeline on JAX: True or auto")
+    if data_parallel and (backend, pipeline) != ("jax", "arrays"):
+        raise ConfigError(f"data_parallel: found with {backend} and the pipeline {pipeline}, allowed: jax and arrays")

@@ -1,4 +1,4 @@
-"""Training by a recipe, along any data route."""
+"""Train by a recipe, with any input pipeline."""
 
 import hashlib
 import math
@@ -18,7 +18,7 @@ from core_torch.spec.recipe import Recipe
 from keras_impl.checkpoint import Backup, History, model_hash
 from keras_impl.contractive import ContractiveAutoencoder
 from keras_impl.corruption import Corruption
-from keras_impl.data import ROUTES, parts_to_share, unit_pixels
+from keras_impl.data import PIPELINES, parts_to_share, unit_pixels
 from keras_impl.optimizers import build_optimizer
 from keras_impl.options import check_options
 
@@ -31,20 +31,20 @@ def train(
     *,
     recipe: Recipe,
     validation: Split | None = None,
-    route: str = "arrays",
+    pipeline: str = "arrays",
     jit_compile: bool | str = "auto",
     steps_per_execution: int = 1,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     backup: Path | None = None,
 ) -> History:
-    """Train `model` in place, and leave it uncompiled: the same batches in the same order for every route and backend.
+    """Train `model` in place, and leave it uncompiled. All pipelines and backends take the same batches in order.
 
     Args:
         model: from `build_autoencoder`.
         validation: judges epochs; by default the recipe's fraction of `split`, which is then not trained on.
-        route: "arrays", "tf.data", "pydataset" go through `fit`; "resident" keeps the split on the device.
+        pipeline: "arrays", "tf.data", "pydataset" go through `fit`; "resident" keeps the split on the device.
         jit_compile: as of `keras.Model.compile`; "auto" is eager on torch.
-        steps_per_execution: as of `keras.Model.compile`, for the routes through `fit`.
+        steps_per_execution: as of `keras.Model.compile`, for the pipelines through `fit`.
         callbacks: told of the training and its epochs, not of batches; they may set `stop_training`.
         backup: folder for the state after each epoch. If it holds one, training goes on from there, to the very
             weights and errors of a run that was never stopped, on the same machine and versions.
@@ -57,12 +57,12 @@ def train(
 
     Raises:
         CheckpointError: the backup is damaged, of another run, or cannot be written.
-        ConfigError: the port, the backend or the route does not offer what was asked for.
+        ConfigError: the port, the backend or the pipeline does not offer what was asked for.
         DivergenceError: after an epoch, which runs as one, a weight, the loss or the error is not finite.
     """
     options: dict[str, Any] = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}
     shared = keras.distribution.distribution() is not None
-    check_options(recipe, backend=keras.backend.backend(), route=route, data_parallel=shared, **options)
+    check_options(recipe, backend=keras.backend.backend(), pipeline=pipeline, data_parallel=shared, **options)
     if validation is None and recipe.validation_fraction:
         kept, held = hold_out(len(split), fraction=recipe.validation_fraction, seed=recipe.seed)
         split, validation = split.take(kept), split.take(held)
@@ -73,12 +73,13 @@ def train(
     history: History = {name: [] for name in ("train_loss", *(["validation_mse"] if validation else []), "seconds")}
     best_weights: list[np.ndarray] | None = None
     if backup is not None:
-        metadata = _identity(model, split, validation) | recipe.to_dict() | options | {"route": route}
+        metadata = _identity(model, split, validation) | recipe.to_dict() | options
+        metadata["route"] = pipeline  # the name that backups have for it
         saved = Backup(backup, trained, metadata=metadata)
         history, best_weights = saved.restore() or (history, best_weights)
     told = keras.callbacks.CallbackList(callbacks, model=trained)
     told.on_train_begin()
-    run_epoch = ROUTES[route](trained, unit_pixels(split), recipe)
+    run_epoch = PIPELINES[pipeline](trained, unit_pixels(split), recipe)
     stopping = EarlyStopping(recipe.patience, history.get("validation_mse", ()))
     for epoch in range(len(history["train_loss"]), recipe.epochs):
         if stopping.should_stop or trained.stop_training:

@@ -1,4 +1,4 @@
-"""MNISTDataModule: a dataset of the contract for a Trainer, by either of two routes with equal batches."""
+"""MNISTDataModule: images for a Trainer, by either of two input pipelines with equal batches."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -19,7 +19,7 @@ from core_torch.spec.recipe import LARGEST_COUNT, Recipe
 from lightning_impl.checkpoint import VerifiedLoading
 from lightning_impl.options import DATA_FIELDS
 
-ROUTES = ("resident", "dataloader")
+PIPELINES = ("resident", "dataloader")
 
 
 class EpochOrder(Sampler[int]):
@@ -142,7 +142,6 @@ class LoadedBatches(ResidentBatches):
             self.dataset,
             batch_sampler=IndexBatches(self),
             num_workers=num_workers,
-            persistent_workers=num_workers > 0,
             collate_fn=with_targets,
         )
 
@@ -150,15 +149,6 @@ class LoadedBatches(ResidentBatches):
         """As `ResidentBatches`; those before `first` are not read."""
         self.first = first
         return iter(self.loader)
-
-    @property
-    def _iterator(self) -> Any:
-        """Here the Trainer looks for workers to end with a run; those that the garbage collector ends take seconds."""
-        return self.loader._iterator
-
-    @_iterator.setter
-    def _iterator(self, iterator: Any) -> None:
-        self.loader._iterator = iterator
 
 
 class IndexBatches(Sampler[list[int]]):
@@ -186,7 +176,7 @@ class MNISTDataModule(VerifiedLoading, L.LightningDataModule):
         data_root: folder that holds MNIST/raw; default $MNIST_ROOT, then ./data.
         batch_size: images per training step, of all processes together.
         shuffle: the training images, anew every epoch; False: in their stored order.
-        route: `resident`, on the device, a batch one gather, or streamed there if it does not fit (see
+        pipeline: `resident`, on the device, a batch one gather, or streamed there if it does not fit (see
             `resident_or_streamed`); `dataloader`, PyTorch's, image by image.
         num_workers: processes of the DataLoader; 0: the Trainer's own.
         validation_fraction: of the training split; in [0, 0.5].
@@ -203,19 +193,19 @@ class MNISTDataModule(VerifiedLoading, L.LightningDataModule):
         data_root: str | None = None,
         batch_size: int = Recipe.batch_size,
         shuffle: bool = True,
-        route: str = "resident",
+        pipeline: str = "resident",
         num_workers: int = 0,
         validation_fraction: float = Recipe.validation_fraction,
         seed: int = Recipe.seed,
     ) -> None:
         super().__init__()
         check_choice("dataset", dataset, DATASETS)
-        check_choice("route", route, ROUTES)
+        check_choice("pipeline", pipeline, PIPELINES)
         check_boolean("shuffle", shuffle)
         check_integer("num_workers", num_workers, minimum=0, maximum=LARGEST_COUNT)
         self.recipe = Recipe(batch_size=batch_size, validation_fraction=validation_fraction, seed=seed)
         self.dataset, self.data_root, self.shuffle = dataset, data_root, shuffle
-        self.route, self.num_workers = route, num_workers
+        self.pipeline, self.num_workers = pipeline, num_workers
         self.batches: ResidentBatches | None = None
         self.resumed: dict[str, Any] = {}
         self.save_hyperparameters(ignore=DATA_FIELDS)  # the module has them
@@ -236,7 +226,7 @@ class MNISTDataModule(VerifiedLoading, L.LightningDataModule):
 
     def _read(self, *, train: bool) -> ResidentDataset:
         split = load_split(self.dataset, train=train, root=self.data_root, download=False)
-        if self.route == "dataloader":
+        if self.pipeline == "dataloader":
             return ResidentDataset(split)
         return resident_or_streamed(split, device=self.trainer.strategy.root_device if self.trainer else "cpu")
 
@@ -279,7 +269,7 @@ class MNISTDataModule(VerifiedLoading, L.LightningDataModule):
 
     def _batches(self, dataset: ResidentDataset, batch_size: int, order: EpochOrder | None = None) -> ResidentBatches:
         place = {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size} if self.trainer else {}
-        if self.route == "resident":
+        if self.pipeline == "resident":
             return ResidentBatches(dataset, batch_size, sampler=order, **place)
         return LoadedBatches(dataset, batch_size, sampler=order, num_workers=self.num_workers, **place)
 

@@ -24,7 +24,7 @@ COMMANDS = {
 }
 OWN = {  # what only a port has to say
     "core_torch": set(),
-    "keras_impl": {"backend", "route"},
+    "keras_impl": {"backend", "pipeline"},
     "lightning_impl": {"train_loss", "validation_mse", "images_per_second"},
 }
 NOISE = 0.05  # relative: each framework draws its own noise

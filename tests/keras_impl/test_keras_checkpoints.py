@@ -29,7 +29,7 @@ SMALL = FullyConnected(widths=(784, 8))
 ADAM = Recipe(batch_size=32, epochs=4, learning_rate=0.01)
 DENOISING = ADAM.with_changes(objective="denoising", validation_fraction=0)
 PATIENT = Recipe(optimizer="sgd", momentum=0.9, learning_rate=1.0, batch_size=32, epochs=4, patience=3)
-# {name: (recipe, route)}; each is stopped after two epochs of four, the last one by SIGKILL.
+# {name: (recipe, pipeline)}; each is stopped after two epochs of four, the last one by SIGKILL.
 RUNS = {
     "patient": (PATIENT, "resident"),
     "one-cycle": (ADAM.with_changes(schedule="one-cycle"), "arrays"),
@@ -81,10 +81,10 @@ def run(folder: Path, name: str, **options: Any) -> dict[str, Any]:
     from keras_impl.model import build_autoencoder
     from keras_impl.training import train
 
-    recipe, route = RUNS[name]
+    recipe, pipeline = RUNS[name]
     model, white = build_autoencoder(SMALL), training_split()
     white = Split(np.full_like(white.images, 255), white.labels, "white")  # fitted worse with every epoch
-    options |= {"validation": white if recipe.patience else None, "route": route, "backup": folder}
+    options |= {"validation": white if recipe.patience else None, "pipeline": pipeline, "backup": folder}
     history = train(model, training_split(), recipe=recipe, **options)
     history.pop("seconds")
     return history | {f"weight {index}": array for index, array in enumerate(model.get_weights())}
@@ -137,11 +137,11 @@ def refusals(folder: Path) -> dict[str, str]:
     from keras_impl.model import build_autoencoder
 
     def said(place: str, *, split: Split | None = None, widths: tuple = SMALL.widths, **changes: Any) -> str:
-        recipe, route = RUNS["denoising"]
-        changed, recipe = changes.pop("route", route), recipe.with_changes(**changes)
+        recipe, pipeline = RUNS["denoising"]
+        changed, recipe = changes.pop("pipeline", pipeline), recipe.with_changes(**changes)
         model = build_autoencoder(FullyConnected(widths=widths))
         try:
-            training.train(model, split or training_split(), recipe=recipe, route=changed, backup=folder / place)
+            training.train(model, split or training_split(), recipe=recipe, pipeline=changed, backup=folder / place)
         except CheckpointError as error:
             return str(error)
         return "accepted"
@@ -152,7 +152,7 @@ def refusals(folder: Path) -> dict[str, str]:
         "same": said(place),
         "recipe": said(place, learning_rate=0.02),
         "architecture": said(place, widths=(784, 9)),
-        "route": said(place, route="resident"),
+        "route": said(place, pipeline="resident"),
         "images": said(place, split=load_split("digits").take(np.arange(1, 71))),
         "no folder": said("outputs-shallow.npz/backup"),
     }

@@ -53,12 +53,12 @@ def keras_impl(*arguments: str, backend: str = "jax") -> subprocess.CompletedPro
         (["train", "--model", "randomized-deep"], "randomized-deep"),
         (["train", "--objective", "contractiv"], "contractive"),
         (["train", "--dataset", "mnst"], "mnist"),
-        (["train", "--route", "tf.data"], "tensorflow"),
+        (["train", "--pipeline", "tf.data"], "tensorflow"),
         (["train", "--output", "/dev/null/folder"], "/dev/null"),
         (["train", "--backup", "/dev/null/folder"], "/dev/null"),
         (["train", "--log", "/no such folder/log.csv"], "log"),
         (["train", "--jit-compile", "yes"], "jit_compile"),
-        (["train", "--steps-per-execution", "2", "--route", "resident"], "steps_per_execution"),
+        (["train", "--steps-per-execution", "2", "--pipeline", "resident"], "steps_per_execution"),
         (["train", "--data-parallel", "--route", "pydataset"], "data_parallel"),
         (["train", "--preset", "bst"], "best"),
         (["train", "--device", "cdua"], "did you mean cuda?"),
@@ -92,7 +92,9 @@ def test_help_loads_no_framework():
 def trained(request, tmp_path_factory) -> Path:
     """The folder of a model trained in Keras on JAX."""
     folder = tmp_path_factory.mktemp(request.param)
-    options = f"--objective {request.param} --epochs 1 --batch-size 64 --seed 3 --route resident --log {folder}/log.csv"
+    options = (
+        f"--objective {request.param} --epochs 1 --batch-size 64 --seed 3 --pipeline resident --log {folder}/log.csv"
+    )
     finished = keras_impl("train", *options.split(), "--backup", f"{folder}/backup", "--output", str(folder))
     assert finished.returncode == 0, finished.stderr
     (folder / "printed").write_text(finished.stdout)
@@ -174,7 +176,7 @@ def test_the_reference_reads_the_recipe_file_as_the_manifest_says(trained):
 
 
 def test_the_recipe_file_repeats_a_run_and_its_backup_spares_the_training(trained):
-    again = ("train", "--recipe", f"{trained}/recipe.toml", "--route", "resident", "--backup", f"{trained}/backup")
+    again = ("train", "--recipe", f"{trained}/recipe.toml", "--pipeline", "resident", "--backup", f"{trained}/backup")
     finished = keras_impl(*again, "--json", f"{trained}/again.json")
     assert finished.returncode == 0, finished.stderr
     found, metrics = (json.loads((trained / name).read_text()) for name in ("again.json", "metrics.json"))
@@ -201,14 +203,14 @@ def test_two_devices_that_share_all_batches_but_an_odd_one_train_as_one_device(t
     ("changes", "options", "named"),
     [
         ({"schedule": "one-cycle", "optimizer": "sgd", "momentum": 0.9}, {}, "one-cycle"),
-        ({}, {"route": "lists"}, "lists"),
-        ({}, {"route": "tf.data"}, "tensorflow"),
+        ({}, {"pipeline": "lists"}, "lists"),
+        ({}, {"pipeline": "tf.data"}, "tensorflow"),
         ({}, {"steps_per_execution": 0}, "steps_per_execution"),
         ({}, {"steps_per_execution": 2, "backend": "torch"}, "torch"),
-        ({}, {"steps_per_execution": 2, "route": "resident"}, "resident"),
-        ({}, {"jit_compile": False, "route": "resident"}, "jit_compile"),
+        ({}, {"steps_per_execution": 2, "pipeline": "resident"}, "resident"),
+        ({}, {"jit_compile": False, "pipeline": "resident"}, "jit_compile"),
         ({}, {"jit_compile": "yes"}, "jit_compile"),
-        ({}, {"data_parallel": True, "route": "resident"}, "data_parallel"),
+        ({}, {"data_parallel": True, "pipeline": "resident"}, "data_parallel"),
         ({}, {"data_parallel": True, "backend": "torch"}, "data_parallel"),
         ({}, {"backend": "theano"}, "theano"),
     ],
@@ -220,10 +222,10 @@ def test_what_keras_or_the_port_cannot_do_is_refused_by_name(changes, options, n
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_what_they_can_do_is_not(backend):
-    for route in ("arrays", "pydataset", "resident", *(["tf.data"] if backend == "tensorflow" else [])):
+    for pipeline in ("arrays", "pydataset", "resident", *(["tf.data"] if backend == "tensorflow" else [])):
         for objective in OBJECTIVES:
             recipe = Recipe(objective=objective, corruption="patch", schedule="one-cycle")
-            check_options(recipe, backend=backend, route=route)
+            check_options(recipe, backend=backend, pipeline=pipeline)
 
 
 def test_event_files_are_refused_by_name_where_their_writer_is_missing(monkeypatch, tmp_path):

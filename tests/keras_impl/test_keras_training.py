@@ -26,7 +26,7 @@ PLAIN = FullyConnected(widths=(784, 8))
 SGD = Recipe(optimizer="sgd", learning_rate=1.0, momentum=0.9, batch_size=32, epochs=2, validation_fraction=0)
 CYCLE = Recipe(schedule="one-cycle", learning_rate=0.01, batch_size=32, epochs=2, validation_fraction=0)
 CYCLE_STEPS = (2, 3, 4, 10, 101)
-# {name: (recipe, route)}; the oracle retraces each.
+# {name: (recipe, pipeline)}; the oracle retraces each.
 TRAININGS = {
     "arrays": (SGD, "arrays"),
     "tf.data": (SGD, "tf.data"),
@@ -133,18 +133,18 @@ def write_training(folder: Path) -> None:
     from keras_impl.training import train
     from keras_impl.weight_layout import to_reference_weights
 
-    for name, (recipe, route) in TRAININGS.items():
+    for name, (recipe, pipeline) in TRAININGS.items():
         if name in LEFT_OUT.get(keras.backend.backend(), ()):
             continue
         model = build_autoencoder(PLAIN)
-        history = train(model, training_split(), recipe=recipe, route=route, **OPTIONS.get(name, {}))
+        history = train(model, training_split(), recipe=recipe, pipeline=pipeline, **OPTIONS.get(name, {}))
         write(folder, f"train-{name}", to_reference_weights(model, PLAIN) | history)
     white = training_split()
     white = Split(np.full_like(white.images, 255), white.labels, "white")  # fitted worse with every epoch
     for name, epochs in (("patient", 5), ("one epoch", 1)):
         model = build_autoencoder(PLAIN)
         recipe = SGD.with_changes(epochs=epochs, patience=2, validation_fraction=0.1)
-        history = train(model, training_split(), recipe=recipe, validation=white, route="resident")
+        history = train(model, training_split(), recipe=recipe, validation=white, pipeline="resident")
         write(folder, f"train-{name}", to_reference_weights(model, PLAIN) | history)
 
 
@@ -192,7 +192,7 @@ def write_denoising(folder: Path) -> None:
             name: keras.ops.convert_to_numpy(corrupt(grey, training=training))
             for name, training in (("first", True), ("second", True), ("scoring", False))
         }
-        write(folder, f"denoising-{kind}", draws | train(model, training_split(), recipe=recipe, route="resident"))
+        write(folder, f"denoising-{kind}", draws | train(model, training_split(), recipe=recipe, pipeline="resident"))
 
 
 # Loads files where nothing of this repository can be imported.
@@ -248,7 +248,7 @@ def write(folder: Path, name: str, arrays: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", TRAININGS)
 def test_train_does_the_oracles_work(results, name):
-    recipe, route = TRAININGS[name]
+    recipe, pipeline = TRAININGS[name]
     steps = recipe.epochs * math.ceil(COUNT / recipe.batch_size)
     rates = one_cycle(recipe.learning_rate, steps) if recipe is CYCLE else [recipe.learning_rate] * steps
     if name in LEFT_OUT.get(results.name.rstrip("0123456789"), ()):
@@ -264,7 +264,7 @@ def test_train_does_the_oracles_work(results, name):
     found = read(results, f"train-{name}")
     np.testing.assert_allclose(found["train_loss"], losses, rtol=1e-5)
     assert change_distance(found, optimizer.oracle.weights) < UPDATE
-    standard = read(results, f"train-{route}")
+    standard = read(results, f"train-{pipeline}")
     assert (recipe is not SGD) == (change_distance(standard, optimizer.oracle.weights) > 10 * UPDATE)
 
 

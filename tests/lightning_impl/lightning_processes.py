@@ -40,9 +40,9 @@ def fit(*, devices: int, pictures: str | None = None, **data: Any) -> tuple[L.Tr
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
-    folder, route = Path(sys.argv[1]), sys.argv[2]
+    folder, pipeline = Path(sys.argv[1]), sys.argv[2]
     for name in ("weighed", "unweighed"):
-        fitter, lit = fit(devices=2, route=route, pictures=str(folder / "pictures"))
+        fitter, lit = fit(devices=2, pipeline=pipeline, pictures=str(folder / "pictures"))
         metrics = {name: float(value) for name, value in fitter.callback_metrics.items()}
         if fitter.is_global_zero:
             torch.save({"weights": lit.model.state_dict(), "metrics": metrics}, folder / f"{name}.pt")

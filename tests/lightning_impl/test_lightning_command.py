@@ -1,5 +1,6 @@
 """python -m lightning_impl: it runs, it prints the figures, and an error is one line with exit code 2."""
 
+import inspect
 import json
 import re
 import signal
@@ -32,7 +33,17 @@ from lightning_impl.checkpoint import AtomicCheckpointIO, read_checkpoint
 from lightning_impl.commands import Command
 from lightning_impl.data import MNISTDataModule
 from lightning_impl.model import LitAutoencoder
-from lightning_impl.options import COMMANDS, DATA_FIELDS, build_parser
+from lightning_impl.options import (
+    COMMANDS,
+    DATA,
+    DATA_FIELDS,
+    MODEL,
+    TRAINER,
+    TRAINER_DEFAULTS,
+    Option,
+    may_be_newer,
+    option_names,
+)
 from lightning_impl.training import TerminateOnNonFinite
 
 ROOT = Path(__file__).parents[2]
@@ -227,7 +238,7 @@ def test_an_option_that_would_be_ignored_is_refused(options, used, unused, monke
 
 
 def test_missing_data_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path) -> None:
-    monkeypatch.setattr("requests.get", refuse)
+    monkeypatch.setattr("core_torch.files.downloads.urllib.request.urlopen", refuse)
     assert call(monkeypatch, "fit", "--data.dataset", "mnist", "--data.data_root", str(tmp_path)) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "train-images-idx3-ubyte" in line
@@ -266,7 +277,7 @@ def test_help_and_a_wrong_name_answer_without_importing_a_framework(arguments: s
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_names_that_are_read_from_the_source_are_lightning_cli_s(command: str, monkeypatch) -> None:
+def test_the_names_that_are_written_down_are_lightning_cli_s(command: str, monkeypatch) -> None:
     found: dict[str, set[str]] = {}
 
     def keep(self: Command, parser: object, args: object) -> None:
@@ -278,8 +289,27 @@ def test_the_names_that_are_read_from_the_source_are_lightning_cli_s(command: st
         Command(program="test")
     linked = {f"--data.{name}" for name in DATA_FIELDS}
     theirs = {name for name in found[command] if not name.endswith(("+", ".help")) or name == "--help"}
-    assert {*build_parser(command).option_names} == theirs - linked
+    assert {*option_names(command)} == theirs - linked
     assert linked < theirs
+
+
+@pytest.mark.parametrize(
+    ("options", "owner"), [(MODEL, LitAutoencoder), (DATA, MNISTDataModule), (TRAINER, Trainer)], ids=str
+)
+def test_the_defaults_that_are_written_down_are_the_classes(options: tuple[Option, ...], owner: type) -> None:
+    parameters = inspect.signature(owner).parameters
+    for option in options:
+        default = parameters[option.name].default
+        if owner is Trainer:
+            default = TRAINER_DEFAULTS.get(option.name, default)
+        assert option.value.split(" = ")[1] == repr(default), option.name
+
+
+def test_an_option_of_a_newer_trainer_is_left_to_it(monkeypatch) -> None:
+    assert not may_be_newer("--trainer.colour")
+    monkeypatch.setattr("lightning_impl.options.version", lambda package: "2.7.0")
+    assert may_be_newer("--trainer.colour")
+    assert not may_be_newer("--model.colour")
 
 
 def test_a_run_goes_on_from_the_middle_of_an_epoch_and_only_on_its_own_images(monkeypatch, capsys, tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""MNISTDataModule: its batches, by either route, against the contract's."""
+"""MNISTDataModule: its batches, by either pipeline, against the contract's."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def same(batches: list[tuple[torch.Tensor, torch.Tensor]], expected: list[np.nda
     )
 
 
-@pytest.mark.parametrize("options", [{"route": "resident"}, {"route": "dataloader"}], ids=str)
+@pytest.mark.parametrize("options", [{"pipeline": "resident"}, {"pipeline": "dataloader"}], ids=str)
 def test_batches_follow_the_contract_in_every_epoch(options: dict[str, Any]) -> None:
     loader = prepared(**options).train_dataloader()
     for epoch in (0, 1):
@@ -58,7 +58,7 @@ def test_a_split_that_does_not_fit_is_streamed_in_the_same_batches(monkeypatch) 
 
 
 def test_worker_processes_change_nothing() -> None:
-    loader = prepared(route="dataloader", num_workers=1).train_dataloader()
+    loader = prepared(pipeline="dataloader", num_workers=1).train_dataloader()
     assert same(list(loader), expected_batches(0))
 
 
@@ -70,9 +70,9 @@ def test_training_and_validation_images_are_disjoint_parts_of_the_training_split
     assert not np.array_equal(prepared(seed=SEED + 1).validation.data.numpy(), data.validation.data.numpy())
 
 
-@pytest.mark.parametrize("route", ["resident", "dataloader"])
-def test_test_images_are_the_test_split_in_its_order(route: str) -> None:
-    data, images = prepared("test", route=route), to_unit_range(load_split("digits", train=False).images)
+@pytest.mark.parametrize("pipeline", ["resident", "dataloader"])
+def test_test_images_are_the_test_split_in_its_order(pipeline: str) -> None:
+    data, images = prepared("test", pipeline=pipeline), to_unit_range(load_split("digits", train=False).images)
     assert same(list(data.test_dataloader()), [images])
     assert same(list(data.predict_dataloader()), [images])
 
@@ -95,7 +95,7 @@ def test_a_batch_that_is_on_the_device_is_passed_on_itself() -> None:
     "wrong",
     [
         {"dataset": "mnits"},
-        {"route": "resident "},
+        {"pipeline": "resident "},
         {"batch_size": 0},
         {"num_workers": -1},
         {"validation_fraction": 0.9},

@@ -25,10 +25,10 @@ MODELS: dict[str, dict[str, Any]] = {
     # So wide a code has its Jacobian estimated, by random probes.
     "contractive": {"architecture": {"kind": "FullyConnected", "widths": (784, 80, 70)}, "objective": "contractive"},
 }
-ROUTES: dict[str, dict[str, Any]] = {
+PIPELINES: dict[str, dict[str, Any]] = {
     "resident": {},
-    "loader": {"route": "dataloader"},
-    "workers": {"route": "dataloader", "num_workers": 2},
+    "loader": {"pipeline": "dataloader"},
+    "workers": {"pipeline": "dataloader", "num_workers": 2},
 }
 CUTS: dict[str, dict[str, Any]] = {
     "mid-epoch": {"every_n_train_steps": STEPS + 2},
@@ -38,7 +38,13 @@ CUTS: dict[str, dict[str, Any]] = {
 
 
 def fit(
-    model: str, route: str, *, folder: Path | None = None, cut: str = "", ckpt_path: Path | None = None, size: int = 300
+    model: str,
+    pipeline: str,
+    *,
+    folder: Path | None = None,
+    cut: str = "",
+    ckpt_path: Path | None = None,
+    size: int = 300,
 ) -> dict[str, Any]:
     """Weights, optimizer state and logged values at the end of a run, or where it was cut."""
     lit = LitAutoencoder(**MODELS[model], seed=1)
@@ -53,7 +59,7 @@ def fit(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    data = MNISTDataModule(batch_size=size, seed=1, validation_fraction=0.05, **ROUTES[route])
+    data = MNISTDataModule(batch_size=size, seed=1, validation_fraction=0.05, **PIPELINES[pipeline])
     fitter.fit(lit, datamodule=data, ckpt_path=ckpt_path)
     return {
         "steps": fitter.global_step,
@@ -83,18 +89,18 @@ def same(one: Any, other: Any) -> bool:
     return torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
 
 
-def interrupted(folder: Path, model: str, route: str, cut: str) -> Path:
+def interrupted(folder: Path, model: str, pipeline: str, cut: str) -> Path:
     with pytest.raises(SystemExit):
-        fit(model, route, folder=folder, cut=cut)
+        fit(model, pipeline, folder=folder, cut=cut)
     return folder / "cut.ckpt"
 
 
 @pytest.mark.parametrize("cut", CUTS)
-@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("pipeline", PIPELINES)
 @pytest.mark.parametrize("model", MODELS)
-def test_a_resumed_run_ends_as_an_unbroken_one(model: str, route: str, cut: str, tmp_path: Path) -> None:
-    assert whole(model, route)["steps"] == EPOCHS * STEPS
-    assert same(fit(model, route, ckpt_path=interrupted(tmp_path, model, route, cut)), whole(model, route))
+def test_a_resumed_run_ends_as_an_unbroken_one(model: str, pipeline: str, cut: str, tmp_path: Path) -> None:
+    assert whole(model, pipeline)["steps"] == EPOCHS * STEPS
+    assert same(fit(model, pipeline, ckpt_path=interrupted(tmp_path, model, pipeline, cut)), whole(model, pipeline))
 
 
 def workers_left(cut: str, folder: Path) -> list[Any]:

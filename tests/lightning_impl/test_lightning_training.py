@@ -105,15 +105,15 @@ def test_a_loop_that_differs_in_one_number_leaves_other_weights(change: dict[str
     assert not equal(after_lightning("shallow", RECIPE.with_changes(**change)), after_core("shallow", RECIPE))
 
 
-@pytest.mark.parametrize("route", ["resident", "dataloader"])
+@pytest.mark.parametrize("pipeline", ["resident", "dataloader"])
 @pytest.mark.parametrize("schedule", ["constant", "one-cycle"])
-def test_fit_equals_train_with_its_validation_and_schedule(route: str, schedule: str) -> None:
+def test_fit_equals_train_with_its_validation_and_schedule(pipeline: str, schedule: str) -> None:
     recipe = RECIPE.with_changes(schedule=schedule)
     network = fresh("shallow")
     history = train(network, ResidentDataset(load_split("digits")), recipe=recipe, progress=False)
 
     lit = LitAutoencoder.wrap(fresh("shallow"), recipe)
-    fitter, data = trainer(max_epochs=recipe.epochs), datamodule(route)
+    fitter, data = trainer(max_epochs=recipe.epochs), datamodule(pipeline)
     fitter.fit(lit, datamodule=data)
 
     assert equal(lit.model.state_dict(), network.state_dict())
@@ -124,8 +124,8 @@ def test_fit_equals_train_with_its_validation_and_schedule(route: str, schedule:
     assert history.validation_mse[-1] == validation
 
 
-def datamodule(route: str = "resident", **options: Any) -> MNISTDataModule:
-    return MNISTDataModule("digits", batch_size=RECIPE.batch_size, route=route, seed=RECIPE.seed, **options)
+def datamodule(pipeline: str = "resident", **options: Any) -> MNISTDataModule:
+    return MNISTDataModule("digits", batch_size=RECIPE.batch_size, pipeline=pipeline, seed=RECIPE.seed, **options)
 
 
 def rounding(dataset: ResidentDataset) -> float:
@@ -242,12 +242,12 @@ def test_the_timer_has_a_value_for_every_epoch() -> None:
     assert images == pytest.approx([kept, kept])
 
 
-@pytest.mark.parametrize("route", ["resident", "dataloader"])
-def test_pictures_of_images_and_codes_are_files_where_no_logger_takes_them(route: str, tmp_path) -> None:
+@pytest.mark.parametrize("pipeline", ["resident", "dataloader"])
+def test_pictures_of_images_and_codes_are_files_where_no_logger_takes_them(pipeline: str, tmp_path) -> None:
     pytest.importorskip("matplotlib")
     pictures = Pictures(str(tmp_path / "new"))
     fitter = trainer(max_epochs=1, callbacks=[pictures], num_sanity_val_steps=2)
-    lit, data = LitAutoencoder(), datamodule(route)
+    lit, data = LitAutoencoder(), datamodule(pipeline)
     fitter.fit(lit, datamodule=data)
     fitter.test(lit, datamodule=data, verbose=False)
     files = sorted((tmp_path / "new").iterdir())
