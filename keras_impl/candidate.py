@@ -14,6 +14,7 @@ from core_torch.spec.recipe import Recipe
 from keras_impl.model import build_autoencoder
 from keras_impl.optimizers import build_optimizer, optimizer_state, set_learning_rate
 from keras_impl.resident import resident_loop
+from keras_impl.tensors import Tensor
 from keras_impl.training import SCORING_BATCH, training_model
 from keras_impl.weight_layout import load_reference_weights, to_reference, to_reference_weights
 
@@ -31,7 +32,7 @@ class KerasCandidate:
     """
 
     def __init__(
-        self, architecture: Architecture, recipe: Recipe, *, dtype: str = "float32", **compile_options: Any
+        self, architecture: Architecture, recipe: Recipe, *, dtype: str = "float32", **compile_options: object
     ) -> None:
         use_dtype(dtype)
         self.architecture, self.recipe, self.dtype = architecture, recipe, dtype
@@ -91,7 +92,7 @@ class KerasCandidate:
             for name, array in to_reference(arrays, self.trained, self.architecture).items()
         }
 
-    def _tensor(self, array: np.ndarray) -> Any:
+    def _tensor(self, array: np.ndarray) -> Tensor:
         return keras.ops.convert_to_tensor(array, self.dtype)
 
 

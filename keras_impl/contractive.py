@@ -5,6 +5,10 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from keras_impl.tensors import Tensor
+
+Stage = tuple[keras.Layer, Tensor, Any]  # a layer, its input, the slope of its activation, which only weights have
+
 UNITS = 16  # of the code, whose Jacobians go back together: all at once, oneDNN sums a kernel's gradient less exactly
 SLOPES = {
     "relu": lambda a: ops.cast(a > 0, a.dtype),
@@ -22,20 +26,20 @@ class ContractiveAutoencoder(keras.Model):
     it shares.
     """
 
-    def __init__(self, inputs: Any, outputs: Any, *, contraction: float, **options: Any) -> None:
+    def __init__(self, inputs: Tensor, outputs: Tensor, *, contraction: float, **options: object) -> None:
         super().__init__(inputs, outputs, **options)
         self.contraction = float(contraction)
 
-    def penalty(self, inputs: Any) -> Any:
+    def penalty(self, inputs: Tensor) -> Tensor:
         """What the objective adds to the error at inputs (N, pixels)."""
         return self.contraction * ops.mean(jacobian_norm_squared(self.get_layer("encoder"), inputs))
 
-    def compute_loss(self, x: Any = None, *arguments: Any, **options: Any) -> Any:
+    def compute_loss(self, x: Any = None, *arguments: object, **options: object) -> Any:
         """The compiled loss and the penalty."""
         return super().compute_loss(x, *arguments, **options) + self.penalty(x)
 
 
-def jacobian_norm_squared(encoder: keras.Model, inputs: Any) -> Any:
+def jacobian_norm_squared(encoder: keras.Model, inputs: Tensor) -> Tensor:
     """||dh/dx||_F^2 (N,) at inputs (N, pixels), differentiable with respect to the weights.
 
     One layer: sum_j s'(a_j)^2 ||W_j||^2 (Rifai et al.). Otherwise the Jacobians are formed, by a backward
@@ -44,7 +48,8 @@ def jacobian_norm_squared(encoder: keras.Model, inputs: Any) -> Any:
     *stages, (code, _, slope) = _stages(encoder, inputs)
     if not stages:
         return ops.sum(ops.square(slope) * ops.sum(ops.square(code.kernel), axis=0), axis=1)
-    total, jacobian = 0.0, slope[:, :, None] * ops.transpose(code.kernel)  # (N, code units, inputs of the code layer)
+    total: Any = 0.0
+    jacobian = slope[:, :, None] * ops.transpose(code.kernel)  # (N, code units, inputs of the code layer)
     for start in range(0, jacobian.shape[1], UNITS):
         rows = jacobian[:, start : start + UNITS]
         for layer, x, slope in reversed(stages):
@@ -53,8 +58,8 @@ def jacobian_norm_squared(encoder: keras.Model, inputs: Any) -> Any:
     return total
 
 
-def _stages(encoder: keras.Model, x: Any) -> list[tuple[keras.Layer, Any, Any]]:
-    """(layer, its input, its activation's slope or None), without the layers that only rearrange the pixels."""
+def _stages(encoder: keras.Model, x: Tensor) -> list[Stage]:
+    """The layers and what goes into them, without the layers that only rearrange the pixels."""
     stages = []
     for layer in encoder.layers:
         if isinstance(layer, (layers.Dense, layers.Conv2D)):
@@ -71,7 +76,7 @@ def _stages(encoder: keras.Model, x: Any) -> list[tuple[keras.Layer, Any, Any]]:
     return stages
 
 
-def _pull_back(layer: keras.Layer, x: Any, slope: Any, rows: Any) -> Any:
+def _pull_back(layer: keras.Layer, x: Tensor, slope: Tensor, rows: Tensor) -> Tensor:
     """Rows of the Jacobian, (N, code units, *output shape) -> (N, code units, *input shape); x (N, *input shape)."""
     if isinstance(layer, layers.Flatten):
         return ops.reshape(rows, (-1, rows.shape[1], *x.shape[1:]))
@@ -92,7 +97,7 @@ def _pull_back(layer: keras.Layer, x: Any, slope: Any, rows: Any) -> Any:
     return _fit(ops.reshape(flat, (-1, rows.shape[1], *flat.shape[1:])), x)
 
 
-def _largest(x: Any, size: int) -> Any:
+def _largest(x: Tensor, size: int) -> Tensor:
     """1 where x (N, H, W, C) is the first of the largest in its window, else 0; without rows that pooling drops."""
     height, width, channels = x.shape[1] // size, x.shape[2] // size, x.shape[3]
     blocks = ops.reshape(x[:, : height * size, : width * size], (-1, height, size, width, size, channels))
@@ -102,7 +107,7 @@ def _largest(x: Any, size: int) -> Any:
     return ops.reshape(blocks, (-1, height * size, width * size, channels))
 
 
-def _fit(rows: Any, x: Any) -> Any:
+def _fit(rows: Tensor, x: Tensor) -> Tensor:
     """Cut the rows' images to the height and width of x, or grow them by the zeros of what no window reached."""
     rows = rows[:, :, : x.shape[1], : x.shape[2]]
     missing = (x.shape[1] - rows.shape[2], x.shape[2] - rows.shape[3])

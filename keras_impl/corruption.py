@@ -1,11 +1,10 @@
 """Corruption of the inputs, for the denoising objective (Vincent et al., JMLR 11 (2010), section 3.3)."""
 
-from typing import Any
-
 import keras
 from keras import ops
 
 from core_torch.spec.architecture import IMAGE_SIDE
+from keras_impl.tensors import Tensor
 
 
 @keras.saving.register_keras_serializable("keras_impl")
@@ -18,12 +17,12 @@ class Corruption(keras.layers.Layer):
             the area, its side rounded, anywhere in the image, to 0.
     """
 
-    def __init__(self, kind: str, level: float, *, seed: int, **options: Any) -> None:
+    def __init__(self, kind: str, level: float, *, seed: int, **options: object) -> None:
         super().__init__(**({"name": "corruption"} | options))
         self.kind, self.level = kind, level
         self.generator = keras.random.SeedGenerator(seed)
 
-    def call(self, images: Any, training: bool = False) -> Any:
+    def call(self, images: Tensor, training: bool = False) -> Tensor:
         """Of the shape of `images`."""
         if not training:
             return images
@@ -37,10 +36,10 @@ class Corruption(keras.layers.Layer):
         coin = self._uniform(images) < 0.5 if self.kind == "salt-and-pepper" else ops.zeros_like(images)
         return ops.where(ranks < round(self.level * images.shape[1]), ops.cast(coin, images.dtype), images)
 
-    def _uniform(self, images: Any) -> Any:
+    def _uniform(self, images: Tensor) -> Tensor:
         return keras.random.uniform(ops.shape(images), seed=self.generator)
 
-    def _patch(self, images: Any) -> Any:
+    def _patch(self, images: Tensor) -> Tensor:
         """(N, pixels) boolean: where each image's square lies; row and column are drawn independently."""
         side, place = round(IMAGE_SIDE * self.level**0.5), ops.arange(IMAGE_SIDE, dtype="int32")
         corners = (ops.shape(images)[0], 2, 1)

@@ -3,7 +3,7 @@
 Three pipelines go through `fit`, one epoch at a time. The fourth never leaves the device, see `resident`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -13,6 +13,7 @@ from core_torch.files.splits import Split, to_unit_range
 from core_torch.spec.batch_order import batch_order, epoch_order
 from core_torch.spec.recipe import Recipe
 from keras_impl.resident import resident_loop
+from keras_impl.tensors import Tensor
 
 RunEpoch = Callable[[int], float]  # epoch, from 0 -> its mean training loss
 
@@ -50,11 +51,11 @@ class EpochBatches(keras.utils.PyDataset):
         return rows, rows
 
 
-def tf_dataset(images: Any, *, batch_size: int, seed: int, epoch: int) -> Any:
+def tf_dataset(images: Tensor, *, batch_size: int, seed: int, epoch: int) -> Iterable[tuple[Tensor, Tensor]]:
     """The same batches as a `tf.data.Dataset` with prefetching; images (N, pixels) is a TensorFlow tensor."""
     import tensorflow as tf
 
-    def gather(indices: Any) -> tuple[Any, Any]:
+    def gather(indices: Tensor) -> tuple[Tensor, Tensor]:
         rows = tf.gather(images, indices)
         return rows, rows
 

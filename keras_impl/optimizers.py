@@ -1,13 +1,14 @@
 """The recipe's optimizers and their learning rates, step for step as their papers and PyTorch have them."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 from keras import ops
 
 from core_torch.spec.recipe import ADAM_BETAS, Recipe
+from keras_impl.tensors import Tensor
 
 # PyTorch's defaults: where the peak lies, as a share of the steps; peak / start; start / end.
 RISING_SHARE, PEAK_TO_START, START_TO_END = 0.3, 25, 1e4
@@ -35,7 +36,7 @@ class Adam(keras.optimizers.Adam):
     epsilon before the correction, and loses digits of 1 - 0.999^t in float32.
     """
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+    def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
         """One variable's step."""
         index = self._get_variable_index(variable)
         first, second = self._momentums[index], self._velocities[index]
@@ -48,7 +49,7 @@ class Adam(keras.optimizers.Adam):
             direction = direction + self.weight_decay * variable
         self.assign_sub(variable, learning_rate * direction)
 
-    def _apply_weight_decay(self, variables: Any) -> None:
+    def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
         """Nothing: it is part of `update_step`."""
 
 
@@ -88,20 +89,20 @@ class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
     def __init__(self, peak: float, steps: int) -> None:
         self.peak, self.steps = float(peak), steps
 
-    def __call__(self, step: Any) -> Any:
+    def __call__(self, step: Tensor) -> Tensor:
         """The rate of that step, from 0."""
         step, start = ops.cast(step, keras.config.floatx()), self.peak / PEAK_TO_START
         top, last = RISING_SHARE * self.steps - 1, self.steps - 1
-        rising = _cosine(start, self.peak, (top - step) / top)
-        falling = _cosine(self.peak, start / START_TO_END, (last - step) / (last - top))
+        rising = _cosine(start, self.peak, left=(top - step) / top)
+        falling = _cosine(self.peak, start / START_TO_END, left=(last - step) / (last - top))
         return ops.where(step <= top, rising, falling)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, float]:
         """For serialization."""
         return {"peak": self.peak, "steps": self.steps}
 
 
-def _cosine(start: float, end: float, left: Any) -> Any:
+def _cosine(start: float, end: float, *, left: Tensor) -> Tensor:
     """From `start`, where the whole of a phase is left, 1, to `end`, where 0 is; no digits are lost at either."""
     angle = math.pi / 2 * left
     return start * ops.square(ops.sin(angle)) + end * ops.square(ops.cos(angle))

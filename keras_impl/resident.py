@@ -10,12 +10,13 @@ import numpy as np
 from keras import ops
 
 from keras_impl.contractive import ContractiveAutoencoder
+from keras_impl.tensors import Tensor
 
-Values = list[Any]  # of variables, in the order of the model's
+Values = list[Tensor]  # of variables, in the order of the model's
 State = tuple[Values, ...]  # of a JAX model: trainable variables, others, the optimizer's
 
 
-def objective(model: keras.Model, inputs: Any, targets: Any) -> Any:
+def objective(model: keras.Model, inputs: Tensor, targets: Tensor) -> Tensor:
     """The loss of a training step: the mean squared error over images and pixels, and a contractive model's penalty."""
     errors = ops.mean(ops.square(model(inputs, training=True) - targets), axis=1)
     error = ops.mean(errors)  # as in Keras's own: XLA on a CPU sums one number after another, and loses digits
@@ -34,7 +35,7 @@ class ResidentLoop:
         if not self.optimizer.built:
             self.optimizer.build(self.variables)
 
-    def epoch(self, images: Any, batches: Iterable[np.ndarray]) -> float:
+    def epoch(self, images: Tensor, batches: Iterable[np.ndarray]) -> float:
         """Train on images[batch], as inputs and targets, for every batch; the loss averaged over images.
 
         Args:
@@ -46,15 +47,15 @@ class ResidentLoop:
         total += self._steps(images, last[None]) * len(last)
         return float(total) / (sum(map(len, full)) + len(last))
 
-    def step(self, inputs: Any, targets: Any) -> Any:
+    def step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """One optimizer step; the loss before it."""
         raise NotImplementedError
 
-    def _steps(self, images: Any, batches: np.ndarray) -> Any:
+    def _steps(self, images: Tensor, batches: np.ndarray) -> Tensor:
         """One step for each row of batches (steps, batch size); the sum of their losses, on the device."""
         raise NotImplementedError
 
-    def loss_and_gradients(self, inputs: Any, targets: Any) -> tuple[Any, Sequence[Any]]:
+    def loss_and_gradients(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         """The loss and its gradient for each of `model.trainable_variables`, which stay as they are."""
         raise NotImplementedError
 
@@ -74,30 +75,30 @@ class TensorFlowLoop(ResidentLoop):
         self.compiled_step = tf.function(self._step, jit_compile=model.jit_compile)
         self.compiled_steps = tf.function(self._fold, jit_compile=model.jit_compile)
 
-    def loss_and_gradients(self, inputs: Any, targets: Any) -> tuple[Any, Sequence[Any]]:
+    def loss_and_gradients(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         """By `GradientTape`."""
         with self.tf.GradientTape() as tape:
             loss = objective(self.model, inputs, targets)
         return loss, tape.gradient(loss, self.variables)
 
-    def step(self, inputs: Any, targets: Any) -> Any:
+    def step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """One call of the compiled step."""
         return self.compiled_step(inputs, targets)
 
-    def _step(self, inputs: Any, targets: Any) -> Any:
+    def _step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         loss, gradients = self.loss_and_gradients(inputs, targets)
         self.optimizer.apply(gradients, self.variables)
         return loss
 
-    def _fold(self, images: Any, batches: Any) -> Any:
-        def add_step(total: Any, batch: Any) -> Any:
+    def _fold(self, images: Tensor, batches: Tensor) -> Tensor:
+        def add_step(total: Tensor, batch: Tensor) -> Tensor:
             rows = self.tf.gather(images, batch)
             return total + self._step(rows, rows)
 
         start = self.tf.zeros((), images.dtype)
         return self.tf.foldl(add_step, batches, initializer=start, parallel_iterations=1)
 
-    def _steps(self, images: Any, batches: np.ndarray) -> Any:
+    def _steps(self, images: Tensor, batches: np.ndarray) -> Tensor:
         return self.compiled_steps(images, self.tf.constant(batches))
 
     def synchronize(self) -> None:
@@ -122,25 +123,25 @@ class JaxLoop(ResidentLoop):
         self.compiled_step = jax.jit(self._advance)
         self.compiled_scan = jax.jit(self._scan)
 
-    def loss_and_gradients(self, inputs: Any, targets: Any) -> tuple[Any, Sequence[Any]]:
+    def loss_and_gradients(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         """By `jax.value_and_grad`, the variables' values standing in for them."""
         trainable, others, _ = self._state()
         (loss, _), gradients = self.compiled_gradients(trainable, others, inputs, targets)
         return loss, gradients
 
-    def step(self, inputs: Any, targets: Any) -> Any:
+    def step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """One call of the compiled step."""
         state, loss = self.compiled_step(self._state(), inputs, targets)
         self._set(state)
         return loss
 
-    def _loss(self, trainable: Values, others: Values, inputs: Any, targets: Any) -> tuple[Any, Values]:
+    def _loss(self, trainable: Values, others: Values, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Values]:
         variables, other_variables, _ = self.groups
         with keras.StatelessScope([*zip(variables, trainable), *zip(other_variables, others)]) as scope:
             loss = objective(self.model, inputs, targets)
         return loss, [scope.get_current_value(variable) for variable in other_variables]
 
-    def _advance(self, state: State, inputs: Any, targets: Any) -> tuple[State, Any]:
+    def _advance(self, state: State, inputs: Tensor, targets: Tensor) -> tuple[State, Tensor]:
         trainable, others, slots = state
         (loss, others), gradients = self.differentiate(trainable, others, inputs, targets)
         trainable, slots = self.optimizer.stateless_apply(slots, gradients, trainable)
@@ -149,16 +150,18 @@ class JaxLoop(ResidentLoop):
     def _gather(self, images: Any, batch: Any) -> Any:
         return self.jax.numpy.take(images, batch, axis=0, mode="clip")
 
-    def _scan(self, state: State, images: Any, batches: Any) -> tuple[State, Any]:
-        def advance(held: State, batch: Any) -> tuple[State, Any]:
+    def _scan(self, state: State, images: Tensor, batches: Tensor) -> tuple[State, Tensor]:
+        def advance(held: State, batch: Tensor) -> tuple[State, Tensor]:
             rows = self._gather(images, batch)
             return self._advance(held, rows, rows)
 
+        losses: Any
         state, losses = self.jax.lax.scan(advance, state, batches)
         return state, losses.sum()
 
-    def _steps(self, images: Any, batches: np.ndarray) -> Any:
-        state, total, indices = self._state(), 0.0, self.jax.numpy.asarray(batches, "int32")
+    def _steps(self, images: Tensor, batches: np.ndarray) -> Tensor:
+        total: Any = 0.0
+        state, indices = self._state(), self.jax.numpy.asarray(batches, "int32")
         if self.scans:
             state, total = self.compiled_scan(state, images, indices)
         else:
@@ -192,20 +195,21 @@ class TorchLoop(ResidentLoop):
         self.torch = torch
         self.objective = torch.compile(objective) if model.jit_compile else objective
 
-    def loss_and_gradients(self, inputs: Any, targets: Any) -> tuple[Any, Sequence[Any]]:
+    def loss_and_gradients(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
         """By `torch.autograd.grad`."""
-        loss = self.objective(self.model, inputs, targets)
-        return loss.detach(), self.torch.autograd.grad(loss, [variable.value for variable in self.variables])
+        loss: Any = self.objective(self.model, inputs, targets)
+        gradients: Any = self.torch.autograd.grad(loss, [variable.value for variable in self.variables])
+        return loss.detach(), gradients
 
-    def step(self, inputs: Any, targets: Any) -> Any:
+    def step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Gradients, then the Keras optimizer."""
         loss, gradients = self.loss_and_gradients(inputs, targets)
         with self.torch.no_grad():
             self.optimizer.apply(gradients, self.variables)
         return loss
 
-    def _steps(self, images: Any, batches: np.ndarray) -> Any:
-        total = 0.0
+    def _steps(self, images: Any, batches: np.ndarray) -> Tensor:
+        total: Any = 0.0
         for batch in self.torch.from_numpy(batches).to(images.device):
             rows = images.index_select(0, batch)
             total += self.step(rows, rows)

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from core_torch.spec.errors import CheckpointError
+from keras_impl.tensors import Tensor
 
 
 class TransposedDense(keras.layers.Layer):
@@ -17,7 +18,7 @@ class TransposedDense(keras.layers.Layer):
         width = source.kernel.shape[0]
         self.bias = self.add_weight(shape=(width,), initializer="zeros", name="bias") if use_bias else None
 
-    def call(self, x: Any) -> Any:
+    def call(self, x: Tensor) -> Tensor:
         """Of the width of what `source` is given."""
         x = ops.matmul(x, ops.transpose(self.source.kernel))
         return self.activation(x if self.bias is None else x + self.bias)
@@ -27,6 +28,6 @@ class TransposedDense(keras.layers.Layer):
         inherited: dict[str, Any] = super().get_config()
         return inherited | {"activation": keras.activations.serialize(self.activation)}
 
-    def save_own_variables(self, store: Any) -> None:
+    def save_own_variables(self, store: object) -> None:
         """`CheckpointError`: read from a `.keras` file, the weights would no longer be tied."""
         raise CheckpointError("tied: found True, allowed in a .keras file: False; save_checkpoint writes the weights")
