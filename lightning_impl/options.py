@@ -120,6 +120,7 @@ def build_parser(command: str) -> Parser:
         section.add_argument(f"--{group}", help="YAML file")
         for option in options:
             section.add_argument(f"--{group}.{option.name}", metavar=option.value, help=option.help)
+    parser.option_names = list(option_names(command))  # a group does not tell its parser
     return parser
 
 

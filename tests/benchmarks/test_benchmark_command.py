@@ -4,13 +4,12 @@ import os
 import struct
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.error import URLError
 
 import pytest
+import requests
 
 from benchmarks import __main__ as command
 
@@ -24,10 +23,10 @@ def away_from_home(tmp_path, monkeypatch) -> None:
     """In an empty folder, without MNIST and without a network."""
 
     def refuse(*arguments: object, **options: object) -> None:
-        raise URLError("no network")
+        raise requests.ConnectionError("no network")
 
     monkeypatch.delenv("MNIST_ROOT", raising=False)
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(requests, "get", refuse)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 import torch
 import yaml
 from lightning import Trainer
@@ -238,7 +239,7 @@ def test_an_option_that_would_be_ignored_is_refused(options, used, unused, monke
 
 
 def test_missing_data_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path) -> None:
-    monkeypatch.setattr("core_torch.files.downloads.urllib.request.urlopen", refuse)
+    monkeypatch.setattr("requests.get", refuse)
     assert call(monkeypatch, "fit", "--data.dataset", "mnist", "--data.data_root", str(tmp_path)) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "train-images-idx3-ubyte" in line
@@ -246,7 +247,7 @@ def test_missing_data_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path)
 
 
 def refuse(*arguments: object, **options: object) -> None:
-    raise OSError("no network")
+    raise requests.ConnectionError("no network")
 
 
 @pytest.mark.parametrize(
