@@ -23,7 +23,7 @@ def build_parser() -> Parser:
     right.add_argument("--kinds", default="", metavar="GROUPS", help="numpy,torch,jax,ports,languages (default: all)")
     table.add_argument("--published", action="store_true", help="print the stored table; making it takes half an hour")
     goldens = commands.add_parser("golden", help="make the golden traces")
-    goldens.add_argument("--output", metavar="DIR", required=True, help="for eighteen .npz files")
+    goldens.add_argument("--output", metavar="DIR", required=True, help="for thirty .npz files")
     goldens.add_argument("--size", default="slim", metavar="SIZE", help="slim (default) or full: 1 GB, an hour")
     check = commands.add_parser("check", help="hold a worker, in any language, against a golden trace")
     check.add_argument("golden", metavar="NAME", help="such as conv-deep-contractive")

@@ -10,13 +10,12 @@ import numpy as np
 
 from core_torch.parity.candidate import Candidate
 from core_torch.parity.diagnosis import explain
-from core_torch.parity.distance import distances
 from core_torch.parity.external import NO_ACCELERATOR, TIMEOUT_SECONDS, ExternalWorker, WorkerError
-from core_torch.parity.golden_traces import golden, golden_cell, golden_judges
+from core_torch.parity.golden_traces import first_steps, golden, golden_cell, golden_judges
 from core_torch.parity.judge import Check, Judge, checked_levels, compare_traces
 from core_torch.parity.known_ports import KNOWN_PORTS
-from core_torch.parity.oracle_candidate import OracleCandidate
 from core_torch.parity.problem import Problem
+from core_torch.parity.rounding import rounding_budget
 from core_torch.parity.tolerances import LEVEL_NAMES, ROUNDING, tolerances
 from core_torch.parity.trace import KEPT_STEPS, Trace, check_trace, record_trace
 from core_torch.spec.architecture import Convolutional
@@ -115,9 +114,8 @@ def _cut(judge: Judge, steps: int | None) -> Judge:
     if steps not in kept:
         raise ConfigError(f"steps: found {steps}, allowed: {', '.join(map(str, [*kept, len(problem.batches)]))}")
     shorter = problem.first(steps)
-    truth = {key: value for key, value in judge.truth.items() if int(key.rpartition("@")[2]) <= steps}
-    rounded = record_trace(OracleCandidate(shorter, dtype="float32"), shorter)
-    return Judge(shorter, truth, {level: found.value for level, found in distances(rounded, truth).items()})
+    truth = first_steps(judge.truth, steps)
+    return Judge(shorter, truth, judge.shorter_budgets.get(steps) or rounding_budget(shorter, truth))
 
 
 def _trace(candidate: Port, problem: Problem, *, dtype: str, timeout: float) -> Trace:

@@ -18,6 +18,7 @@ from core_torch.parity.trace import Trace
 # A gradient of less than a twentieth of the whole's norm counts relative to that: a single bias's passes through zero,
 # where its relative error has no bound.
 SMALLEST_SHARE = 0.05
+STATE_KINDS = ("momentum", "first_moment", "second_moment")  # which the oracle knows; of others nothing is said
 INPUT, OUTPUT = "activation/input@1", "activation/output@1"
 TOGETHER = ("first", "weight", "update", "state")  # kinds whose entries of a step are compared as one
 
@@ -36,7 +37,9 @@ def distances(found: Trace, truth: Trace) -> dict[str, Distance]:
     Inputs, and optimizer state of the steps for which both have it, count where `found` shows them.
     """
     levels: dict[str, dict[str, float]] = {level: {} for level in LEVEL_NAMES}
-    levels["inputs"] = {"": 0.0}  # which need not be shown; elsewhere nothing to compare is no agreement
+    # Inputs need not be shown, and not every truth has edges or later outputs; elsewhere nothing to compare is no
+    # agreement.
+    levels |= {level: {"": 0.0} for level in ("inputs", "edges", "outputs after training")}
     last = max(steps("update", truth), default=1)
     for group in groups(truth):
         for level in levels_of(group, last=last):
@@ -82,6 +85,8 @@ def levels_of(group: str, *, last: int) -> tuple[str, ...]:
         "objective": "loss",
         "gradient": "gradients",
         "state": "trajectory",
+        "probe": "edges",
+        "output": "outputs" if step == 0 else "outputs after training",
     }.get(kind)
     return (level,) if level else ()
 
@@ -98,6 +103,8 @@ def group_distance(group: str, found: Trace, truth: Trace) -> float:
         return relative_distance(mine, members(group, truth)) if mine else 0.0
     if kind in ("loss", "objective"):
         return relative_difference(found.get(group), truth[group])
+    if kind == "probe":
+        return _probe_distance(group, found, truth)
     if kind == "gradient":
         if group not in found:
             return np.inf
@@ -105,9 +112,26 @@ def group_distance(group: str, found: Trace, truth: Trace) -> float:
         return relative_distance({group: found[group]}, {group: truth[group]}, least=least)
     if kind == "batch" or group == INPUT:
         return altered_values(found[group], truth[group]) if group in found else 0.0
-    if group not in found and group != OUTPUT:
+    if group not in found and kind == "activation" and group != OUTPUT:
         return 0.0
     return worst_image_distance(found.get(group), truth.get(group))
+
+
+def _probe_distance(group: str, found: Trace, truth: Trace) -> float:
+    """Measure an entry of a probe as its like is elsewhere; of a sigmoid's tail, what is beyond twice its value.
+
+    A sigmoid by way of tanh has nothing left there in float32, and is right.
+    """
+    if group not in found:
+        return np.inf
+    _, name, kind, *_ = group.rpartition("@")[0].split("/")
+    if kind == "loss":
+        return relative_difference(found[group], truth[group])
+    if kind == "gradient":
+        least = SMALLEST_SHARE * norm(entries(f"probe/{name}/gradient/", 0, truth))
+        return relative_distance({group: found[group]}, {group: truth[group]}, least=least)
+    distance = worst_image_distance(found[group], truth[group])
+    return max(0.0, distance - 2) if name == "tail" and not np.isnan(distance) else distance
 
 
 def _together(group: str, found: Trace, truth: Trace) -> float:

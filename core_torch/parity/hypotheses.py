@@ -8,7 +8,7 @@ import numpy as np
 
 from core_torch.parity.bugs.bug import Bug
 from core_torch.parity.bugs.catalogue import BUGS
-from core_torch.parity.distance import OUTPUT, group_distance, groups, levels_of, members, steps
+from core_torch.parity.distance import OUTPUT, STATE_KINDS, group_distance, groups, levels_of, members, steps
 from core_torch.parity.problem import Problem
 from core_torch.parity.tolerances import FACTOR, ROUNDING, tolerances
 from core_torch.parity.trace import Trace, answers_of, record_trace
@@ -16,7 +16,6 @@ from core_torch.parity.trace import Trace, answers_of, record_trace
 SECONDS = 20  # for trying bugs; the rest is reported as not tried
 NEAR = 0.1  # of what separates a bug from the truth; a budget beyond it could not tell the two apart
 HIDDEN_LAYER = 1e-4  # relatively; the outputs, which follow from the layers, are held to their own budget
-STATE_KINDS = ("momentum", "first_moment", "second_moment")  # which the oracle knows; of others nothing is said
 
 
 @dataclass(frozen=True)

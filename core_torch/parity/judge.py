@@ -1,14 +1,17 @@
 """The judge: a problem's float64 trace, what float32 rounding does to it, and a verdict level by level."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Self
 
+from core_torch.parity.alive import check_alive
 from core_torch.parity.candidate import Candidate
 from core_torch.parity.distance import distances, members
+from core_torch.parity.edges import edge_probes
 from core_torch.parity.name_faults import weight_faults
 from core_torch.parity.oracle_candidate import OracleCandidate
 from core_torch.parity.problem import Problem, steps_off_kinks
+from core_torch.parity.rounding import rounding_budget
 from core_torch.parity.tolerances import LEVEL_NAMES, LEVELS, WELL_POSED, tolerances
 from core_torch.parity.trace import Trace, check_trace, record_trace
 from core_torch.spec.errors import ConfigError, ParityError, check_choice
@@ -37,27 +40,33 @@ class Judge:
 
     Attributes:
         truth: the oracle's float64 trace.
-        budget: {level: the distance of a float32 NumPy run from it}.
+        budget: {level: the largest distance of float32 NumPy runs from it}.
+        shorter_budgets: the same for fewer steps, where they are known.
     """
 
     problem: Problem
     truth: Trace
     budget: dict[str, float]
+    shorter_budgets: dict[int, dict[str, float]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, problem: Problem, *, steps: int = 10, batch_size: int = 32) -> Self:
+    def of(cls, problem: Problem, *, steps: int = 10, batch_size: int = 32, allow_dead: bool = False) -> Self:
         """Run the oracle. A problem without batches gets as many of them as `steps` on the way.
 
         Raises:
-            ConfigError: the problem is too ill-conditioned to tell a right port from a wrong one.
+            ConfigError: the problem is too ill-conditioned to tell a right port from a wrong one, or a part of the
+                model takes no part in it, unless `allow_dead`.
         """
+        if not problem.probes:
+            problem = replace(problem, probes=edge_probes(problem))
         oracle = OracleCandidate(problem)
         chosen = None
         if not problem.batches:
             chosen = steps_off_kinks(problem, lambda: oracle.oracle, steps=steps, batch_size=batch_size)
         truth = record_trace(oracle, problem, dtype="float64", steps=chosen)
-        rounded = record_trace(OracleCandidate(problem, dtype="float32"), problem)
-        budget = {level: found.value for level, found in distances(rounded, truth).items()}
+        if not allow_dead:
+            check_alive(problem, truth)
+        budget = rounding_budget(problem, truth)
         check_well_posed(problem, budget)
         return cls(problem, truth, budget)
 

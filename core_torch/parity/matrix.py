@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from core_torch.parity.alive import on_paper, revived
 from core_torch.parity.candidate import Arrays
 from core_torch.parity.judge import Judge
 from core_torch.parity.problem import Problem, corrupted, trained_weights
@@ -18,18 +19,19 @@ from core_torch.spec.recipe import OBJECTIVES, Recipe
 # A step of rate 1 is large beside the rounding of a float32 weight, which at 0.1 would hide what an update check is
 # after; these models, trained, are thrown off their minimum by it.
 RATE = 1.0
-SMALLER_RATES = {"deep": 0.3, "conv-shallow": 0.3, "conv-deep": 0.3}
+SMALLER_RATES = {"deep": 0.3, "randomized-deep": 0.1, "conv-shallow": 0.3, "conv-deep": 0.3}
 RATE_DROP, DROP_STEP = 0.1, 6  # from that step on a tenth of the learning rate: there the forms of momentum part
 MOMENTUM = 0.9
 # A hundred times Adam's usual: where a gradient is nothing but rounding, it is not made a whole step of, and where in
 # the formula epsilon stands shows.
 EPSILON = 1e-6
+DECAY = 0.5  # so large that a step and a decay that change places show
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "sgd": {"optimizer": "sgd", "learning_rate": RATE},  # without momentum no step of it is too far
     "momentum": {"optimizer": "sgd", "momentum": MOMENTUM},
     "nesterov": {"optimizer": "sgd", "momentum": MOMENTUM, "nesterov": True},
     "adam": {"optimizer": "adam", "learning_rate": 1e-3, "epsilon": EPSILON},
-    "adamw": {"optimizer": "adamw", "learning_rate": 1e-3, "epsilon": EPSILON, "weight_decay": 0.01},
+    "adamw": {"optimizer": "adamw", "learning_rate": 1e-3, "epsilon": EPSILON, "weight_decay": DECAY},
 }
 CONTRACTION = 1e-3  # at which the penalty is a few times the error
 SMALLER_CONTRACTIONS = {"conv-deep": 1e-4}  # whose Jacobian is ten times the others'
@@ -113,7 +115,8 @@ class Judges:
 
     def images_for(self, model: str) -> np.ndarray:
         """(N, pixels of the model)."""
-        return shrunk(self.images, side=math.isqrt(math.prod(self.architectures[model].input_shape)))
+        small = shrunk(self.images, side=math.isqrt(math.prod(self.architectures[model].input_shape)))
+        return on_paper(small, seed=self.seed)
 
     def _judge(self, cell: Cell) -> Judge:
         architecture = self.architectures[cell.model]
@@ -130,11 +133,14 @@ class Judges:
             rates=rates_of(cell, recipe),
         )
         small = min(CONTRACTIVE_BATCH, self.batch)
-        return Judge.of(problem, steps=cell.steps, batch_size=small if cell.objective == "contractive" else self.batch)
+        batch = small if cell.objective == "contractive" else self.batch
+        return Judge.of(problem, steps=cell.steps, batch_size=batch, allow_dead=not is_trained)
 
     def _trained(self, model: str) -> Arrays:
         images = self.images_for(model)
-        return trained_weights(self.architectures[model], images, seed=self.seed, dtype=self.training_dtype)
+        architecture = self.architectures[model]
+        weights = trained_weights(architecture, images, seed=self.seed, dtype=self.training_dtype)
+        return revived(architecture, weights, images)
 
 
 def shrunk(images: np.ndarray, *, side: int) -> np.ndarray:

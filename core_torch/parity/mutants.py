@@ -38,7 +38,7 @@ def cells_of(model: str, *, steps: int = 10) -> list[Cell]:
 
 
 def mutation_table(
-    judges: Judges | None = None, bugs: Mapping[str, Bug] = BUGS, *, steps: int = 100
+    judges: Judges | None = None, bugs: Mapping[str, Bug] = BUGS, *, steps: int = 10
 ) -> Iterator[tuple[str, dict[str, Mutant]]]:
     """Yield (model, {bug: what became of it}) for every architecture."""
     judges = judges or golden_judges()

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+SMALLEST_IMAGE = 0.05  # of the root mean square of all norms
+
 
 def altered_values(found: np.ndarray, truth: np.ndarray) -> float:
     """Count the values that differ, bit for bit; all of them where shapes differ."""
@@ -12,13 +14,16 @@ def altered_values(found: np.ndarray, truth: np.ndarray) -> float:
 
 
 def worst_image_distance(found: np.ndarray | None, truth: np.ndarray | None) -> float:
-    """Return the largest ||found - truth|| / ||truth|| of an image, over arrays (N, ...)."""
+    """Return the largest ||found - truth|| / ||truth|| of an image, over arrays (N, ...).
+
+    An image that is nearly empty counts relative to a share of the others.
+    """
     if found is None or truth is None or found.shape != truth.shape:
         return np.inf
     rows = (len(truth), -1) if truth.ndim and truth.size else (1, truth.size)
     difference = np.linalg.norm((found.astype(np.float64) - truth).reshape(rows), axis=1)
     scale = np.linalg.norm(truth.reshape(rows), axis=1)
-    # An empty image counts absolutely.
+    scale = np.maximum(scale, SMALLEST_IMAGE * np.sqrt(np.mean(scale**2)))  # all of them empty: absolutely
     return float(np.max(difference / np.where(scale > 0, scale, 1), initial=0))
 
 

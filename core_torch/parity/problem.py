@@ -8,13 +8,13 @@ import numpy as np
 
 from core_torch.files.splits import to_unit_range
 from core_torch.parity.candidate import Arrays
+from core_torch.parity.kinks import distance_to_kinks
 from core_torch.parity.oracle.optimizer import OracleOptimizer
 from core_torch.parity.oracle.oracle import Oracle
 from core_torch.spec.architecture import Architecture, FullyConnected
 from core_torch.spec.batch_order import batch_order
 from core_torch.spec.errors import ConfigError
 from core_torch.spec.initial_weights import initial_weights
-from core_torch.spec.layers import Activation, MaxPooling
 from core_torch.spec.recipe import Recipe
 
 TRAINING = Recipe(optimizer="adam", learning_rate=1e-3, batch_size=32)
@@ -24,7 +24,6 @@ TRAINING_STEPS = 300
 GAIN = 6**0.5
 SPARE = 8  # images to choose from, for each that a batch takes
 SHORT_EVERY = 5  # steps; such a batch is short, so that a port that drops or misweighs the last of an epoch is found
-TIE = 1e-12  # two float64 values this close, relatively, are equal: their receptive fields were
 
 
 class Step(NamedTuple):
@@ -37,6 +36,21 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Probe:
+    """Other weights, at which outputs, loss and gradients are asked without training.
+
+    Attributes:
+        outputs_only: whether loss and gradients say nothing there.
+    """
+
+    name: str
+    weights: Arrays
+    inputs: np.ndarray
+    targets: np.ndarray
+    outputs_only: bool = False
+
+
+@dataclass(frozen=True)
 class Problem:
     """An architecture, a recipe, weights, and the batches of every step.
 
@@ -44,6 +58,7 @@ class Problem:
         inputs, targets: (P, pixels) float32 in [0, 1], from which batches take rows.
         batches: row numbers, one array a step; every fifth is short.
         rates: {step, from 1: the learning rate from that step on}; the recipe's until then.
+        probes: other weights that are asked about.
     """
 
     name: str
@@ -54,11 +69,18 @@ class Problem:
     targets: np.ndarray
     batches: list[np.ndarray] = field(default_factory=list)
     rates: dict[int, float] = field(default_factory=dict)
+    probes: tuple[Probe, ...] = ()
 
     def steps(self) -> Iterator[Step]:
         """Every batch."""
         for number, rows in enumerate(self.batches, 1):
             yield Step(number, rows, self.inputs[rows], self.targets[rows])
+
+    @property
+    def other_batches(self) -> dict[str, np.ndarray]:
+        """Name inputs of sizes that no step has: one image, and more than the largest batch."""
+        largest = max((len(rows) for rows in self.batches), default=1)
+        return {"single": self.inputs[-1:], "large": self.inputs[: 2 * largest + 1]}
 
     def first(self, steps: int) -> "Problem":
         """The same with fewer steps."""
@@ -97,35 +119,6 @@ def corrupted(images: np.ndarray, recipe: Recipe) -> np.ndarray:
         return images
     noise = np.random.default_rng(recipe.seed).normal(0, recipe.corruption_level, images.shape)
     return to_unit_range(np.rint(np.clip(images + noise, 0, 1) * 255).astype(np.uint8))
-
-
-def distance_to_kinks(oracle: Oracle, inputs: np.ndarray) -> np.ndarray:
-    """(N,) for each image the least distance of a ReLU's input from 0, and of a pool's two largest values from each
-    other, in units of their root mean square over the batch. Values that are equal exactly do not count.
-    """
-    record = oracle.activations(inputs)
-    closest = np.full(len(inputs), np.inf)
-    below = record["input"]
-    for name, layer in oracle.layers:
-        gaps = None
-        if isinstance(layer, Activation) and layer.name == "relu":
-            gaps = np.abs(below)
-        elif isinstance(layer, MaxPooling):
-            gaps = largest_gap(below, layer.size)
-        if gaps is not None:
-            gaps = gaps.reshape(len(inputs), -1) / (np.sqrt(np.mean(below**2)) or 1.0)
-            closest = np.minimum(closest, np.where(gaps > TIE, gaps, np.inf).min(axis=1))
-        below = record[name]
-    return closest
-
-
-def largest_gap(images: np.ndarray, size: int) -> np.ndarray:
-    """(N, C, H', W'): by how much the largest value of each block exceeds the second."""
-    batch, channels, height, width = (*images.shape[:2], images.shape[2] // size, images.shape[3] // size)
-    whole = images[:, :, : height * size, : width * size].reshape(batch, channels, height, size, width, size)
-    blocks = np.sort(whole.transpose(0, 1, 2, 4, 3, 5).reshape(batch, channels, height, width, -1))
-    gaps: np.ndarray = blocks[..., -1] - blocks[..., -2]
-    return gaps
 
 
 def trained_weights(

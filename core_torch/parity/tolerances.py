@@ -38,12 +38,15 @@ LEVELS = (
     Level("loss", "relative difference", 1e-5),
     # Per tensor, because 1e-5 absolute says nothing of gradients that are 1e-5 themselves.
     Level("gradients", "relative L2 distance of the worst tensor", 1e-5),
+    # At exact zeros and ties, near zero and far from it: a wrong rule for any of them shows whole, not by a little.
+    Level("edges", "relative L2 distance of the worst image or tensor at weights made for it", 1e-3),
     # An update, not a weight: a weight hardly moves in ten steps, so it agrees whatever the learning rate.
     # Over all tensors together, because where a tensor moves by less than its weights' rounding there is nothing
     # to compare: a float32 weight near 0.03 is stored to 2e-9. Hence also the wider ceiling after one step.
     Level("one update", "relative L2 distance of the change of all weights", 1e-3),
     Level("trajectory", "relative L2 distance of the change of all weights, or of a kind of optimizer state", 1e-4),
     Level("losses", "relative difference of the worst step", 1e-5),
+    Level("outputs after training", "relative L2 distance of the worst image", 1e-4),
 )
 LEVEL_NAMES = tuple(level.name for level in LEVELS)
 

@@ -8,6 +8,8 @@
     update/encoder.0.weight@10    the change since step 0
     state/momentum/encoder.0.weight@10
     batch/rows@3                  the row numbers of the third batch
+    output/large@10               after step 10, of more images than any batch has; output/single of one
+    probe/edge 1/output@0         at other weights: see `Problem.probes`; also /loss@0 and /gradient/NAME@0
 
 Names and layouts are the reference's; steps count from 1.
 """
@@ -19,11 +21,11 @@ from contextlib import suppress
 import numpy as np
 
 from core_torch.parity.candidate import Arrays, Candidate
-from core_torch.parity.problem import Problem, Step
+from core_torch.parity.problem import Probe, Problem, Step
 from core_torch.spec.errors import DataFormatError, ParityError
 
 Trace = dict[str, np.ndarray]
-ENTRY = re.compile(r"(loss|objective)@\d+|(first|weight|activation|gradient|update|state|batch)/.+@\d+")
+ENTRY = re.compile(r"(loss|objective)@\d+|(first|weight|activation|gradient|update|state|batch|output|probe)/.+@\d+")
 KEPT_STEPS = (1, 10, 100)  # after which updates are kept, besides the last
 
 
@@ -67,9 +69,9 @@ def _answers(candidate: Candidate, problem: Problem, start: Arrays, steps: Itera
             candidate.set_learning_rate(problem.rates[number])
         yield {f"loss@{number}": _loss(f"loss@{number}", "step()", candidate.step(inputs.copy(), targets.copy()))}
         if number in KEPT_STEPS:
-            yield from _progress(candidate, start, step=number)
+            yield from _progress(candidate, problem, start, step=number)
     if number and number not in KEPT_STEPS:
-        yield from _progress(candidate, start, step=number)
+        yield from _progress(candidate, problem, start, step=number)
 
 
 def _first_answers(
@@ -81,11 +83,40 @@ def _first_answers(
     _restart(candidate, problem, start)
     yield _named("weight", candidate.weights(), step=0)
     yield _named("activation", candidate.activations(inputs.copy()), step=1)
+    yield from other_outputs(candidate, problem, inputs.dtype, step=0)
     found = candidate.loss_and_gradients(inputs.copy(), targets.copy())
     if not isinstance(found, tuple) or len(found) != 2:
         raise ParityError(f"objective@1: loss_and_gradients() returned {_kind(found)}, expected a loss and gradients")
     yield {"objective@1": _loss("objective@1", "loss_and_gradients()", found[0])}
     yield _named("gradient", found[1], step=1)
+    for probe in problem.probes:
+        yield from probed(candidate, probe, inputs.dtype)
+    if problem.probes:
+        _restart(candidate, problem, start)
+
+
+def probed(candidate: Candidate, probe: Probe, kind: np.dtype) -> Iterator[Trace]:
+    """Load other weights, and ask for outputs, loss and gradients."""
+    inputs, targets = probe.inputs.astype(kind), probe.targets.astype(kind)
+    candidate.load({name: value.astype(kind) for name, value in probe.weights.items()})
+    yield {f"probe/{probe.name}/output@0": _output(candidate, inputs.copy())}
+    if not probe.outputs_only:
+        loss, gradients = candidate.loss_and_gradients(inputs.copy(), targets.copy())
+        yield {f"probe/{probe.name}/loss@0": _loss("probe", "loss_and_gradients()", loss)}
+        yield _named(f"probe/{probe.name}/gradient", gradients, step=0)
+
+
+def other_outputs(candidate: Candidate, problem: Problem, kind: np.dtype, *, step: int) -> Iterator[Trace]:
+    """Ask for the outputs of batches of other sizes."""
+    for name, inputs in problem.other_batches.items():
+        yield {f"output/{name}@{step}": _output(candidate, inputs.astype(kind))}
+
+
+def _output(candidate: Candidate, inputs: np.ndarray) -> np.ndarray:
+    found = candidate.activations(inputs)
+    if not isinstance(found, Mapping) or "output" not in found:
+        raise ParityError("outputs: activations() returned no output, expected a dictionary that has it")
+    return _numbers("output", found["output"])
 
 
 def _restart(candidate: Candidate, problem: Problem, start: Arrays) -> None:
@@ -94,9 +125,10 @@ def _restart(candidate: Candidate, problem: Problem, start: Arrays) -> None:
     candidate.set_learning_rate(problem.recipe.learning_rate)
 
 
-def _progress(candidate: Candidate, start: Arrays, *, step: int) -> Iterator[Trace]:
+def _progress(candidate: Candidate, problem: Problem, start: Arrays, *, step: int) -> Iterator[Trace]:
     yield _named("update", _change(_arrays("weight", step, candidate.weights()), start), step=step)
     yield _named("state", candidate.optimizer_state(), step=step)
+    yield from other_outputs(candidate, problem, next(iter(start.values())).dtype, step=step)
 
 
 def _copies(arrays: Arrays) -> Arrays:

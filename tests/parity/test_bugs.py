@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from core_torch.parity.bugs.catalogue import BUGS, Bug
+from core_torch.parity.bugs.edges import EDGE_BUGS, EVALUATION_BUGS
 from core_torch.parity.diagnosis import explain
 from core_torch.parity.golden_traces import SLIM, golden_judges
 from core_torch.parity.judge import Judge, agree, check_well_posed
@@ -14,6 +15,8 @@ from core_torch.parity.mutants import NOWHERE, SURVIVES, Mutant, cells_of, mutan
 from core_torch.parity.oracle.optimizer import OracleOptimizer
 from core_torch.parity.oracle.oracle import Oracle
 from core_torch.parity.oracle_candidate import OracleCandidate
+from core_torch.parity.right_ports.arithmetic import Backwards, Blocked, Sequential
+from core_torch.parity.right_ports.port import NumpyPort, Way
 from core_torch.parity.tolerances import LEVEL_NAMES
 from core_torch.parity.trace import record_trace
 from core_torch.spec.errors import ConfigError
@@ -189,3 +192,22 @@ def test_a_right_port_is_not_explained_by_any_bug():
     assert verdict(Bug(""), [judge]) == SURVIVES
     assert verdict(BUGS["AMSGrad"], [judge]) == NOWHERE
     assert verdict(BUGS["rate doubled"], [judge]) == "one update"
+
+
+@pytest.mark.parametrize("order", [Sequential, Backwards, Blocked])
+@pytest.mark.parametrize("model", SLIM)
+def test_any_order_of_summation_is_right(order, model):
+    for judge in map(judges().judge, cells_of(model)):
+        problem = judge.problem
+        port = NumpyPort(problem.architecture, problem.recipe, way=Way(arithmetic=order))
+        assert agree(judge.check(port, "")), judge.check(port, "")[-1]
+
+
+@pytest.mark.parametrize("name", [*EDGE_BUGS, *EVALUATION_BUGS])
+def test_what_training_does_not_ask_is_asked(name):
+    bug = {**EDGE_BUGS, **EVALUATION_BUGS}[name]
+    levels = ("outputs", "edges", "outputs after training")
+    models = [model for model in SLIM if bug.needs(judges().judge(Cell(model=model)).problem)]
+    assert models
+    for model in models:
+        assert verdict(bug, [judges().judge(Cell(model=model))]) in levels

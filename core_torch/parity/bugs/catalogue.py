@@ -4,6 +4,7 @@ from core_torch.parity.bugs.activations import ACTIVATION_BUGS
 from core_torch.parity.bugs.adam import ADAM_BUGS
 from core_torch.parity.bugs.bug import Bug
 from core_torch.parity.bugs.computing import COMPUTING_BUGS
+from core_torch.parity.bugs.edges import EDGE_BUGS, EVALUATION_BUGS
 from core_torch.parity.bugs.gradients import GRADIENT_BUGS
 from core_torch.parity.bugs.interface import LAYOUT_BUGS, PIXEL_BUGS, WEIGHT_BUGS
 from core_torch.parity.bugs.losses import LOSS_BUGS, PENALTY_BUGS
@@ -22,8 +23,10 @@ BUGS: dict[str, Bug] = {
     **LOSS_BUGS,
     **PENALTY_BUGS,
     **GRADIENT_BUGS,
+    **EDGE_BUGS,
     **STEP_BUGS,
     **MOMENTUM_BUGS,
     **ADAM_BUGS,
     **TRAINING_BUGS,
+    **EVALUATION_BUGS,
 }

@@ -8,13 +8,15 @@ Function = Callable[[np.ndarray], np.ndarray]
 
 
 def sigmoid(z: np.ndarray) -> np.ndarray:
-    """1 / (1 + e^-z) without overflow, by way of tanh."""
-    return 0.5 * (1 + np.tanh(0.5 * z))
+    """1 / (1 + e^-z) without overflow, and exact relatively where it is tiny."""
+    small = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1, small) / (1 + small)
 
 
 def sigmoid_slope(z: np.ndarray) -> np.ndarray:
     """s'(z) = s(z) s(-z)."""
-    return sigmoid(z) * (1 - sigmoid(z))
+    small = np.exp(-np.abs(z))
+    return small / (1 + small) ** 2
 
 
 VALUES: dict[str, Function] = {
