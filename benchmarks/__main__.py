@@ -17,8 +17,9 @@ from benchmarks.report.compare import THRESHOLD
 from benchmarks.suites import SUITES
 from benchmarks.timing.doctor import NVIDIA_DRIVER, findings
 from core_torch.commands.command_line import Parser, add_data_options, add_device_option, check_results, run
+from core_torch.files.locks import hold
 from core_torch.files.outputs import prepare_output, write_json
-from core_torch.files.splits import load_split
+from core_torch.files.splits import Split, load_split
 from core_torch.spec.errors import ConfigError, check_choice, check_integer, check_number
 from core_torch.spec.extras import check_installed
 from core_torch.spec.recipe import LARGEST_SEED
@@ -68,6 +69,12 @@ def run_suite(options: argparse.Namespace) -> int:
     device = chosen_device(options.device)
     split = load_split(options.dataset, root=options.data_root)
     check_results(options)
+    with hold(Path(options.output)):
+        return run_cases(options, split, frameworks=frameworks, device=device)
+
+
+def run_cases(options: argparse.Namespace, split: Split, *, frameworks: list[str], device: str) -> int:
+    """Run a suite into the output folder, which nobody else writes to; 0 if all agree, else 1."""
     output = prepare_output(options.output)
 
     from benchmarks.report.page import plot_ratios, write_report

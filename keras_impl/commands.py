@@ -5,11 +5,13 @@ No framework is imported before the arguments have been judged, so that help and
 
 import argparse
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 from core_torch.commands.command_line import Parser, add_checkpoint_options, check_results, report, run
 from core_torch.commands.train_options import RECIPE_NAME, add_train_options, recipe_file, resolve_options
 from core_torch.files.atomic import write_atomically
+from core_torch.files.locks import hold
 from core_torch.files.metrics import run_metrics, write_metrics
 from core_torch.files.outputs import prepare_output, write_csv
 from core_torch.files.splits import DATASETS, load_split
@@ -69,22 +71,23 @@ def train(options: argparse.Namespace) -> None:
         about["devices"] = use_data_parallel()
     callbacks = [EventFilesCallback(options.tensorboard)] if options.tensorboard else []
     backup = options.backup and Path(options.backup)
-    model = build_autoencoder(architecture, seed=recipe.seed)
-    history = train_model(model, splits[0], recipe=recipe, callbacks=callbacks, backup=backup, **how)
-    metrics = run_metrics(
-        measure(model, *splits, recipe=recipe),
-        model=options.model,
-        recipe=recipe,
-        dataset=options.dataset,
-        epochs=len(history["train_loss"]),
-        seconds=sum(history["seconds"]),
-        port=about,
-    )
-    if options.output is not None:
-        output = prepare_output(options.output)
-        save_checkpoint(output, model, architecture, recipe=recipe, name=options.model, dataset=options.dataset)
-        write_metrics(output, metrics, history=history)
-        write_atomically(output / RECIPE_NAME, recipe_file(options, recipe).encode())
+    with nullcontext() if options.output is None else hold(Path(options.output)):
+        model = build_autoencoder(architecture, seed=recipe.seed)
+        history = train_model(model, splits[0], recipe=recipe, callbacks=callbacks, backup=backup, **how)
+        metrics = run_metrics(
+            measure(model, *splits, recipe=recipe),
+            model=options.model,
+            recipe=recipe,
+            dataset=options.dataset,
+            epochs=len(history["train_loss"]),
+            seconds=sum(history["seconds"]),
+            port=about,
+        )
+        if options.output is not None:
+            output = prepare_output(options.output)
+            save_checkpoint(output, model, architecture, recipe=recipe, name=options.model, dataset=options.dataset)
+            write_metrics(output, metrics, history=history)
+            write_atomically(output / RECIPE_NAME, recipe_file(options, recipe).encode())
     if options.log is not None:
         write_csv(options.log, history)
     report(metrics, json_file=options.json)

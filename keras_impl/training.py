@@ -4,6 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from core_torch.files.locks import hold
 from core_torch.files.splits import Split, hold_out
 from core_torch.spec.early_stopping import EarlyStopping
 from core_torch.spec.errors import ConfigError, DivergenceError
 from core_torch.spec.recipe import Recipe
-from keras_impl.checkpoint import Backup, History, model_hash
+from keras_impl.checkpoint import FOLDER_NAME, Backup, History, model_hash
 from keras_impl.contractive import ContractiveAutoencoder
 from keras_impl.corruption import Corruption
 from keras_impl.data import PIPELINES, parts_to_share, unit_pixels
@@ -56,7 +58,7 @@ def train(
         better one, and the best weights are put back.
 
     Raises:
-        CheckpointError: the backup is damaged, of another run, or cannot be written.
+        CheckpointError: the backup is damaged, of another run, written to by another process, or cannot be written.
         ConfigError: the port, the backend or the pipeline does not offer what was asked for.
         DivergenceError: after an epoch, which runs as one, a weight, the loss or the error is not finite.
     """
@@ -72,31 +74,32 @@ def train(
     trained.optimizer.build(trained.trainable_variables)
     history: History = {name: [] for name in ("train_loss", *(["validation_mse"] if validation else []), "seconds")}
     best_weights: list[np.ndarray] | None = None
-    if backup is not None:
-        metadata = _identity(model, split, validation) | recipe.to_dict() | options
-        metadata["route"] = pipeline  # the name that backups have for it
-        saved = Backup(backup, trained, metadata=metadata)
-        history, best_weights = saved.restore() or (history, best_weights)
-    told = keras.callbacks.CallbackList(callbacks, model=trained)
-    told.on_train_begin()
-    run_epoch = PIPELINES[pipeline](trained, unit_pixels(split), recipe)
-    stopping = EarlyStopping(recipe.patience, history.get("validation_mse", ()))
-    for epoch in range(len(history["train_loss"]), recipe.epochs):
-        if stopping.should_stop or trained.stop_training:
-            break
-        started = time.perf_counter()
-        told.on_epoch_begin(epoch)
-        history["train_loss"].append(run_epoch(epoch))
-        if validation:
-            history["validation_mse"].append(squared_error(model, validation) / validation.images.size)
-            if stopping.update(history["validation_mse"][-1]):
-                best_weights = model.get_weights()
-        history["seconds"].append(time.perf_counter() - started)
-        check_finite(model, history, epoch=epoch)
+    with nullcontext() if backup is None else hold(backup / FOLDER_NAME):
         if backup is not None:
-            saved.save(history, best_weights)
-        told.on_epoch_end(epoch, {name: values[-1] for name, values in history.items()})
-    told.on_train_end()
+            metadata = _identity(model, split, validation) | recipe.to_dict() | options
+            metadata["route"] = pipeline  # the name that backups have for it
+            saved = Backup(backup, trained, metadata=metadata)
+            history, best_weights = saved.restore() or (history, best_weights)
+        told = keras.callbacks.CallbackList(callbacks, model=trained)
+        told.on_train_begin()
+        run_epoch = PIPELINES[pipeline](trained, unit_pixels(split), recipe)
+        stopping = EarlyStopping(recipe.patience, history.get("validation_mse", ()))
+        for epoch in range(len(history["train_loss"]), recipe.epochs):
+            if stopping.should_stop or trained.stop_training:
+                break
+            started = time.perf_counter()
+            told.on_epoch_begin(epoch)
+            history["train_loss"].append(run_epoch(epoch))
+            if validation:
+                history["validation_mse"].append(squared_error(model, validation) / validation.images.size)
+                if stopping.update(history["validation_mse"][-1]):
+                    best_weights = model.get_weights()
+            history["seconds"].append(time.perf_counter() - started)
+            check_finite(model, history, epoch=epoch)
+            if backup is not None:
+                saved.save(history, best_weights)
+            told.on_epoch_end(epoch, {name: values[-1] for name, values in history.items()})
+        told.on_train_end()
     if best_weights is not None:
         model.set_weights(best_weights)
     return history

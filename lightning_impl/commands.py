@@ -12,6 +12,7 @@ import math
 import statistics
 import warnings
 from argparse import Namespace
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,6 +28,7 @@ from core_torch.commands.train_options import OBJECTIVE_OF, RECIPE_FIELDS, RECIP
 from core_torch.data.device import choose_device
 from core_torch.evaluation.report import measure
 from core_torch.files.atomic import write_atomically
+from core_torch.files.locks import hold
 from core_torch.files.metrics import run_metrics, write_metrics
 from core_torch.files.outputs import check_folder, prepare_output
 from core_torch.files.splits import load_split
@@ -67,7 +69,8 @@ class OneLineParser(LightningArgumentParser):
 class Command(LightningCLI):
     """Parses, instantiates, runs."""
 
-    def __init__(self, args: ArgsType = None, *, program: str) -> None:
+    def __init__(self, args: ArgsType = None, *, program: str, held: ExitStack | None = None) -> None:
+        self.held = held or ExitStack()
         self.timer, self.curves = EpochTimer(), EpochCurves()
         callbacks = [self.timer, self.curves, DisableSigtermBroadcast(), TerminateOnNonFinite()]
         super().__init__(
@@ -141,6 +144,13 @@ class Command(LightningCLI):
             return super().instantiate_trainer(**options)
         except ValueError as error:
             raise ConfigError(f"trainer: {error}") from error
+
+    def hold_output(self) -> None:
+        """Be the only writer of the output folder until the command ends; of all processes the first alone writes."""
+        if self.output is not None and self.trainer.is_global_zero:
+            self.held.enter_context(hold(Path(self.output)))
+
+    before_fit = before_predict = hold_output
 
     def after_fit(self) -> None:
         """Print the figures of the last epoch, and write what was asked for."""
@@ -272,7 +282,8 @@ def run_command(*, program: str) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)  # its hints would bury the figures
     warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # Lightning 2.6's own use of PyTorch
     try:
-        Command(program=program)
+        with ExitStack() as held:
+            Command(program=program, held=held)
     except UserError:
         raise
     except RuntimeError as error:

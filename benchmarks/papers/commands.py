@@ -3,14 +3,12 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from benchmarks.papers import TABLES
 from core_torch.commands.command_line import add_device_option, check_results
-from core_torch.files.locks import folder_lock
+from core_torch.files.locks import hold
 from core_torch.files.outputs import prepare_output
 from core_torch.spec.errors import ConfigError, check_choice, check_integer
 
@@ -40,8 +38,8 @@ def run_reproduction(options: argparse.Namespace, *, device: str) -> int:
     from benchmarks.timing.environment import describe_environment
 
     environment = describe_environment(seed=0, device=device)
-    folder = prepare_output(options.output)
-    with _lock(folder):
+    with hold(Path(options.output)):
+        folder = prepare_output(options.output)
         return _run(options, names, folder, environment=environment, jobs=jobs, device=device)
 
 
@@ -70,20 +68,6 @@ def _run(
     for (table, row, seed), reason in failed:
         print(f"FAILED {table}, {row}, seed {seed}: {' '.join(reason.split())}", file=sys.stderr)
     return 1 if failed else 0
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Raise `ConfigError` if another process works there: each would replace what the other has kept."""
-    lock = folder_lock(folder)
-    try:
-        lock.acquire(timeout=0)
-    except TimeoutError as error:
-        raise ConfigError(f"output: {folder} is written to by another process, allowed: another folder") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _chosen(names: list[str]) -> list[str]:

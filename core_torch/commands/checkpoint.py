@@ -13,6 +13,7 @@ from core_torch.commands.run_folder import FIGURES_NAME, draw, missing_library, 
 from core_torch.evaluation.projection import PROJECTIONS
 from core_torch.evaluation.run_page import CAPTIONS
 from core_torch.files.atomic import write_atomically
+from core_torch.files.locks import hold
 from core_torch.files.outputs import check_file, write_json
 from core_torch.files.splits import DATASETS, Split, load_split
 from core_torch.files.weights import MANIFEST_NAME
@@ -90,10 +91,12 @@ def figures(options: argparse.Namespace) -> None:
         label = f"{manifest.get('model')}, {other_recipe.objective}: {name}"
         contender = label, other.to(next(model.parameters()).device)
     metrics, curves = read_metrics(Path(options.checkpoint))
-    written = draw(
-        Path(options.output), model, load_part(options, source, train=False), recipe=recipe, metrics=metrics,
-        curves=curves, method=options.map, name=f"{source['model']}, {source['objective']}: {own}", against=contender,
-    )  # fmt: skip
+    test = load_part(options, source, train=False)
+    with hold(Path(options.output)):
+        written = draw(
+            Path(options.output), model, test, recipe=recipe, metrics=metrics, curves=curves, method=options.map,
+            name=f"{source['model']}, {source['objective']}: {own}", against=contender,
+        )  # fmt: skip
     print(*written, sep="\n")
     write_json(options.json, list(map(str, written)))
 

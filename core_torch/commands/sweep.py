@@ -3,13 +3,16 @@
 import argparse
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import fields
 from itertools import product
+from pathlib import Path
 
 from core_torch.commands.command_line import check_results
 from core_torch.commands.run_folder import Run
 from core_torch.commands.train import build_run, fit, load_splits, resolve_run
 from core_torch.commands.train_options import ARCHITECTURE_FIELDS, is_randomized
+from core_torch.files.locks import hold
 from core_torch.files.outputs import prepare_output, write_csv, write_json
 from core_torch.files.splits import Split
 from core_torch.spec.architecture import Architecture
@@ -47,6 +50,19 @@ def sweep(options: argparse.Namespace) -> None:
     from core_torch.data.device import choose_device
 
     choose_device(options.device)  # refuses one that is not there before anything is written
+    with nullcontext() if options.output is None else hold(Path(options.output)):
+        rows = run_all(options, runs, combinations, resolved, splits)
+    write_json(options.json, rows)
+
+
+def run_all(
+    options: argparse.Namespace,
+    runs: list[argparse.Namespace],
+    combinations: list[dict[str, object]],
+    resolved: list[tuple[Architecture, Recipe]],
+    splits: tuple[Split, Split],
+) -> list[Row]:
+    """Run every combination, and write the table after each into the output folder, if there is one."""
     ensemble = fit_ensemble(runs, resolved, splits) if options.ensemble else []
     output = prepare_output(options.output) if options.output is not None else None
     rows: list[Row] = []
@@ -66,7 +82,7 @@ def sweep(options: argparse.Namespace) -> None:
         columns = {name: [each[name] for each in rows] for name in rows[0]}
         if output is not None:  # after each run, so that an interrupted sweep leaves what it found
             write_csv(output / TABLE_NAME, columns, first="run")
-    write_json(options.json, rows)
+    return rows
 
 
 def check_ensemble(runs: list[argparse.Namespace], resolved: list[tuple[Architecture, Recipe]]) -> None:

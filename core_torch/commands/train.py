@@ -13,6 +13,7 @@ from core_torch.commands.command_line import check_results, report
 from core_torch.commands.run_folder import RUN_FILES, Run, write_run
 from core_torch.commands.train_options import is_randomized, resolve_options
 from core_torch.files.event_files import EventFiles, check_event_files
+from core_torch.files.locks import hold
 from core_torch.files.metrics import run_metrics
 from core_torch.files.outputs import prepare_output
 from core_torch.files.splits import Split, load_split
@@ -47,6 +48,16 @@ def train(options: argparse.Namespace) -> None:
     from core_torch.data.device import choose_device
 
     choose_device(options.device)  # refuses one that is not there before anything is written
+    with nullcontext() if options.output is None else hold(Path(options.output)):
+        run = fit_and_write(options, architecture, recipe, splits)
+    report(run.metrics, json_file=options.json)
+
+
+def fit_and_write(
+    options: argparse.Namespace, architecture: Architecture, recipe: Recipe, splits: tuple[Split, Split]
+) -> Run:
+    """Train, and write the run into the output folder, if there is one, which nobody else writes to."""
+    check_checkpoints(options)  # again: now no other run can begin or end there
     checkpoints = build_checkpoints(options)
     with nullcontext() if options.tensorboard is None else closing(EventFiles(options.tensorboard)) as events:
         on_epoch = partial(write_epoch, events) if events else None
@@ -55,7 +66,7 @@ def train(options: argparse.Namespace) -> None:
         write_run(prepare_output(options.output), run, options=options, recipe=recipe, test=splits[1])
     if checkpoints is not None:
         checkpoints.remove()
-    report(run.metrics, json_file=options.json)
+    return run
 
 
 def write_epoch(events: EventFiles, history: History) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from core_torch.files.locks import hold
 from core_torch.files.weights import load_weights, save_weights
 from core_torch.spec.architecture import Architecture, architecture_from, describe, parameter_shapes
 from core_torch.spec.errors import CheckpointError, ConfigError
@@ -54,13 +55,14 @@ def save_model_folder(
     Raises:
         CheckpointError: a weight is not finite, or the folder cannot be written to.
     """
-    try:
-        for companion in COMPANIONS:  # of an earlier model
-            (folder / companion).unlink(missing_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"{folder / companion}: cannot be replaced ({error.strerror})") from error
     metadata = {"model": name, "dataset": dataset, "architecture": describe(architecture), "recipe": recipe.to_dict()}
-    save_weights(folder, weights, metadata=metadata)
+    with hold(folder):
+        try:
+            for companion in COMPANIONS:  # of an earlier model
+                (folder / companion).unlink(missing_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"{folder / companion}: cannot be replaced ({error.strerror})") from error
+        save_weights(folder, weights, metadata=metadata)
 
 
 def load_model_folder(folder: Path) -> ModelFolder:

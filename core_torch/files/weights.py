@@ -3,20 +3,20 @@
 The manifest carries the sha256 of the weights and of its own other entries, so damage is found before a
 tensor is used. No pickle is read or written.
 
-A save stages the weights under a name with their sha256, writes the manifest, then moves the weights into
-place. Whenever it dies, the manifest that is there finds its own weights: staged, or in place.
+A save locks the folder, stages the weights under a name with their sha256, writes the manifest, then moves the
+weights into place. Whenever it dies, the manifest that is there finds its own weights: staged, or in place.
 """
 
 import hashlib
 import json
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from core_torch.files.atomic import RANDOM, sweep, write_atomically
+from core_torch.files.locks import hold
 from core_torch.files.safe_reading import LARGEST_FILE, read_regular
 from core_torch.spec.errors import CheckpointError
 
@@ -30,7 +30,7 @@ def save_weights(folder: Path, weights: Mapping[str, np.ndarray], *, metadata: M
     """Write weights, as float32, and manifest into an existing folder; `metadata` is any JSON.
 
     Raises:
-        CheckpointError: a value is not finite, or the folder cannot be written to.
+        CheckpointError: a value is not finite, another process writes there, or the folder cannot be written to.
     """
     save_arrays(folder, {name: np.asarray(array, np.float32) for name, array in weights.items()}, metadata=metadata)
 
@@ -47,7 +47,13 @@ def save_arrays(folder: Path, arrays: Mapping[str, np.ndarray], *, metadata: Map
     sha256 = hashlib.sha256(content).hexdigest()
     manifest = {"schema": SCHEMA, "sha256": sha256, **metadata}
     manifest["manifest_sha256"] = _digest(manifest)
-    staged = folder / _staged_name(sha256)
+    with hold(folder):
+        _replace(folder, content, manifest)
+
+
+def _replace(folder: Path, content: bytes, manifest: Mapping[str, object]) -> None:
+    """Write weights and their manifest over those of a folder that nobody else writes to."""
+    staged, before = folder / _staged_name(str(manifest["sha256"])), _staged_by(folder / MANIFEST_NAME)
     is_used = staged.exists()  # by the manifest of an earlier save of the same arrays
     write_atomically(staged, content)
     try:
@@ -56,11 +62,23 @@ def save_arrays(folder: Path, arrays: Mapping[str, np.ndarray], *, metadata: Map
         if not is_used:
             staged.unlink(missing_ok=True)
         raise
-    with suppress(OSError):  # already saved, if need be under the staged name
-        os.replace(staged, folder / WEIGHTS_NAME)
-        for orphan in folder.glob(_staged_name("*")):
-            orphan.unlink()
-        sweep(folder, f".{_staged_name('*')}-{RANDOM}")
+    path = folder / WEIGHTS_NAME
+    try:
+        os.replace(staged, path)
+        if before is not None:
+            (folder / before).unlink(missing_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be replaced ({error.strerror}); {staged} is what was saved") from error
+    sweep(folder, _staged_name("*"))
+    sweep(folder, f".{_staged_name('*')}-{RANDOM}")
+
+
+def _staged_by(path: Path) -> str | None:
+    """Return the name under which a manifest's weights were staged, if they still may be; None without a manifest."""
+    try:
+        return _staged_name(str(_read_manifest(path)["sha256"]))
+    except (CheckpointError, KeyError):
+        return None  # damaged: what it staged is removed once it is old
 
 
 def load_weights(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:

@@ -11,10 +11,11 @@ from types import FrameType
 
 from core_torch.data.resident import ResidentDataset
 from core_torch.data.storage import GATHER_SIZE, to_unit_range
+from core_torch.files.locks import hold
 from core_torch.files.outputs import prepare_output
 from core_torch.files.run_state import as_stored, check_same_run
 from core_torch.files.weights import MANIFEST_NAME, WEIGHTS_NAME, load_arrays, save_arrays
-from core_torch.spec.errors import check_integer
+from core_torch.spec.errors import CheckpointError, check_integer
 from core_torch.training.state import TrainingState
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -46,10 +47,14 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Delete what was saved: the run is over, and its results are elsewhere."""
-        with suppress(OSError):
-            for name in (MANIFEST_NAME, WEIGHTS_NAME):
-                for path in (self.folder / name, *self.folder.glob(f".*{name}-*")):  # and what a killed save left
-                    path.unlink(missing_ok=True)
+        try:
+            with hold(self.folder):
+                for name in (MANIFEST_NAME, WEIGHTS_NAME):
+                    for path in (self.folder / name, *self.folder.glob(f".*{name}-*")):  # and what a killed save left
+                        path.unlink(missing_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be removed ({error.strerror})") from error
+        with suppress(OSError):  # also where somebody else keeps a file there
             self.folder.rmdir()
 
     @contextmanager
@@ -60,9 +65,13 @@ class Checkpoints:
             run: what makes it this run, as JSON; that of the folder has to be equal.
 
         Raises:
-            CheckpointError: the folder holds another run, is damaged, or cannot be written to.
+            CheckpointError: the folder holds another run, is damaged, is another process's, or cannot be written to.
         """
-        run = as_stored(self.metadata | run)
+        with hold(self.folder):
+            yield from self._autosave(state, run=as_stored(self.metadata | run))
+
+    def _autosave(self, state: TrainingState, *, run: Mapping[str, object]) -> Iterator[None]:
+        """Do what `autosave` does, in a folder that nobody else writes to."""
         if self.exist():
             self._load(state, run)
         prepare_output(self.folder)

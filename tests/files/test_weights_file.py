@@ -143,7 +143,8 @@ def test_weights_that_never_came_to_their_place_survive_a_failed_save_of_the_sam
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", stopped)
-    save_weights(tmp_path, initial_weights(MODEL), metadata={})
+    with pytest.raises(CheckpointError, match="cannot be replaced .killed here."):
+        save_weights(tmp_path, initial_weights(MODEL), metadata={})
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(CheckpointError, match="No space left"):
         save_weights(tmp_path, initial_weights(MODEL), metadata={})
