@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,12 +16,12 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks.papers import TABLES
-from benchmarks.papers.commands import _lock
 from benchmarks.papers.page import markdown, told_ordering
 from benchmarks.papers.runs import NAME, Run, planned, read_runs, run_one, stored_runs, write_runs
 from benchmarks.papers.table import COUNT, Goal, Ordering, Row, Table, table_named
 from benchmarks.timing.environment import describe_environment
-from core_torch.spec.errors import ConfigError, DataFormatError, DivergenceError
+from core_torch.files.locks import hold
+from core_torch.spec.errors import CheckpointError, ConfigError, DataFormatError, DivergenceError
 from core_torch.spec.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
@@ -122,15 +123,15 @@ def test_a_run_of_other_settings_is_run_again_and_in_no_table(tmp_path, capsys):
         read_runs(tmp_path)
 
 
-def test_two_processes_do_not_write_into_one_folder(tmp_path):
-    with (
-        _lock(tmp_path),
-        pytest.raises(ConfigError, match="written to by another process"),
-        _lock(tmp_path),
-    ):
-        pass
-    with _lock(tmp_path):
-        pass
+def test_two_writers_do_not_have_one_folder(tmp_path):
+    def hold_it() -> None:
+        with hold(tmp_path):
+            pass
+
+    with ThreadPoolExecutor(1) as other:
+        with hold(tmp_path), pytest.raises(CheckpointError, match="is being written to by process"):
+            other.submit(hold_it).result()
+        other.submit(hold_it).result()
 
 
 @pytest.mark.parametrize("name", ["cpu", "versions"])
