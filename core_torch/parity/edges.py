@@ -32,7 +32,8 @@ def edge_probes(problem: Problem) -> tuple[Probe, ...]:
             rows = np.sort(np.argsort(-margins, kind="stable")[:IMAGES])
             probes.append(Probe(f"edge {shift + 1}", weights, problem.inputs[rows], problem.targets[rows]))
     last = f"decoder.{_last_weighted(architecture)}"
-    if architecture.output_activation == "sigmoid" and f"{last}.bias" in problem.weights:
+    own = {f"{last}.weight", f"{last}.bias"} <= problem.weights.keys()  # a tied decoder has the encoder's weight
+    if architecture.output_activation == "sigmoid" and own:
         weights = dict(problem.weights)
         weights[f"{last}.bias"] = np.full_like(weights[f"{last}.bias"], TAIL)
         weights[f"{last}.weight"] = weights[f"{last}.weight"] * np.float32(0.01)
