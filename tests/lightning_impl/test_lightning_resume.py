@@ -1,7 +1,7 @@
 """A run that was cut and resumed ends as an unbroken one: weights, optimizer and logged values, bit for bit."""
 
 import gc
-from functools import cache
+from functools import cache, partial
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from core_torch.spec.errors import CheckpointError, ConfigError
 from lightning_impl.checkpoint import AtomicCheckpointIO
-from lightning_impl.data import LoadedBatches, MNISTDataModule, ResidentBatches
+from lightning_impl.data import MNISTDataModule, ResidentBatches
 from lightning_impl.model import LitAutoencoder
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -114,8 +115,8 @@ def test_the_workers_end_with_the_run_that_started_them(cut: str, tmp_path: Path
     assert workers_left(cut, tmp_path) == []
 
 
-def test_workers_that_the_trainer_does_not_find_outlive_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(LoadedBatches, "_iterator")
+def test_persistent_workers_would_outlive_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_impl.data.DataLoader", partial(DataLoader, persistent_workers=True))
     left = workers_left("mid-epoch", tmp_path)
     assert len(left) >= 2
     # PyTorch must end them itself: killed by others, they make it raise in whatever test comes next.
