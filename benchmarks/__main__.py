@@ -64,9 +64,9 @@ def run_suite(options: argparse.Namespace) -> int:
     """Check every argument, then run; 0 if all agree, else 1."""
     check_choice("suite", options.suite, SUITES)
     check_integer("seed", options.seed, minimum=0, maximum=LARGEST_SEED)
-    frameworks = chosen_frameworks(options.frameworks)
+    names = parse_frameworks(options.frameworks)
     check_installed(*REPORTING)
-    device = chosen_device(options.device)
+    device = choose_device(options.device)
     split = load_split(options.dataset, root=options.data_root)
     check_results(options)
     with hold(Path(options.output)):
@@ -88,21 +88,21 @@ def run_cases(options: argparse.Namespace, split: Split, *, frameworks: list[str
 
     def save() -> None:
         results.write(output / "results.json")
+        write_report(results, output / "report.html")
 
     runner = Runner(
         results,
         split,
-        frameworks=frameworks,
+        names=names,
         device=device,
         seed=options.seed,
-        say=lambda line: print(line, file=sys.stderr, flush=True),
+        log=lambda line: print(line, file=sys.stderr, flush=True),
         save=save,
     )
     try:
         runner.run(SUITES[options.suite])
     finally:
         save()
-        write_report(results, output / "report.html")
     plot_ratios(results, output)
     print_table(results)
     if options.json:
@@ -117,7 +117,7 @@ def without_folders(arguments: list[str]) -> list[str]:
     return ["DIR" if before in options else argument for before, argument in zip(["", *hidden], hidden)]
 
 
-def chosen_frameworks(listed: str | None) -> list[str]:
+def parse_frameworks(listed: str | None) -> list[str]:
     """The frameworks asked for; all of them by default. `ConfigError` for one unknown or not installed."""
     names = list(FRAMEWORKS) if listed is None else list(dict.fromkeys(listed.split(",")))
     for name in names:
@@ -126,7 +126,7 @@ def chosen_frameworks(listed: str | None) -> list[str]:
     return names
 
 
-def chosen_device(name: str) -> str:
+def choose_device(name: str) -> str:
     """cpu or cuda, judged without importing a framework here: the NVIDIA driver's own file tells."""
     check_choice("device", name, ("auto", "cpu", "cuda"))
     present = NVIDIA_DRIVER.exists()
@@ -159,8 +159,9 @@ def _print_rows(rows: list[dict[str, Any]], json_file: str | None) -> None:
 
 def run_verification(options: argparse.Namespace) -> int:
     """Run the command of a results file again; 1 if a ratio is not confirmed, or the run itself fails."""
-    from benchmarks.report.compare import compare, rejected
-    from benchmarks.report.results_file import Results, read_results
+    from benchmarks.report.compare import compare, find_refuted
+    from benchmarks.report.reading import read_results
+    from benchmarks.report.results_file import Results
 
     check_number("threshold", options.threshold, minimum=0)
     check_results(options)
@@ -180,7 +181,7 @@ def run_verification(options: argparse.Namespace) -> int:
     code = run_suite(repeated)
     rows, _ = compare(Path(options.results), path, threshold=options.threshold)
     _print_rows([row for row in rows if row["clock"] == stored.clock], options.json)
-    refuted = rejected(rows, clock=stored.clock, threshold=options.threshold)
+    refuted = find_refuted(rows, clock=stored.clock, threshold=options.threshold)
     for row in refuted:
         print(f"not confirmed: {row['case']}: {row['contender']}")
     print("REJECTED" if code or refuted else "confirmed")
@@ -198,7 +199,7 @@ def _stored_options(command: list[str]) -> argparse.Namespace:
 
 def run_reproduction(options: argparse.Namespace) -> int:
     """Run published tables again; 1 if a run failed."""
-    return reproduce_commands.run_reproduction(options, device=chosen_device(options.device))
+    return reproduce_commands.run_reproduction(options, device=choose_device(options.device))
 
 
 def run_doctor(options: argparse.Namespace) -> int:
@@ -215,7 +216,8 @@ def run_doctor(options: argparse.Namespace) -> int:
 
 def print_markdown(options: argparse.Namespace) -> None:
     """Print stored runs as Markdown."""
-    from benchmarks.report.results_file import Results, read_results
+    from benchmarks.report.reading import read_results
+    from benchmarks.report.results_file import Results
     from benchmarks.report.tables import goal_lines, markdown, run_line
 
     contents = [read_results(Path(path)) for path in options.results]

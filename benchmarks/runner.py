@@ -1,36 +1,45 @@
-"""Runs a suite: prove, then time. A refusal is recorded and never ends the run."""
+"""Runner: runs a suite. It proves, then times. A refusal is recorded and never ends the run."""
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from benchmarks import suites
 from benchmarks.loaders import loading
-from benchmarks.ports import frameworks as cases
-from benchmarks.ports.epoch_agreement import EpochJudge, rows
+from benchmarks.ports import frameworks
+from benchmarks.ports.epoch_agreement import EpochReference
+from benchmarks.ports.frameworks import CLOSED_FORM, GRADIENT_DESCENT, RECIPE, RECIPES, Framework
 from benchmarks.ports.process import Worker
 from benchmarks.ports.timed_port import Case
-from benchmarks.report.results_file import Results, Work, digest_of
-from benchmarks.suites import GROWN, GROWN_ON_CPU, Growth, Loading, Suite, Training
+from benchmarks.prover import Prover
+from benchmarks.recorder import Log, Recorder
+from benchmarks.report.results_file import Results
+from benchmarks.suites import Loading, Scaling, Suite, Training
 from benchmarks.timing import floors, quality
+from benchmarks.timing.evidence import Evidence, hash_arrays
 from benchmarks.timing.progress import Progress
-from benchmarks.timing.session import Contender, Contest
+from benchmarks.timing.session import Contender, TimingSession
 from core_torch.files.splits import Split
-from core_torch.parity.external import WorkerError
-from core_torch.parity.judge import Check, agree
-from core_torch.parity.matrix import Cell, Judges
+from core_torch.parity.judge import Check
+from core_torch.parity.matrix import Cell
 from core_torch.parity.tolerances import SAME_IMAGES
 from core_torch.spec.architecture import architecture_named
-from core_torch.spec.recipe import Recipe
 
-JUDGED_IMAGES = 2000  # from which agreement's batches are taken
+BASELINE_NAME = "/".join(frameworks.BASELINE)
+Stages = list[tuple[str, Callable[[], None]]]  # (kind, what to run)
 
-Say = Callable[[str], None]
-Save = Callable[[], None]
+
+@dataclass(frozen=True)
+class Delivery:
+    """A contender that delivers images: its program, its case, and the images that it has to deliver."""
+
+    program: Framework
+    case: Case
+    split: Split
 
 
 class Runner:
@@ -39,195 +48,179 @@ class Runner:
     Args:
         results: filled as the run goes on.
         split: the images. Agreement uses them as they are; timing repeats or cuts them to the suite's sizes.
-        frameworks: names in `cases.FRAMEWORKS`.
+        names: of frameworks, in `frameworks.FRAMEWORKS`.
         save: called after every stage, so that an interrupted run leaves what it found.
     """
 
     def __init__(
-        self, results: Results, split: Split, *, frameworks: list[str], device: str, seed: int, say: Say, save: Save
+        self,
+        results: Results,
+        split: Split,
+        *,
+        names: list[str],
+        device: str,
+        seed: int,
+        log: Log,
+        save: Callable[[], None],
     ) -> None:
-        self.results, self.split, self.frameworks, self.device = results, split, frameworks, device
-        self.seed, self.say, self.save = seed, say, save
-        self.workers = ExitStack()
-        self.lean: dict[str, Worker] = {}
-        self.judges = Judges(rows(split.take(np.arange(min(len(split), JUDGED_IMAGES)))), seed=seed)
-        self.disagreeing: set[tuple[str, str]] = set()  # (framework, model): not timed
-        self.proofs: dict[tuple[str, Cell], list[str]] = {}  # of lean routes: ids of the checks passed
+        self.results, self.split, self.names, self.device, self.seed = results, split, names, device, seed
+        self.recorder, self.save = Recorder(results, device=device, log=log), save
 
     def run(self, suite: Suite) -> None:
-        """Agreement first; nothing that disagrees is timed."""
-        if suite.training and cases.BASELINE[0] not in self.frameworks:
-            # What every ratio is taken to is proved as well.
-            self.frameworks = [cases.BASELINE[0], *self.frameworks]
-        later: list[tuple[str, Callable[[], None]]] = [
-            *(("load", partial(self.time_loading, load, suite)) for load in suite.loading),
-            *(("grow", partial(self.time_growth, growth, suite)) for growth in self._grown(suite)),
-            *(("reach", partial(self.reach, original)) for original in suite.quality),
-            *([("race", self.race)] if suite.is_raced else []),
-        ]
-        if suite.is_calibrated and self.device.startswith("cuda"):
-            self.calibrate()
-        kinds = [*("prove" for _ in suite.cells), *("train" for _ in suite.training), *(kind for kind, _ in later)]
-        progress = Progress(kinds, self.say)
-        self.say = progress.say
+        """Prove every cell, then time every case; nothing that disagrees is timed."""
+        reference = frameworks.BASELINE[0]
+        if suite.training and reference not in self.names:  # what every ratio is taken to is proved as well
+            self.names = [reference, *self.names]
+        self.prover = Prover(self.recorder, self.split, names=self.names, seed=self.seed)
+        proofs: Stages = [("prove", partial(self.prover.prove, cell)) for cell in suite.cells]
+        timings = self._timings(suite)
+        progress = Progress([kind for kind, _ in proofs + timings], self.recorder.log)
+        self.recorder.log = progress.log
         # One thread: two of OpenBLAS's on two busy cores made the oracle eighteen times slower.
-        with threadpool_limits(1), self.workers:
-            if suite.cells:
-                self.lean = self._start_all(
-                    {f"{framework}/lean": cases.FRAMEWORKS[framework] for framework in self.frameworks}, self.workers
-                )
-            for cell in suite.cells:
+        with threadpool_limits(1):
+            if suite.is_calibrated and self.device.startswith("cuda"):
+                self.calibrate()
+            with self.prover:  # whose processes end with it: what is timed starts afresh
+                for _, prove in proofs:
+                    with progress.stage():
+                        prove()
+                    self.save()
+            for _, time in timings:
                 with progress.stage():
-                    self.prove(cell)
+                    time()
                 self.save()
-            self.workers.close()  # what is timed starts afresh
-            for training in suite.training:
-                with progress.stage():
-                    self.time_training(training, suite)
-                self.save()
-        for _, stage in later:
-            with progress.stage():
-                stage()
-            self.save()
+
+    def _timings(self, suite: Suite) -> Stages:
+        absent = frozenset() if self.device == "cpu" else suites.SCALING_ON_CPU
+        scaling = [each for each in suite.scaling if each.variant not in absent]
+        return [
+            *(("training", partial(self.time_training, training, suite)) for training in suite.training),
+            *(("loading", partial(self.time_loading, load, suite)) for load in suite.loading),
+            *(("scaling", partial(self.time_scaling, each, suite)) for each in scaling),
+            *(("quality", partial(self.time_to_quality, original)) for original in suite.quality),
+            *([("closed form", self.time_closed_form)] if suite.with_closed_form else []),
+        ]
 
     def calibrate(self) -> None:
         """Keep what the device takes for single operations, in microseconds, beside what the machine is."""
-        with self._refusing("calibration"), ExitStack() as stack:
-            worker = self._start("calibration", cases.Framework("benchmarks.timing.calibration", {}), stack)
-            case = Case(framework="calibration", device=self.device)
-            worker.prepare(case, self.split, cases.RECIPE)
+        with self.recorder.refusing("calibration"), ExitStack() as stack:
+            worker = self.recorder.start("calibration", Framework("benchmarks.timing.calibration", {}), stack)
+            worker.prepare(Case(framework="calibration", device=self.device), self.split, RECIPE)
             figures = {name: float(value) for name, value in worker.figures().items()}
             self.results.environment["calibration"] = figures
 
-    def prove(self, cell: Cell) -> None:
-        """Ask every framework's lean route that has not failed at this model before."""
-        judge = self.judges.judge(cell)
-        for framework in self.frameworks:
-            if (framework, cell.model) in self.disagreeing or framework not in (cell.frameworks or self.frameworks):
-                continue
-            case = Case(framework=framework, model=cell.model, device=self.device, dtype=cell.dtype)
-            try:
-                worker = self._lean_worker(framework)
-                worker.prepare(case, self.split.take(np.arange(1)), judge.problem.recipe)
-                checks = judge.check(worker, framework, dtype=cell.dtype)
-            except WorkerError as error:
-                self._refuse(f"{cell}, {framework}", str(error))
-                self.disagreeing.add((framework, cell.model))
-                continue
-            self.proofs[framework, cell] = self._record(checks)
-            if not agree(checks):
-                self._refuse(f"{cell}, {framework}", f"disagrees at: {checks[-1].level}")
-                self.disagreeing.add((framework, cell.model))
-
     def time_training(self, training: Training, suite: Suite) -> None:
-        """One epoch of every route of the frameworks that agree, beside core_torch's lean route."""
-        model, size = training.model, training.batch_size
+        """Time one epoch of every variant of the frameworks that agree."""
         split = of_size(self.split, training.images)
-        kind = "" if training.optimizer == "sgd" else f" by {training.optimizer}"
-        name = f"training {model}{kind}, batch {size}, {split.name}"
-        recipe = cases.RECIPES[training.optimizer].with_changes(batch_size=size, seed=self.seed)
-        judge = EpochJudge(name, model, split, recipe)
-        cell = Cell(model=model, optimizer="momentum" if training.optimizer == "sgd" else training.optimizer)
-        frameworks = [framework for framework in self.frameworks if (framework, model) not in self.disagreeing]
-        chosen = partial(cases.routes_of, model=model, optimizer=training.optimizer, extras=training.extras)
-        entered = {
-            f"{framework}/{route}": Case(
-                framework=framework, route=route, model=model, batch_size=size, device=self.device
-            )
-            for framework in sorted(frameworks, key=lambda framework: framework != cases.BASELINE[0])
-            for route in chosen(framework, device=self.device)
-        }
-        contenders: dict[str, Contender] = {}
+        name = f"{training}, {split.name}"
+        recipe = RECIPES[training.optimizer].with_changes(batch_size=training.batch_size, seed=self.seed)
+        reference = EpochReference(name, training.model, split, recipe)
+        cases = self._training_cases(training)
+        contenders = {}
         with ExitStack() as stack:
-            programs = {label: cases.FRAMEWORKS[case.framework] for label, case in entered.items()}
-            for label, worker in self._start_all(programs, stack).items():
-                case = entered[label]
-                with self._refusing(f"{name}, {label}"):
-                    proofs = self.proofs.get((case.framework, cell), []) if case.route == "lean" else []
-                    if not proofs:  # a program of its own, which has to pass the levels too
-                        proofs = self._check_steps(worker, case, cell, label)
-                    worker.prepare(case, split, recipe)
-                    proofs = proofs + self._require(judge.check(worker, case))
-                    digest = digest_of(array for _, array in sorted(worker.weights().items()))
-                    own = (floors.OWN_GEMM[case.framework], "gemm numpy")
-                    again = partial(judge.check, worker, case)
-                    contenders[label] = Contender(worker, Work(proofs, digest), own, again)
-            operations = floors.operations_per_image(architecture_named(model), size)
-            target = judge.images_to_target
-            case = Case(framework="floor", model=model, batch_size=size, device=self.device)
-            baseline = "/".join(cases.BASELINE)
-            self._time(name, contenders, baseline, case, split, suite, operations=operations, images_to_target=target)
+            programs = {label: frameworks.FRAMEWORKS[case.framework] for label, case in cases.items()}
+            for label, worker in self.recorder.start_all(programs, stack).items():
+                with self.recorder.refusing(f"{name}, {label}"):
+                    steps = self._prove_steps(worker, cases[label], training, label)
+                    worker.prepare(cases[label], split, recipe)
+                    contenders[label] = self._prove_epoch(worker, cases[label], reference, steps)
+            case = Case(framework="floor", model=training.model, batch_size=training.batch_size, device=self.device)
+            operations = floors.operations_per_image(architecture_named(training.model), training.batch_size)
+            self._time(
+                name,
+                contenders,
+                BASELINE_NAME,
+                case,
+                split,
+                suite,
+                operations=operations,
+                images_to_target=reference.images_to_target,
+            )
+
+    def _training_cases(self, training: Training) -> dict[str, Case]:
+        """Return {framework/variant: its case} of all that agree, the baseline's framework first."""
+        agreeing = [name for name in self.names if (name, training.model) not in self.prover.disagreeing]
+        return {
+            f"{name}/{variant}": Case(
+                framework=name,
+                variant=variant,
+                model=training.model,
+                batch_size=training.batch_size,
+                device=self.device,
+            )
+            for name in sorted(agreeing, key=lambda name: name != frameworks.BASELINE[0])
+            for variant in frameworks.choose_variants(
+                name,
+                model=training.model,
+                optimizer=training.optimizer,
+                extras=training.extras,
+                device=self.device,
+            )
+        }
+
+    def _prove_steps(self, worker: Worker, case: Case, training: Training, label: str) -> list[str]:
+        """Return ids of checks of the steps: a lean variant's own, or those that this very program passes now."""
+        optimizer = "momentum" if training.optimizer == "sgd" else training.optimizer
+        cell = Cell(model=training.model, optimizer=optimizer)
+        known = self.prover.evidence.get((case.framework, cell)) if case.variant == "lean" else None
+        return known or self.prover.check(worker, case, cell, label)
+
+    def _prove_epoch(self, worker: Worker, case: Case, reference: EpochReference, steps: list[str]) -> Contender:
+        """Hold a whole epoch against the reference."""
+        recheck = partial(reference.check, worker, case)
+        ids = steps + self.recorder.require(recheck())
+        digest = hash_arrays(array for _, array in sorted(worker.weights().items()))
+        return Contender(worker, Evidence(ids, digest), (floors.OWN_GEMM[case.framework], "gemm numpy"), recheck)
 
     def time_loading(self, load: Loading, suite: Suite) -> None:
-        """One epoch of every loader that delivers the right images, beside the tutorial's."""
-        split, size = of_size(self.split, load.images), load.batch_size
-        name = f"loading, batch {size}, {split.name}"
-        recipe = cases.RECIPE.with_changes(seed=self.seed, batch_size=size)
-        routes = loading.routes_of(self.frameworks, device=self.device, extras=load.extras)
-        contenders: dict[str, Contender] = {}
+        """Time one epoch of every loader that delivers the right images."""
+        split = of_size(self.split, load.images)
+        case = Case(framework="loading", batch_size=load.batch_size, device=self.device)
+        deliveries = {
+            variant: Delivery(loading.LOADERS[variant], replace(case, variant=variant), split)
+            for variant in loading.choose_variants(self.names, device=self.device, extras=load.extras)
+        }
+        self._time_deliveries(f"{load}, {split.name}", deliveries, loading.BASELINE, suite, held_to=floors.DATA)
+
+    def time_scaling(self, scaling: Scaling, suite: Suite) -> None:
+        """Time one epoch of a variant over each of several sizes, beside the smallest."""
+        case = Case(framework="scaling", variant=scaling.variant, batch_size=scaling.batch_size, device=self.device)
+        deliveries = {
+            label: Delivery(suites.SCALING, case, of_size(self.split, images))
+            for label, images in zip(scaling.labels, scaling.images)
+        }
+        self._time_deliveries(f"{scaling}, {self.split.name}", deliveries, scaling.labels[0], suite, held_to=())
+
+    def _time_deliveries(
+        self, name: str, deliveries: Mapping[str, Delivery], baseline: str, suite: Suite, *, held_to: tuple[str, ...]
+    ) -> None:
+        """Time those that deliver every image of an epoch, once, shuffled."""
+        contenders = {}
         with ExitStack() as stack:
-            programs = {route: loading.LOADERS[route] for route in routes}
-            for route, worker in self._start_all(programs, stack, unpinned=loading.UNPINNED).items():
-                case = Case(framework="loading", route=route, batch_size=size, device=self.device)
-                with self._refusing(f"{name}, {route}"):
-                    work = self._delivers(worker, name, route, case, split, recipe)
-                    again = partial(self._same_images, worker, name, route, split)
-                    contenders[route] = Contender(worker, work, tuple(floors.DATA), again)
-            self._time(name, contenders, loading.BASELINE, Case(framework="floor", batch_size=size), split, suite)
+            programs = {label: delivery.program for label, delivery in deliveries.items()}
+            workers = self.recorder.start_all(programs, stack, unpinned=loading.UNPINNED_LOADERS)
+            for label, worker in workers.items():
+                with self.recorder.refusing(f"{name}, {label}"):
+                    contenders[label] = self._prove_delivery(worker, name, label, deliveries[label], held_to)
+            first = deliveries[baseline]
+            floor_case = Case(framework="floor", batch_size=first.case.batch_size)
+            self._time(name, contenders, baseline, floor_case, first.split, suite)
 
-    def time_growth(self, growth: Growth, suite: Suite) -> None:
-        """One epoch of a route over each of several sizes, beside the smallest."""
-        name, size = f"{growth}, {self.split.name}", growth.batch_size
-        recipe = cases.RECIPE.with_changes(seed=self.seed, batch_size=size)
-        case = Case(framework="growth", route=growth.route, batch_size=size, device=self.device)
-        contenders: dict[str, Contender] = {}
-        with ExitStack() as stack:
-            images = dict(zip(growth.labels, growth.images))
-            for label, worker in self._start_all(dict.fromkeys(images, GROWN), stack).items():
-                with self._refusing(f"{name}, {label}"):
-                    grown = of_size(self.split, images[label])
-                    work = self._delivers(worker, name, label, case, grown, recipe)
-                    again = partial(self._same_images, worker, name, label, grown)
-                    contenders[label] = Contender(worker, work, (), again)
-            self._time(name, contenders, growth.labels[0], case, self.split, suite)
-
-    def _grown(self, suite: Suite) -> list[Growth]:
-        return [each for each in suite.growth if self.device == "cpu" or each.route not in GROWN_ON_CPU]
-
-    def _delivers(self, worker: Worker, name: str, label: str, case: Case, split: Split, recipe: Recipe) -> Work:
-        """Every image of an epoch, once, shuffled; `WorkerError` if not."""
-        worker.prepare(case, split, recipe)
+    def _prove_delivery(
+        self, worker: Worker, name: str, label: str, delivery: Delivery, held_to: tuple[str, ...]
+    ) -> Contender:
+        recipe = RECIPE.with_changes(seed=self.seed, batch_size=delivery.case.batch_size)
+        worker.prepare(delivery.case, delivery.split, recipe)
         delivered = worker.checksums(0)
-        checks = self._judge_images(delivered, name, label, split)
-        proofs = self._require(checks, reason=f"{checks[0].value:,.0f} images were wrong")
-        return Work(proofs, digest_of([np.sort(delivered)]))  # in whatever order
 
-    def _same_images(self, worker: Worker, name: str, label: str, split: Split) -> list[Check]:
-        return self._judge_images(worker.checksums(0), name, label, split)
+        def check(delivered: np.ndarray) -> list[Check]:
+            wrong = loading.wrong_images(delivered, delivery.split)
+            return [Check(name, label, SAME_IMAGES.name, float(wrong), 0.0, wrong == 0)]
 
-    def _judge_images(self, delivered: np.ndarray, name: str, label: str, split: Split) -> list[Check]:
-        wrong = loading.wrong_images(delivered, split)
-        return [Check(name, label, SAME_IMAGES.name, float(wrong), 0.0, wrong == 0)]
-
-    def reach(self, original: quality.Original) -> None:
-        """Whether a training has the original's error, in a twentieth of its epochs. Known of MNIST only."""
-        if self.split.name != "mnist":
-            self.say(f"{original}: left out, the original's error is of mnist")
-            return
-        with self._refusing(str(original)), ExitStack() as stack:
-            worker = self._start("best", quality.FRAMEWORK, stack, timeout=quality.TIMEOUT_SECONDS)
-            found = quality.reach(original, worker, self.split, device=self.device, seed=self.seed)
-            self.results.add_checks([found])
-            self.say(f"{original}: {found.value:.5f} in {original.allowed} epochs, to reach {found.tolerance}")
-
-    def race(self) -> None:
-        """The closed form against gradient descent."""
-        with self._refusing(quality.CLOSED_FORM), ExitStack() as stack:
-            workers = {
-                route: self._start(route, quality.FRAMEWORK, stack, timeout=quality.TIMEOUT_SECONDS)
-                for route in (quality.CLOSED_FORM, quality.GRADIENT_DESCENT)
-            }
-            quality.race(self.results, workers, self.split, device=self.device, seed=self.seed, say=self.say)
+        checks = check(delivered)
+        ids = self.recorder.require(checks, reason=f"{checks[0].value:,.0f} images were wrong")
+        digest = hash_arrays([np.sort(delivered)])  # in whatever order
+        return Contender(worker, Evidence(ids, digest), held_to, lambda: check(worker.checksums(0)))
 
     def _time(
         self,
@@ -237,84 +230,67 @@ class Runner:
         floor_case: Case,
         split: Split,
         suite: Suite,
-        **facts: Any,
+        *,
+        operations: float = 0.0,
+        images_to_target: int | None = None,
     ) -> None:
-        """Start the floors that anyone is held to, then hold the contest."""
+        """Start the floors that anyone is held to, then time all of them in one session."""
         if baseline not in contenders:
-            self._refuse(name, f"its baseline {baseline} is not there")
+            self.recorder.refuse(name, f"its baseline {baseline} is not there")
             return
-        with self._refusing(name), ExitStack() as stack:
+        with self.recorder.refusing(name), ExitStack() as stack:
             named = dict.fromkeys(floor for each in contenders.values() for floor in each.floors)
-            workers = self._start_all({floor: floors.FLOORS[floor] for floor in named}, stack)
+            workers = self.recorder.start_all({floor: floors.FLOORS[floor] for floor in named}, stack)
             for floor, worker in workers.items():
-                worker.prepare(replace(floor_case, route=floor), split, cases.RECIPE)
-            contest = Contest(
+                worker.prepare(replace(floor_case, variant=floor), split, RECIPE)
+            session = TimingSession(
                 name=name,
                 contenders=contenders,
                 floors=workers,
                 baseline=baseline,
+                clock=self.results.clock,
                 images=len(split),
                 batch_size=floor_case.batch_size,
-                **facts,
+                images_to_target=images_to_target,
             )
-            contest.run(self.results, blocks=suite.blocks, seed=self.seed, say=self.say)
+            timings = session.run(blocks=suite.blocks, seed=self.seed, log=self.recorder.log)
+            self.results.add_session(session, timings, operations=operations)
 
-    def _check_steps(self, worker: Worker, case: Case, cell: Cell, label: str) -> list[str]:
-        """The levels of a cell, on the very route."""
-        judge = self.judges.judge(cell)
-        worker.prepare(case, self.split.take(np.arange(1)), judge.problem.recipe)
-        return self._require(judge.check(worker, label))
+    def time_to_quality(self, original: quality.Original) -> None:
+        """Check that a training has the original's error, in a twentieth of its epochs. Known of MNIST only."""
+        if self.split.name != "mnist":
+            self.recorder.log(f"{original}: left out, the original's error is of mnist")
+            return
+        with self.recorder.refusing(str(original)), ExitStack() as stack:
+            worker = self.recorder.start("best", frameworks.QUALITY, stack, timeout=quality.TIMEOUT_SECONDS)
+            found = quality.time_to_quality(original, worker, self.split, device=self.device, seed=self.seed)
+            self.results.add_checks([found])
+            self.recorder.log(f"{original}: {found.value:.5f} in {original.allowed} epochs, to reach {found.tolerance}")
 
-    def _require(self, checks: list[Check], *, reason: str = "") -> list[str]:
-        """Record; the ids of the checks. `WorkerError` if one failed."""
-        proofs = self._record(checks)
-        if not agree(checks):
-            raise WorkerError(reason or f"disagrees at: {checks[-1].level}")
-        return proofs
-
-    def _lean_worker(self, framework: str) -> Worker:
-        """One process per framework for all of agreement."""
-        label = f"{framework}/lean"
-        if label not in self.lean or not self.lean[label].is_alive:
-            self.lean[label] = self._start(label, cases.FRAMEWORKS[framework], self.workers)
-        return self.lean[label]
-
-    def _start_all(
-        self, programs: dict[str, cases.Framework], stack: ExitStack, *, unpinned: Collection[str] = ()
-    ) -> dict[str, Worker]:
-        """Together, so that what they import is imported on all cores; one that cannot be started is refused."""
-        workers = {}
-        for label, program in programs.items():
-            with self._refusing(label):
-                workers[label] = self._start(label, program, stack, pinned=label not in unpinned)
-        return workers
-
-    def _start(self, label: str, framework: cases.Framework, stack: ExitStack, **options: Any) -> Worker:
-        self.say(f"starting {label}")
-        environment, module = framework.environment, framework.module
-        worker = Worker(label, module=module, device=self.device, environment=environment, **options)
-        return stack.enter_context(worker)
-
-    def _record(self, checks: list[Check]) -> list[str]:
-        outcome = "agrees" if agree(checks) else f"DISAGREES at {checks[-1].level}: {checks[-1].value:.1e}"
-        self.say(f"{checks[-1].case}: {checks[-1].framework} {outcome}")
-        return self.results.add_checks(checks)
-
-    @contextmanager
-    def _refusing(self, case: str) -> Iterator[None]:
-        """What a worker fails at inside refuses the case, and does not end the run."""
-        try:
-            yield
-        except WorkerError as error:
-            self._refuse(case, str(error))
-
-    def _refuse(self, case: str, reason: str) -> None:
-        self.results.refuse(case, reason)
-        self.say(f"refused: {case}: {reason}")
+    def time_closed_form(self) -> None:
+        """Time the closed form against gradient descent; no time is kept unless its error is no larger."""
+        with self.recorder.refusing(CLOSED_FORM), ExitStack() as stack:
+            workers = {
+                variant: self.recorder.start(variant, frameworks.QUALITY, stack, timeout=quality.TIMEOUT_SECONDS)
+                for variant in (CLOSED_FORM, GRADIENT_DESCENT)
+            }
+            found = quality.time_closed_form(
+                workers,
+                self.split,
+                device=self.device,
+                clock=self.results.clock,
+                seed=self.seed,
+                log=self.recorder.log,
+            )
+            ids = self.results.add_checks(found.checks)
+            if found.is_proved:
+                digests = {label: hash_arrays([np.array(error)]) for label, error in found.errors.items()}
+                evidence = {label: Evidence([id_], digests[label]) for label, id_ in zip(digests, ids)}
+                self.results.add_times(found.name, found.samples, evidence, baseline=GRADIENT_DESCENT)
 
 
 def of_size(split: Split, count: int) -> Split:
-    """Repeated or cut to `count` images; the name says so."""
+    """Repeat or cut a split to `count` images; its name says so."""
     if len(split) <= count:
         return split.at_least(count)
     return replace(split.take(np.arange(count)), name=f"{split.name} cut to {count:,}")

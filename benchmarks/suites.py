@@ -10,19 +10,23 @@ from core_torch.parity.matrix import DOUBLE, EIGHTEEN, EVERY_OPTIMIZER, FRESH, L
 # the image, so training needs no more of them than make an epoch long beside its start.
 MNIST_SIZE = 60_000
 TRAINING_SIZE = 12_800
-FEWER = 6_400  # where a batch is small and a step dear
-CONVOLUTIONAL = 2_000
+SMALL_BATCH_SIZE = 6_400  # where a step costs much for each image
+CONVOLUTIONAL_SIZE = 2_000
 
 
 @dataclass(frozen=True)
 class Training:
-    """A model, images per batch, an optimizer of `cases.RECIPES`, images per epoch, and whether by every route."""
+    """A model, images per batch, an optimizer of `RECIPES`, images per epoch, and whether by every variant."""
 
     model: str
     batch_size: int = 512
     optimizer: str = "sgd"
     images: int = TRAINING_SIZE
     extras: bool = False
+
+    def __str__(self) -> str:
+        kind = "" if self.optimizer == "sgd" else f" by {self.optimizer}"
+        return f"training {self.model}{kind}, batch {self.batch_size}"
 
 
 @dataclass(frozen=True)
@@ -33,17 +37,20 @@ class Loading:
     images: int = MNIST_SIZE
     extras: bool = True
 
+    def __str__(self) -> str:
+        return f"loading, batch {self.batch_size}"
+
 
 @dataclass(frozen=True)
-class Growth:
-    """One route over datasets of these many images, side by side: the time of an image should stay."""
+class Scaling:
+    """One variant over datasets of these many images, side by side: the time of an image should stay."""
 
-    route: str  # of GROWN
+    variant: str  # of SCALING
     images: tuple[int, ...] = (1_000, MNIST_SIZE, 240_000)
     batch_size: int = 500
 
     def __str__(self) -> str:
-        return f"growth, {self.route}, batch {self.batch_size}"
+        return f"scaling, {self.variant}, batch {self.batch_size}"
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -51,8 +58,8 @@ class Growth:
         return tuple(f"{count:,} images" for count in self.images)
 
 
-GROWN = Framework(
-    "benchmarks.ports.scaling",
+SCALING = Framework(
+    "benchmarks.loaders.scaling",
     {
         "resident": "FastMNIST, uint8 residency",
         "compiled": "the same, by a compiled loop",
@@ -62,8 +69,8 @@ GROWN = Framework(
     },
     "torch",
 )
-GROWTH = tuple(Growth(route) for route in GROWN.routes)
-GROWN_ON_CPU = frozenset({"compiled"})
+SCALINGS = tuple(Scaling(variant) for variant in SCALING.variants)
+SCALING_ON_CPU = frozenset({"compiled"})
 
 
 @dataclass(frozen=True)
@@ -74,41 +81,43 @@ class Suite:
     training: tuple[Training, ...] = ()
     loading: tuple[Loading, ...] = ()
     blocks: int = 10  # pairs of every ratio
-    growth: tuple[Growth, ...] = ()
+    scaling: tuple[Scaling, ...] = ()
     quality: tuple[Original, ...] = ()  # errors to reach
-    is_raced: bool = False  # the closed form against gradient descent
+    with_closed_form: bool = False  # the closed form against gradient descent
     is_calibrated: bool = False  # a GPU's own operations, before anything else
 
 
-TIMED = ("shallow", "deep")
-PROVED = tuple(cell for cell in (*FRESH, *STANDARD) if cell.model in TIMED)
+TIMED_MODELS = ("shallow", "deep")
+PROVED_CELLS = tuple(cell for cell in (*FRESH, *STANDARD) if cell.model in TIMED_MODELS)
 
 SUITES = {
     "agreement": Suite(cells=(*EIGHTEEN, *FRESH, *DOUBLE, *EVERY_OPTIMIZER, *LONG)),
     "loading": Suite(loading=(Loading(32), Loading(512), Loading(1000))),
-    "growth": Suite(growth=GROWTH),
-    "quality": Suite(quality=ORIGINALS, is_raced=True),
-    "training": Suite(cells=PROVED, training=(Training("shallow", extras=True), Training("deep"))),
-    "quick": Suite(cells=PROVED, training=(Training("shallow"),), loading=(Loading(images=30_000, extras=False),)),
+    "scaling": Suite(scaling=SCALINGS),
+    "quality": Suite(quality=ORIGINALS, with_closed_form=True),
+    "training": Suite(cells=PROVED_CELLS, training=(Training("shallow", extras=True), Training("deep"))),
+    "quick": Suite(
+        cells=PROVED_CELLS, training=(Training("shallow"),), loading=(Loading(images=30_000, extras=False),)
+    ),
     "full": Suite(
         cells=(*EIGHTEEN, *FRESH),
         training=(
             Training("shallow", extras=True),
             *(Training("shallow", batch_size) for batch_size in (500, 1000)),
-            Training("shallow", 32, images=FEWER),
+            Training("shallow", 32, images=SMALL_BATCH_SIZE),
             Training("shallow", optimizer="adam"),
             Training("deep"),
-            Training("deep", 32, images=FEWER),
-            Training("conv-shallow", images=CONVOLUTIONAL),
-            Training("conv-deep", images=CONVOLUTIONAL),
+            Training("deep", 32, images=SMALL_BATCH_SIZE),
+            Training("conv-shallow", images=CONVOLUTIONAL_SIZE),
+            Training("conv-deep", images=CONVOLUTIONAL_SIZE),
         ),
         loading=(
             *(Loading(batch_size) for batch_size in (32, 500, 512, 1000)),
             *(Loading(images=images) for images in (1_000, 6_000)),
         ),
-        growth=GROWTH,
+        scaling=SCALINGS,
         quality=ORIGINALS,
-        is_raced=True,
+        with_closed_form=True,
         is_calibrated=True,
     ),
 }

@@ -36,20 +36,22 @@ _TENSORFLOW = Framework(
         "tf.data-gather": "indices shuffled and batched, a batch is one gather",
     },
 )
-LOADERS = dict.fromkeys(_TORCH.routes, _TORCH) | dict.fromkeys(_TENSORFLOW.routes, _TENSORFLOW)
+LOADERS = dict.fromkeys(_TORCH.variants, _TORCH) | dict.fromkeys(_TENSORFLOW.variants, _TENSORFLOW)
 BASELINE = "dataloader"
 # Only a case with extras times these.
-EXTRA = frozenset({"dataloader-2-workers", "fast-mnist-dataloader", "fast-mnist-streamed", "permuted", "tf.data-cache"})
+EXTRA_LOADERS = frozenset(
+    {"dataloader-2-workers", "fast-mnist-dataloader", "fast-mnist-streamed", "permuted", "tf.data-cache"}
+)
 WORKERS = ("dataloader-2-workers", "dataloader-8-workers")
-UNPINNED = frozenset(WORKERS)  # need other cores for their workers
+UNPINNED_LOADERS = frozenset(WORKERS)  # need other cores for their workers
 CPU_ONLY, GPU_ONLY = frozenset({"fast-mnist-compiled"}), frozenset({"dataloader-8-workers"})
 
 
-def routes_of(frameworks: Collection[str], *, device: str, extras: bool) -> list[str]:
+def choose_variants(frameworks: Collection[str], *, device: str, extras: bool) -> list[str]:
     """The loaders to time beside these frameworks; tf.data only where TensorFlow is asked for."""
-    absent = (frozenset() if extras else EXTRA) | (GPU_ONLY if device == "cpu" else CPU_ONLY)
-    named = [route for route in LOADERS if route not in absent]
-    return [route for route in named if route not in _TENSORFLOW.routes or "keras-tensorflow" in frameworks]
+    absent = (frozenset() if extras else EXTRA_LOADERS) | (GPU_ONLY if device == "cpu" else CPU_ONLY)
+    named = [variant for variant in LOADERS if variant not in absent]
+    return [variant for variant in named if variant not in _TENSORFLOW.variants or "keras-tensorflow" in frameworks]
 
 
 @dataclass

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler, TensorDataset
 
 from benchmarks.loaders.loading import LoadingTrial
-from benchmarks.loaders.per_image import PerImageDataset
+from benchmarks.ports.per_image import PerImageDataset
 from benchmarks.ports.timed_port import Case
 from core_torch.data.compiled import CompiledDataset
 from core_torch.data.resident import ResidentDataset
@@ -127,9 +127,9 @@ def _floats(split: Split) -> torch.Tensor:
 
 
 def build_loader(case: Case, split: Split, recipe: Recipe) -> Loader:
-    """The loader that a route stands for."""
+    """The loader that a variant stands for."""
     size = case.batch_size
-    match case.route:
+    match case.variant:
         case "dataloader":
             return per_image(split, size)
         case "dataloader-2-workers":
@@ -149,7 +149,7 @@ def build_loader(case: Case, split: Split, recipe: Recipe) -> Loader:
         case "permuted":
             return permuted(split, size, device=case.device, seed=recipe.seed)
         case _:
-            residency = case.route.removeprefix("fast-mnist-")
+            residency = case.variant.removeprefix("fast-mnist-")
             return resident(split, size, residency=residency, device=case.device, seed=recipe.seed)
 
 

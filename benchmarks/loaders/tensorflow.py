@@ -10,7 +10,7 @@ from core_torch.spec.recipe import Recipe
 
 def prepare(case: Case, split: Split, recipe: Recipe) -> LoadingTrial:
     """From memory, shuffled over the whole set, batched, prefetched; pixels are converted once, before or cached."""
-    match case.route:
+    match case.variant:
         case "tf.data-cache":
             items = tf.data.Dataset.from_tensor_slices(split.images).map(_to_unit_range, tf.data.AUTOTUNE).cache()
         case "tf.data-gather":
@@ -18,7 +18,7 @@ def prepare(case: Case, split: Split, recipe: Recipe) -> LoadingTrial:
         case _:
             items = tf.data.Dataset.from_tensor_slices(to_unit_range(split.images))
     pipeline = items.shuffle(len(split), seed=recipe.seed).batch(case.batch_size)
-    if case.route == "tf.data-gather":
+    if case.variant == "tf.data-gather":
         images = tf.constant(to_unit_range(split.images))
         pipeline = pipeline.map(lambda indices: tf.gather(images, indices))
     pipeline = pipeline.prefetch(tf.data.AUTOTUNE)

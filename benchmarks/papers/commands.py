@@ -47,12 +47,12 @@ def _run(
     options: argparse.Namespace, names: list[str], folder: Path, *, environment: Any, jobs: int, device: str
 ) -> int:
     from benchmarks.papers.page import markdown
-    from benchmarks.papers.runs import Run, planned, run_all, stored_runs, write_runs
+    from benchmarks.papers.runs import Run, plan_runs, run_all, stored_runs, write_runs
     from benchmarks.papers.table import Data
 
     runs = stored_runs(folder, environment=environment)
     Data(options.data_root)  # raises here, not in a process, what is wrong with the files
-    every, here = (planned(names, full=options.full, device=each) for each in ("cuda", device))
+    every, here = (plan_runs(names, full=options.full, device=each) for each in ("cuda", device))
     if len(every) > len(here):
         print(f"{len(every) - len(here)} runs are left to a GPU: without one they take hours", file=sys.stderr)
     keys = [key for key in here if key not in runs]

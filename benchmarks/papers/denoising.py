@@ -94,7 +94,7 @@ ROWS = (
 )
 
 
-TOGETHER = "here noise draws filters together, for which no row has the cause; the paper shows larger features"
+GATHERED_FILTERS = "here noise draws filters together, for which no row has the cause; the paper shows larger features"
 
 
 def orderings() -> Iterator[Ordering]:
@@ -105,7 +105,7 @@ def orderings() -> Iterator[Ordering]:
             noisy = tuple(name for level in levels if (name := f"{kind} {level}, {size}") in names)
             yield from (Ordering(ERROR, (f"no noise, {size}", name)) for name in noisy)
             if len(noisy) > 1:
-                yield Ordering(LOCAL, noisy, why=TOGETHER)
+                yield Ordering(LOCAL, noisy, why=GATHERED_FILTERS)
 
 
 TABLE = Table(

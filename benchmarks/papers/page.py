@@ -69,7 +69,7 @@ def _notes(table: Table, runs: list[Run]) -> Iterator[str]:
         if row.name in run_rows and row.why:
             reasons.setdefault(row.why, []).append(row.name)
     yield from (f"{'; '.join(names)}: {why}" for why, names in reasons.items())
-    yield from (verdict for ordering in table.orderings if (verdict := told_ordering(ordering, runs)))
+    yield from (verdict for ordering in table.orderings if (verdict := describe_ordering(ordering, runs)))
     yield from _uncertainty([run.metrics[ERROR] for run in runs if ERROR in run.metrics])
     for equivalence in table.equivalences:
         pairs = _by_seed(runs, equivalence.metric, equivalence.rows)
@@ -114,7 +114,7 @@ def _beside(published: float, found: float, shown: str) -> str:
     return f" [{published:{shown}}, {found / published - 1:+z.0%}]"
 
 
-def told_ordering(ordering: Ordering, runs: Iterable[Run]) -> str | None:
+def describe_ordering(ordering: Ordering, runs: Iterable[Run]) -> str | None:
     """In how many of the seeds that all its rows have the ordering holds; None if there is no such seed."""
     whole = _by_seed(runs, ordering.metric, ordering.rows)
     if not whole:

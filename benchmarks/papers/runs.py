@@ -77,7 +77,7 @@ class Run:
         return self.table, self.row, self.seed
 
 
-def planned(tables: Iterable[str], *, full: bool, device: str) -> list[Key]:
+def plan_runs(tables: Iterable[str], *, full: bool, device: str) -> list[Key]:
     """What there is to run: quick rows once, or every row with all of its seeds, one seed of all rows after another."""
     rows = [(name, row) for name in tables for row in table_named(name).rows]
     rows = [(name, row) for name, row in rows if (full or row.quick) and (device == "cuda" or not row.gpu)]

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from benchmarks.loaders.per_image import PerImageDataset
-from benchmarks.ports.frameworks import AT_ONCE, FRAMEWORKS, GRAPHED, TOGETHER
+from benchmarks.ports.frameworks import ENSEMBLE, ENSEMBLE_SIZE, FRAMEWORKS, GRAPHED_VARIANTS
+from benchmarks.ports.per_image import PerImageDataset
 from benchmarks.ports.timed_port import Case
 from core_torch.data.device import select_matmul_backend
 from core_torch.data.residency import resident_or_streamed
@@ -31,16 +31,16 @@ class TimedTorch(TorchCandidate[Autoencoder]):
     """See `benchmarks.ports.timed_port.TimedPort`."""
 
     def __init__(self, case: Case, split: Split, recipe: Recipe) -> None:
-        check_choice("route", case.route, FRAMEWORKS["core_torch"].routes)
+        check_choice("variant", case.variant, FRAMEWORKS["core_torch"].variants)
         self.case, self.recipe, self.count = case, recipe, len(split)
         model = build_autoencoder(case.architecture, seed=recipe.seed).to(case.device, getattr(torch, case.dtype))
         super().__init__(model, exact(build_criterion(model, recipe)), self._new_optimizer)
-        self.trained: Any = torch.compile(model) if "compiled" in case.route else model
+        self.trained: Any = torch.compile(model) if "compiled" in case.variant else model
         self.loader: DataLoader[Any] | None = None
-        self.fell_back_to = ""  # a residency, where the split does not fit on the device as the route has it
-        if case.route == "tutorial":
+        self.fell_back_to = ""  # a residency, where the split does not fit on the device as the variant has it
+        if case.variant == "tutorial":
             self.loader = DataLoader(PerImageDataset(split), batch_size=case.batch_size, shuffle=True)
-        elif case.route == "by-hand":
+        elif case.variant == "by-hand":
             self.dataset = ResidentDataset(split, device=case.device, residency="uint8")
         else:
             self.dataset = resident_or_streamed(split, device=case.device)
@@ -53,22 +53,22 @@ class TimedTorch(TorchCandidate[Autoencoder]):
         self._record()
 
     def _record(self) -> None:
-        if self.case.route in GRAPHED:
+        if self.case.variant in GRAPHED_VARIANTS:
             parts: dict[str, Any] = {"criterion": self.criterion, "optimizer": self.optimizer}
             self.graphed = GraphedSteps(self.trained, self.dataset, **parts)
-        if self.case.route == AT_ONCE:
-            models = [self.model, *(build_autoencoder(self.case.architecture) for _ in range(TOGETHER - 1))]
+        if self.case.variant == ENSEMBLE:
+            models = [self.model, *(build_autoencoder(self.case.architecture) for _ in range(ENSEMBLE_SIZE - 1))]
             for other in models[1:]:
                 other.load_state_dict(self.model.state_dict())
-            self.together = Ensemble(models, self.dataset, [self.recipe] * TOGETHER, steps=1)
-            self.optimizer = self.together.optimizer
-        if self.case.route == "by-hand":
+            self.ensemble = Ensemble(models, self.dataset, [self.recipe] * ENSEMBLE_SIZE, steps=1)
+            self.optimizer = self.ensemble.optimizer
+        if self.case.variant == "by-hand":
             largest = max(self.recipe.batch_size, self.case.batch_size)
             self.by_hand = ManualSGD(self.model, self.recipe.with_changes(batch_size=largest))
 
     def _new_optimizer(self, model: Autoencoder) -> torch.optim.Optimizer:
         optimizer = build_optimizer(self.model, self.recipe)
-        return fused_optimizer(optimizer) if self.case.route in GRAPHED | {"fused"} else optimizer
+        return fused_optimizer(optimizer) if self.case.variant in GRAPHED_VARIANTS | {"fused"} else optimizer
 
     def step(self, inputs: np.ndarray, targets: np.ndarray) -> float:
         """The loop's own step, on one batch."""
@@ -76,18 +76,18 @@ class TimedTorch(TorchCandidate[Autoencoder]):
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """From the next step on."""
-        if self.case.route == "by-hand":
+        if self.case.variant == "by-hand":
             self.by_hand.learning_rate = learning_rate
         super().set_learning_rate(learning_rate)
 
     def epoch(self, epoch: int) -> int:
-        """One pass by the case's route."""
-        if self.case.route == AT_ONCE:
-            orders = torch.stack([self._order(epoch, shift=number) for number in range(TOGETHER)])
-            self.together.epoch(orders.to(self.case.device), self.case.batch_size).tolist()
-        elif self.case.route in GRAPHED:
+        """One pass by the case's variant."""
+        if self.case.variant == ENSEMBLE:
+            orders = torch.stack([self._order(epoch, shift=number) for number in range(ENSEMBLE_SIZE)])
+            self.ensemble.epoch(orders.to(self.case.device), self.case.batch_size).tolist()
+        elif self.case.variant in GRAPHED_VARIANTS:
             order = self._order(epoch)
-            steps = len(order) if self.case.route == "graphed-epoch" else 1  # at the most
+            steps = len(order) if self.case.variant == "graphed-epoch" else 1  # at the most
             self.graphed.run(order, batch_size=self.case.batch_size, steps=steps)
         else:
             self._run(self.batches(epoch))
@@ -104,10 +104,12 @@ class TimedTorch(TorchCandidate[Autoencoder]):
         return ((images, images.flatten(1)) for images in moved)
 
     def _run(self, batches: Iterable[Batch]) -> float:
-        if self.case.route == "by-hand":
+        if self.case.variant == "by-hand":
             return self.by_hand.run(batches)
-        if self.case.route == AT_ONCE:
-            losses = [self.together.step(*(part.expand(TOGETHER, *part.shape) for part in batch)) for batch in batches]
+        if self.case.variant == ENSEMBLE:
+            losses = [
+                self.ensemble.step(*(part.expand(ENSEMBLE_SIZE, *part.shape) for part in batch)) for batch in batches
+            ]
             return losses[-1][0].item()
         return train_epoch(self.trained, batches, criterion=self.criterion, optimizer=self.optimizer)
 
@@ -115,6 +117,6 @@ class TimedTorch(TorchCandidate[Autoencoder]):
 def prepare(case: Case, split: Split, recipe: Recipe) -> TimedTorch:
     """The timed port of a case."""
     pin_precision()
-    if case.route == "by-hand":
+    if case.variant == "by-hand":
         select_matmul_backend()
     return TimedTorch(case, split, recipe)

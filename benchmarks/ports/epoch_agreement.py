@@ -1,4 +1,4 @@
-"""Whether a whole epoch, by the very route that is timed, is the same work as the oracle's."""
+"""Whether a whole epoch, by the very variant that is timed, is the same work as the oracle's."""
 
 from functools import cached_property
 
@@ -26,13 +26,13 @@ from core_torch.spec.batch_order import batch_order
 from core_torch.spec.initial_weights import initial_weights
 from core_torch.spec.recipe import Recipe
 
-JUDGED_IMAGES = 1000  # over which the error after an epoch is taken
+ERROR_IMAGES = 1000  # over which the error after an epoch is taken
 SECOND_LOOKS = 8  # float32 epochs at most, each of which sees what half of all programs see with probability 1/2
 OTHER_SHUFFLES = 4
 TARGET_STEPS = 5  # between two looks at whether the target is reached
 
 
-class EpochJudge:
+class EpochReference:
     """The oracle's epoch 0 from the contract's weights, in float64, and in float32 for the budget.
 
     Args:
@@ -58,14 +58,14 @@ class EpochJudge:
         seen = trial.epoch(0)
         if seen != len(self.images):
             return [self._check(case, SAME_IMAGES, abs(seen - len(self.images)), 0.0)]
-        if case.route not in ONE_SHUFFLE:
+        if case.variant not in ONE_SHUFFLE:
             error = self._error_of(trial)
             return [self._check(case, OWN_SHUFFLE, abs(error / self.error - 1), shuffle_tolerance(self._spread))]
         weights = trial.weights()
         distance = relative_distance(self._change(weights), self.truth)
         self._look_again(distance)
         checks = [self._check(case, EPOCH, distance, epoch_tolerance(self.budget))]
-        if (case.framework, case.route) == BASELINE:
+        if (case.framework, case.variant) == BASELINE:
             self.reference = weights
         if case.framework == "lightning" and case.device == "cpu" and self.reference:
             differing = sum(int(np.sum(weights[name] != self.reference[name])) for name in weights)
@@ -108,7 +108,7 @@ class EpochJudge:
         """After how many images of epoch 0 the error is below the mean image's, the best that a constant reaches."""
         oracle = Oracle(self.architecture, self.start, dtype=np.float32)
         optimizer, seen = OracleOptimizer(oracle, self.recipe), 0
-        target = float(np.var(self.images[:JUDGED_IMAGES], axis=0, dtype=np.float64).mean())
+        target = float(np.var(self.images[:ERROR_IMAGES], axis=0, dtype=np.float64).mean())
         order = batch_order(len(self.images), self.recipe.batch_size, seed=self.recipe.seed, epoch=0)
         for number, batch in enumerate(order, 1):
             optimizer.step(self.images[batch], self.images[batch])
@@ -118,14 +118,14 @@ class EpochJudge:
         return None
 
     def _error_of(self, model: Oracle | TimedPort) -> float:
-        judged = self.images[:JUDGED_IMAGES]
+        judged = self.images[:ERROR_IMAGES]
         return float(np.mean((model.activations(judged)["output"] - judged) ** 2))
 
     def _change(self, weights: Arrays) -> Arrays:
         return {name: np.asarray(weights[name], np.float64) - self.start[name] for name in self.start}
 
     def _check(self, case: Case, level: Level, value: float, limit: float) -> Check:
-        framework = f"{case.framework}/{case.route}"
+        framework = f"{case.framework}/{case.variant}"
         return Check(self.name, framework, level.name, float(value), limit, bool(value <= limit))
 
 

@@ -1,4 +1,4 @@
-"""The benchmark's matrix: which frameworks, by which data routes, with which optimizer. The one table of training.
+"""The benchmark's matrix: which frameworks, by which data variants, with which optimizer. The one table of training.
 
 The contenders of loading are in `loading.py`, the floors in `floors.py`, what a suite runs in `suites.py`.
 """
@@ -16,10 +16,10 @@ RECIPES = {"sgd": RECIPE, "adam": RECIPE.with_changes(optimizer="adam", learning
 
 @dataclass(frozen=True)
 class Framework:
-    """The module that prepares its trials, its training routes, the package it needs, and its environment."""
+    """The module that prepares its trials, its training variants, the package it needs, and its environment."""
 
     module: str
-    routes: dict[str, str]  # {route: what it does}
+    variants: dict[str, str]  # {variant: what it does}
     package: str = "numpy"
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -51,7 +51,7 @@ FRAMEWORKS = {
             "graphed": "as fused, every step the replay of one CUDA graph",
             "graphed-epoch": "as fused, all steps of an epoch one CUDA graph",
             "graphed-compiled": "as graphed, of the model through torch.compile",
-            "64-at-once": "64 models of one shape, stacked; the time of an image in all of them",
+            "ensemble-64": "64 models of one shape, stacked; the time of an image in all of them",
             "by-hand": "FastMNIST as uint8, the step written out without autograd",
         },
         "torch",
@@ -75,13 +75,23 @@ FRAMEWORKS = {
     "keras-jax": _keras("jax", **_LONGER_EXECUTIONS),
     "keras-torch": _keras("torch", **_COMPILED_FIT),
 }
+CLOSED_FORM, GRADIENT_DESCENT = "closed form", "gradient descent"
+QUALITY = Framework(
+    "benchmarks.ports.quality",
+    {
+        "best": "the preset of that name, or with the changes of `ORIGINALS`, from scratch",
+        CLOSED_FORM: "the randomized model's decoder by ridge regression",
+        GRADIENT_DESCENT: "the same decoder by the preset's optimizer",
+    },
+    "torch",
+)
 BASELINE = ("core_torch", "lean")
 # In one order: comparable weight by weight.
-GRAPHED = frozenset({"graphed", "graphed-epoch", "graphed-compiled"})
-AT_ONCE, TOGETHER = "64-at-once", 64
-ONE_SHUFFLE = frozenset({"lean", "fused", "compiled", "by-hand", AT_ONCE}) | GRAPHED
+GRAPHED_VARIANTS = frozenset({"graphed", "graphed-epoch", "graphed-compiled"})
+ENSEMBLE, ENSEMBLE_SIZE = "ensemble-64", 64
+ONE_SHUFFLE = frozenset({"lean", "fused", "compiled", "by-hand", ENSEMBLE}) | GRAPHED_VARIANTS
 # Routes that only a case with extras times.
-EXTRA = frozenset(
+EXTRA_VARIANTS = frozenset(
     {"fused", "compiled", "graphed-epoch", "graphed-compiled", "no-extras", "barebones"}
     | _LONGER_EXECUTIONS.keys()
     | _COMPILED_FIT.keys()
@@ -91,16 +101,21 @@ BY_TORCH_COMPILE = frozenset(
 )
 
 
-BY_HAND = {"shallow": "sgd", "deep": "sgd"}  # {model: optimizer} of the route by hand, and of many at once
+BY_HAND = {"shallow": "sgd", "deep": "sgd"}  # {model: optimizer} of the variant by hand, and of many at once
 
 
-def routes_of(
+def choose_variants(
     framework: str, *, model: str, optimizer: str = "sgd", extras: bool = False, device: str = "cpu"
 ) -> list[str]:
-    """Those to time that the machine can run: a CUDA graph and many models at once need such a device, torch.compile
-    a C++ compiler."""
-    compiler = shutil.which("g++") or shutil.which("clang++")
-    routes = [route for route in FRAMEWORKS[framework].routes if extras or route not in EXTRA]
-    routes = [route for route in routes if compiler or (framework, route) not in BY_TORCH_COMPILE]
-    routes = [route for route in routes if route not in {"by-hand", AT_ONCE} or BY_HAND.get(model) == optimizer]
-    return [route for route in routes if route not in GRAPHED | {AT_ONCE} or device.startswith("cuda")]
+    """Return the variants to time that the machine can run.
+
+    A CUDA graph and an ensemble need a CUDA device, torch.compile a C++ compiler.
+    """
+    absent = set() if extras else set(EXTRA_VARIANTS)
+    if not (shutil.which("g++") or shutil.which("clang++")):
+        absent |= {variant for owner, variant in BY_TORCH_COMPILE if owner == framework}
+    if BY_HAND.get(model) != optimizer:
+        absent |= {"by-hand", ENSEMBLE}
+    if not device.startswith("cuda"):
+        absent |= {*GRAPHED_VARIANTS, ENSEMBLE}
+    return [variant for variant in FRAMEWORKS[framework].variants if variant not in absent]

@@ -32,28 +32,28 @@ class TimedKeras(KerasCandidate):
     """
 
     def __init__(self, case: Case, images: np.ndarray, recipe: Recipe) -> None:
-        super().__init__(case.architecture, recipe, dtype=case.dtype, **FIT_OPTIONS.get(case.route, {}))
+        super().__init__(case.architecture, recipe, dtype=case.dtype, **FIT_OPTIONS.get(case.variant, {}))
         self.case = case
         self.images = images.astype(case.dtype, copy=False)
-        if case.route == "lean":
+        if case.variant == "lean":
             self.resident = self._tensor(images)
-        if case.route == "tf.data":
+        if case.variant == "tf.data":
             self.dataset = shuffled_dataset(self.images, batch_size=case.batch_size)
 
     def step(self, inputs: np.ndarray, targets: np.ndarray) -> float:
-        """By the code that the route times: the resident loop's step, or the one inside `fit`."""
-        if self.case.route == "lean":
+        """By the code that the variant times: the resident loop's step, or the one inside `fit`."""
+        if self.case.variant == "lean":
             return super().step(inputs, targets)
         return float(self.trained.train_on_batch(inputs, targets))
 
     def epoch(self, epoch: int) -> int:
-        """One pass by the case's route; short last batches are kept on each."""
+        """One pass by the case's variant; short last batches are kept on each."""
         size = self.case.batch_size
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            if self.case.route == "lean":
+            if self.case.variant == "lean":
                 order = batch_order(len(self.images), size, seed=self.recipe.seed, epoch=epoch)
                 self.loop.epoch(self.resident, order)
-            elif self.case.route == "tf.data":
+            elif self.case.variant == "tf.data":
                 self.trained.fit(self.dataset, shuffle=False)  # the dataset shuffles itself
             else:
                 self.trained.fit(self.images, self.images, batch_size=size)
@@ -73,10 +73,10 @@ def prepare(case: Case, split: Split, recipe: Recipe) -> TimedKeras:
     """The timed port of a case.
 
     Raises:
-        ConfigError: no such route or dtype on this backend, or it is on another device than the case says.
+        ConfigError: no such variant or dtype on this backend, or it is on another device than the case says.
     """
     backend = keras.backend.backend()
-    check_choice("route", case.route, FRAMEWORKS[f"keras-{backend}"].routes)
+    check_choice("variant", case.variant, FRAMEWORKS[f"keras-{backend}"].variants)
     found = "cuda" if use_full_float32() else "cpu"
     if case.device.split(":")[0] != found:
         raise ConfigError(f"device: found {case.device}, but Keras on {backend} runs on {found}")

@@ -11,7 +11,7 @@ from typing import Any
 import lightning as L
 from torch.utils.data import DataLoader
 
-from benchmarks.loaders.per_image import PerImageDataset
+from benchmarks.ports.per_image import PerImageDataset
 from benchmarks.ports.timed_port import Case
 from core_torch.data.resident import ResidentDataset
 from core_torch.files.splits import Split
@@ -38,11 +38,11 @@ class TimedLightning(LightningCandidate):
     """See `benchmarks.ports.timed_port.TimedPort`."""
 
     def __init__(self, case: Case, split: Split, recipe: Recipe) -> None:
-        check_choice("route", case.route, ("lean", *TRAINERS))
+        check_choice("variant", case.variant, ("lean", *TRAINERS))
         super().__init__(case.architecture, recipe, dtype=case.dtype, device=case.device)
         self.case = case
         self.count = len(split)
-        if case.route == "lean":
+        if case.variant == "lean":
             self.dataset = ResidentDataset(split, device=self.device)
         else:
             self.loader: DataLoader[Any] = DataLoader(
@@ -54,13 +54,13 @@ class TimedLightning(LightningCandidate):
     def epoch(self, epoch: int) -> int:
         """One `fit` of one epoch, the start and end of its Trainer included."""
         with quiet(), tempfile.TemporaryDirectory() as folder:
-            options = TRAINERS.get(self.case.route, BAREBONES)
+            options = TRAINERS.get(self.case.variant, BAREBONES)
             self._trainer(default_root_dir=folder, **options).fit(self.lit, self.batches(epoch))
         return self.count
 
     def batches(self, epoch: int) -> ResidentBatches | DataLoader[Any]:
         """What the Trainer is given."""
-        if self.case.route != "lean":
+        if self.case.variant != "lean":
             return self.loader
         order = EpochOrder(self.count, seed=self.recipe.seed, first_epoch=epoch)
         return ResidentBatches(self.dataset, self.case.batch_size, sampler=order)

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.ports.clocks import LARGEST_HIDDEN, Stopwatch
+from benchmarks.ports.sample import Sample
 from benchmarks.ports.timed_port import Case
-from benchmarks.timing.clocks import LARGEST_HIDDEN, Stopwatch
-from benchmarks.timing.intervals import Sample
 from core_torch.files.splits import Split
 from core_torch.parity.arrays_file import write_arrays
 from core_torch.parity.candidate import Arrays
@@ -23,7 +23,7 @@ PROFILED_STEPS = (5, 30, 2.0)  # at least; at most; no more after so many second
 # Of a sample: a loader whose epoch takes 10 ms would slip between the disturbances that a slower one averages over.
 LEAST_SECONDS = 0.15
 # glibc hands large blocks back to the kernel and faults them in again, at a third of a convolutional step, or keeps
-# them, as chance has it: the same route measured 1.5 times faster for having imported Lightning. Here all keep them.
+# them, as chance has it: the same variant measured 1.5 times faster for having imported Lightning. Here all keep them.
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**62)}
 
 
@@ -31,8 +31,8 @@ class Worker(ExternalWorker):
     """One framework in its own process. Use as a context manager; implements `TimedPort` by asking the process.
 
     Args:
-        name: framework/route, as tables print it.
-        module: the route module to import there; of Python's own worker.
+        name: framework/variant, as tables print it.
+        module: the variant module to import there; of Python's own worker.
         command: a worker in any language, in place of Python's.
         device: `cpu` hides every accelerator from the framework.
         environment: variables set before the framework is imported.
@@ -94,7 +94,7 @@ class Worker(ExternalWorker):
         """What the worker says of itself, for the `profiles` of results.json; it trains on while it is asked.
 
         {"step", "data"}: seconds by the clocks of a step alone, on a batch at hand, and of the delivery alone of an
-        epoch's batches, where the route can tell.
+        epoch's batches, where the variant can tell.
         """
         row = self.ask(do="profile", batch_size=batch_size, steps=PROFILED_STEPS)
         walls = row.pop("step_walls", None)

@@ -1,7 +1,7 @@
 """Trainings by core_torch that are held to an error: see `quality`."""
 
+from benchmarks.ports.frameworks import CLOSED_FORM, QUALITY
 from benchmarks.ports.timed_port import Case
-from benchmarks.timing.quality import CLOSED_FORM, ROUTES
 from core_torch.data.resident import ResidentDataset
 from core_torch.evaluation.report import noisy_mean_squared_error
 from core_torch.files.splits import Split
@@ -21,7 +21,7 @@ class QualityTrial:
     """One training of the preset's architecture from scratch, by `recipe`, is an epoch here."""
 
     def __init__(self, case: Case, split: Split, recipe: Recipe) -> None:
-        check_choice("route", case.route, ROUTES)
+        check_choice("variant", case.variant, QUALITY.variants)
         self.case, self.recipe = case, recipe
         self.architecture, _ = preset("best", str(case.model), recipe.objective)
         self.kept, self.held = ResidentDataset(split, device=case.device).hold_out(HELD_OUT, seed=recipe.seed)
@@ -29,11 +29,11 @@ class QualityTrial:
     def epoch(self, epoch: int) -> int:
         """Train; the number of images that are trained on."""
         model = build_autoencoder(self.architecture, seed=self.recipe.seed)
-        if self.case.route == "best":
+        if self.case.variant == "best":
             train(model, self.kept, recipe=self.recipe, progress=False)
             self.trained = model
         else:
-            solver = "ridge" if self.case.route == CLOSED_FORM else "gradient-descent"
+            solver = "ridge" if self.case.variant == CLOSED_FORM else "gradient-descent"
             options = {"recipe": self.recipe, "solver": solver, "refit": False, "progress": False}
             # Random encoder and decoder as they are before the transpose: the problem that both solve.
             self.trained = train_randomized(model, self.kept, **options)[0].pair  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ class TimedPort(Candidate, Protocol):
     """A candidate with its data."""
 
     def epoch(self, epoch: int) -> int:
-        """Train on one pass over the data by the case's route; returns once the device is done, with the
+        """Train on one pass over the data by the case's variant; returns once the device is done, with the
         number of images seen.
         """
 
@@ -21,7 +21,7 @@ class Case:
     """What one worker process prepares. Every field is a plain value, so that it travels as JSON."""
 
     framework: str  # a key of cases.FRAMEWORKS
-    route: str = "lean"  # how the data reaches the model, a key of that framework's routes
+    variant: str = "lean"  # how the data reaches the model, a key of that framework's variants
     model: str | dict[str, Any] = "shallow"  # a name in ARCHITECTURES, or what `describe` makes of an architecture
     batch_size: int = 512  # images
     device: str = "cpu"

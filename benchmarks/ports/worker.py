@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.ports.resources import energy_per_image, peak_device_bytes, peak_host_bytes, torch_calls
 from benchmarks.ports.timed_port import Case
-from benchmarks.timing.environment import PACKAGES, package_version
-from benchmarks.timing.resources import energy_per_image, peak_device_bytes, peak_host_bytes, torch_calls
+from benchmarks.ports.versions import PACKAGES, package_version
 from core_torch.files.splits import Split, to_unit_range
 from core_torch.parity.arrays_file import read_arrays
 from core_torch.parity.worker import Handler, Server, serve_standard_input

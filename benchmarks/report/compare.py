@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report.results_file import Results, read_results
+from benchmarks.report.reading import read_results
+from benchmarks.report.results_file import Results
 from core_torch.spec.errors import DataFormatError
 
 THRESHOLD = 0.10  # share of a ratio that may be lost before a comparison fails
@@ -35,7 +36,7 @@ def compare(old_path: Path, new_path: Path, *, threshold: float = THRESHOLD) -> 
     return rows, not any(row["lost"] for row in rows)
 
 
-def rejected(rows: list[dict[str, Any]], *, clock: str, threshold: float = THRESHOLD) -> list[dict[str, Any]]:
+def find_refuted(rows: list[dict[str, Any]], *, clock: str, threshold: float = THRESHOLD) -> list[dict[str, Any]]:
     """The rows of `compare`, by that clock, that a repetition does not confirm: intervals apart, and by more than
     `threshold` of the ratio, in either direction.
     """

@@ -6,18 +6,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.loaders.loading import BASELINE, LOADERS, WORKERS
-from benchmarks.ports.frameworks import AT_ONCE, TOGETHER
-from benchmarks.report.results_file import QUALITY, Results
-from benchmarks.suites import GROWTH
+from benchmarks.ports.frameworks import CLOSED_FORM, ENSEMBLE, ENSEMBLE_SIZE, GRADIENT_DESCENT
+from benchmarks.report.results_file import Results
+from benchmarks.suites import SCALINGS
 from benchmarks.timing.floors import GEMMS, OWN_GEMM
 from benchmarks.timing.intervals import Interval, interval
-from benchmarks.timing.quality import ADVANTAGE, CLOSED_FORM, GRADIENT_DESCENT, ORIGINALS
+from benchmarks.timing.quality import ORIGINALS, QUALITY, TIME_BUDGET
 
-STOCK = tuple(route for route in LOADERS if not route.startswith(("fast-mnist", "permuted")))  # without FastMNIST
-FLAT = 0.95  # of the speed on the smallest dataset, on every larger one
+STOCK_LOADERS = tuple(
+    variant for variant in LOADERS if not variant.startswith(("fast-mnist", "permuted"))
+)  # without FastMNIST
+LEAST_SCALING = 0.95  # of the speed on the smallest dataset, on every larger one
 START = "epoch start"
-OWN = OWN_GEMM["core_torch"]
-OTHERS = tuple(floor for floor in GEMMS if floor != OWN)
+OWN_LIBRARY = OWN_GEMM["core_torch"]
+OTHER_LIBRARIES = tuple(floor for floor in GEMMS if floor != OWN_LIBRARY)
 MET, MISSED, UNSURE = "met", "not met", "not distinguishable"  # a goal
 
 
@@ -80,31 +82,41 @@ GOALS = (
     # The gather reads 784 bytes of an image and writes 3,136: at the speed of a copy, 200 to 300 times.
     *(Goal(_loading(512), loader, (BASELINE,), at_least=150, reason=why) for loader, (why, _) in RESIDENT.items()),
     *(Goal(_loading(32), loader, (BASELINE,), at_least=85, reason=why) for loader, (_, why) in RESIDENT.items()),
-    Goal(_loading(512), FASTEST, STOCK, at_least=6, reason=STOCK_GATHERS),
+    Goal(_loading(512), FASTEST, STOCK_LOADERS, at_least=6, reason=STOCK_GATHERS),
     Goal(_loading(512), "fast-mnist-streamed", ("fast-mnist-uint8",), at_least=0.9),
     # Of an epoch, the delivery of its batches included. The tutorial's loop computes the same products, which bound
     # what can be gained on it: by (its data + products) / products.
     *(
         Goal(_training("shallow", size), BY_HAND, floors, at_most=limit, reason=why)
         for size, limit in ((512, 1.12), (32, 1.35))
-        for floors, why in ((OTHERS, LIBRARY), ((OWN,), BESIDE))
+        for floors, why in ((OTHER_LIBRARIES, LIBRARY), ((OWN_LIBRARY,), BESIDE))
     ),
     Goal(_training("shallow", 512), BY_HAND, (TUTORIAL,), at_least=4.5, reason=SAME_PRODUCTS),
     Goal(_training("conv-shallow", 512), LEAN, GEMMS, at_most=3, reason=UNFOLDED),
-    Goal(rf"{CLOSED_FORM}, .*", CLOSED_FORM, (GRADIENT_DESCENT,), at_least=ADVANTAGE, reason=TOO_SOON),
+    Goal(rf"{CLOSED_FORM}, .*", CLOSED_FORM, (GRADIENT_DESCENT,), at_least=TIME_BUDGET, reason=TOO_SOON),
     *(Goal(rf"{original}, .*", original.contender, check=original.check) for original in ORIGINALS),
     *(
-        Goal(rf"{growth}, .*", size, (growth.labels[0],), at_least=FLAT)
-        for growth in GROWTH
-        if growth.route != START
-        for size in growth.labels[1:]
+        Goal(rf"{scaling}, .*", size, (scaling.labels[0],), at_least=LEAST_SCALING)
+        for scaling in SCALINGS
+        if scaling.variant != START
+        for size in scaling.labels[1:]
     ),
-    *(Goal(rf"{growth}, .*", growth.labels[-1], at_most=5, reason=ORDER) for growth in GROWTH if growth.route == START),
+    *(
+        Goal(rf"{scaling}, .*", scaling.labels[-1], at_most=5, reason=ORDER)
+        for scaling in SCALINGS
+        if scaling.variant == START
+    ),
     # A step is a dozen kernels that take longer to launch than to run; recorded, only the products should count.
     # What is timed is an epoch, its shuffle and gathers included.
     Goal(_training("shallow", 512), GRAPHED, GEMMS, at_most=1.35, device="cuda"),
     Goal(_training("shallow", 32), GRAPHED, GEMMS, at_most=1.6, device="cuda"),
-    Goal(_training("shallow", 32), f"core_torch/{AT_ONCE}", (GRAPHED,), at_most=TOGETHER / 10, device="cuda"),
+    Goal(
+        _training("shallow", 32),
+        f"core_torch/{ENSEMBLE}",
+        (GRAPHED,),
+        at_most=ENSEMBLE_SIZE / 10,
+        device="cuda",
+    ),
     Goal(_training("shallow", 512), GRAPHED, at_most=83.3, device="cuda"),  # 60,000 images in 5 ms
     Goal(_loading(512), "fast-mnist-uint8", (BASELINE,), at_least=500, device="cuda"),
     Goal(_loading(512), "fast-mnist-uint8", WORKERS, at_least=60, device="cuda"),

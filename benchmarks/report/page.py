@@ -141,9 +141,9 @@ def _scaling_lines(grouped: dict[str, list[Row]]) -> dict[tuple[str, str], Lines
                 batches[f"{what}, {split}", by_batch][name].append((int(batch), time))
             if what == "loading" and size:
                 counts[f"{what}, batch {batch}", by_count][name].append((_number(size[0]), time))
-            if what.startswith("growth, "):
+            if what.startswith("scaling, "):
                 images = _number(name.removesuffix(" images"))
-                counts[f"growth, {split}", by_count][what.removeprefix("growth, ")].append((images, time))
+                counts[f"scaling, {split}", by_count][what.removeprefix("scaling, ")].append((images, time))
     return batches | counts
 
 

@@ -15,7 +15,7 @@ Rows = dict[str, list[Row]]
 
 def ratio_rows(results: Results, *, clock: str) -> Rows:
     """{case: its ratios by that clock, fastest first}, each with the contender's microseconds an image, with
-    `fell_back_to`, the residency of a dataset that did not fit as its route has it, and with `floor` and `times`, its
+    `fell_back_to`, the residency of a dataset that did not fit as its variant has it, and with `floor` and `times`, its
     own floor and how many times that it takes, where one was timed.
     """
     measured = [row for row in results.measurements if row["unit"].startswith(clock)]

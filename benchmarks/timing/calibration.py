@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from benchmarks.ports.timed_port import Case
-from benchmarks.timing.floors import products, recorded
+from benchmarks.timing.floors import products, record_graph
 from core_torch.data.resident import RESIDENCIES, ResidentDataset
 from core_torch.files.splits import Split
 from core_torch.spec.architecture import architecture_named
@@ -60,8 +60,8 @@ class Calibration:
 
         yield "launch", self._time(lambda: launch(NODES)) / NODES
         if self.is_cuda:
-            yield "launch of a graph of one", self._time(recorded(lambda: launch(1)))
-            yield f"launch in a graph of {NODES}", self._time(recorded(lambda: launch(NODES))) / NODES
+            yield "launch of a graph of one", self._time(record_graph(lambda: launch(1)))
+            yield f"launch in a graph of {NODES}", self._time(record_graph(lambda: launch(NODES))) / NODES
 
     def _products(self, model: str, batch_size: int) -> Iterator[tuple[str, float]]:
         """Of a step: in float32, on a GPU in TF32 and bfloat16 too, launched one by one and as a graph."""
@@ -75,7 +75,7 @@ class Calibration:
             multiply = partial(_multiply, operands)
             yield f"{named}, {precision}", self._time(multiply)
             if self.is_cuda:
-                yield f"{named}, {precision}, in a graph", self._time(recorded(multiply))
+                yield f"{named}, {precision}, in a graph", self._time(record_graph(multiply))
         pin_precision()
 
     def _copies(self) -> Iterator[tuple[str, float]]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
-from benchmarks.timing.environment import BUSY_SHARE, output_of, package_version
+from benchmarks.ports.versions import package_version
+from benchmarks.timing.environment import BUSY_SHARE, output_of
 from core_torch.parity.external import SINGLE_THREAD
 from core_torch.spec.extras import DISTRIBUTION
 

@@ -4,10 +4,10 @@ import os
 import platform
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("numpy", "torch", "torchvision", "lightning", "keras", "tensorflow", "jax")
+from benchmarks.ports.versions import PACKAGES, package_version
+
 BUSY_SHARE = 0.5  # load average per core above which wall times are not to be trusted
 
 
@@ -32,14 +32,6 @@ def describe_environment(*, seed: int, device: str) -> dict[str, object]:
         "seed": seed,
         "device": device,
     }
-
-
-def package_version(package: str) -> str | None:
-    """The installed version, or None."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _cpu_name() -> str:

@@ -76,11 +76,11 @@ class FloorTrial:
 
 
 def prepare(case: Case, split: Split, recipe: Recipe) -> FloorTrial:
-    """The floor that the case's route names."""
-    check_choice("floor", case.route, FLOORS)
-    if case.route in GEMMS:
+    """The floor that the case's variant names."""
+    check_choice("floor", case.variant, FLOORS)
+    if case.variant in GEMMS:
         return FloorTrial(gemm_epoch(case))
-    if case.route == "copy":
+    if case.variant == "copy":
         return FloorTrial(copy_epoch(split, case.batch_size))
     return FloorTrial(lambda epoch: sum(len(rows) for rows in batch_order(len(split), case.batch_size, epoch=epoch)))
 
@@ -106,9 +106,9 @@ def gemm_epoch(case: Case) -> Callable[[int], int]:
         (generator.random((rows, inner), dtype=np.float32), generator.random((inner, outputs), dtype=np.float32))
         for rows, inner, outputs in products(case.architecture, case.batch_size)
     ]
-    multiply = _multiplication(case.route.removeprefix("gemm "), pairs, case.device)
+    multiply = _multiplication(case.variant.removeprefix("gemm "), pairs, case.device)
     steps = -(-GEMM_IMAGES // case.batch_size)
-    wait = _synchronize if case.route == "gemm torch" and case.device.startswith("cuda") else None
+    wait = _synchronize if case.variant == "gemm torch" and case.device.startswith("cuda") else None
 
     def run(epoch: int) -> int:
         for _ in range(steps):
@@ -126,7 +126,7 @@ def _synchronize() -> None:
     torch.cuda.synchronize()
 
 
-def recorded(run: Callable[[], object]) -> Callable[[], None]:
+def record_graph(run: Callable[[], object]) -> Callable[[], None]:
     """Its kernels as one CUDA graph, so that no launch counts."""
     import torch
 
@@ -163,7 +163,7 @@ def _multiplication(library: str, pairs: list[tuple[np.ndarray, np.ndarray]], de
             for (left, right), output in zip(tensors, outputs):
                 torch.mm(left, right, out=output)
 
-        return recorded(by_torch) if device.startswith("cuda") else by_torch
+        return record_graph(by_torch) if device.startswith("cuda") else by_torch
     if library == "tensorflow":
         import tensorflow as tf
 

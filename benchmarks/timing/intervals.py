@@ -11,22 +11,11 @@ from functools import cache
 
 import numpy as np
 
+from benchmarks.ports.sample import Sample
+
 WARM_UPS = (1, 4)  # epochs before the first that counts: at least, at most
 STEADY = 0.05  # two epochs in a row this close, relatively, end the warm-up
 CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One run: wall seconds, processor seconds, images."""
-
-    wall: float
-    cpu: float
-    images: int
-
-    def per_image(self, clock: str) -> float:
-        """Seconds an image, by the `wall` or the `cpu` clock."""
-        return float(getattr(self, clock) / self.images)
 
 
 @dataclass(frozen=True)
@@ -62,7 +51,7 @@ def _is_steady(previous: Sample, current: Sample) -> bool:
     return abs(now - before) <= STEADY * before
 
 
-def in_turns(
+def interleave(
     contenders: Mapping[str, Run], *, blocks: int, first_epochs: Mapping[str, int], seed: int = 0
 ) -> Iterator[tuple[int, str, Sample]]:
     """(block, contender, sample): every contender once per block, in an order drawn anew for each."""

@@ -11,16 +11,16 @@ class Progress:
 
     Args:
         kinds: of every stage to come, in order.
-        say: takes a line.
+        log: takes a line.
     """
 
-    def __init__(self, kinds: Sequence[str], say: Callable[[str], None]) -> None:
-        self.kinds, self._say, self.done = list(kinds), say, 0
+    def __init__(self, kinds: Sequence[str], log: Callable[[str], None]) -> None:
+        self.kinds, self._log, self.done = list(kinds), log, 0
         self.took: dict[str, list[float]] = {}
 
     @contextmanager
     def stage(self) -> Iterator[None]:
-        """Times the next one."""
+        """Time the next stage."""
         started = time.monotonic()
         yield
         self.took.setdefault(self.kinds[self.done], []).append(time.monotonic() - started)
@@ -28,17 +28,17 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Of the stages from the current one on; None before one of each of their kinds is done."""
+        """Return the time of the stages from the current one on; None before one of each of their kinds is done."""
         kinds = self.kinds[self.done :]
         return sum(fmean(self.took[kind]) for kind in kinds) if set(kinds) <= self.took.keys() else None
 
-    def say(self, line: str) -> None:
-        """The line behind where the run is."""
+    def log(self, line: str) -> None:
+        """Log a line behind where the run is."""
         left = "" if self.seconds_left is None else f", about {duration(self.seconds_left)} left"
         stage = min(self.done + 1, len(self.kinds))
-        self._say(f"[{stage}/{len(self.kinds)}{left}] {line}")
+        self._log(f"[{stage}/{len(self.kinds)}{left}] {line}")
 
 
 def duration(seconds: float) -> str:
-    """In whole seconds, or minutes from two of them on."""
+    """Format whole seconds, or minutes from two of them on."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

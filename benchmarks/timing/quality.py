@@ -3,40 +3,35 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from statistics import median
 
 import numpy as np
 
-from benchmarks.ports.frameworks import Framework
+from benchmarks.ports.frameworks import CLOSED_FORM, GRADIENT_DESCENT
 from benchmarks.ports.process import Worker
+from benchmarks.ports.sample import Sample
 from benchmarks.ports.timed_port import Case
-from benchmarks.report.results_file import QUALITY, Results, Work, digest_of
 from core_torch.files.splits import Split, to_unit_range
 from core_torch.parity.judge import Check
 from core_torch.spec.presets import preset
 from core_torch.spec.recipe import Recipe
 
+QUALITY = "time to quality"  # what cases begin with in which a training is held to an error
 TIMEOUT_SECONDS = 7200  # of one training
-FEWER = 20  # times the original's epochs may be
-ADVANTAGE = 100  # times as long as the closed form does gradient descent get
-MARGIN = 2  # of that: epochs of a long training are shorter, by up to a third, than the one they are reckoned from
-CLOSED_FORM, GRADIENT_DESCENT = "closed form", "gradient descent"
-RACED = "randomized-shallow"  # the model of both
+EPOCH_DIVISOR = 20  # a training may take so many times fewer epochs than the original
+TIME_BUDGET = 100  # of gradient descent, as a multiple of the closed form's time
+BUDGET_MARGIN = 2  # of that: an epoch of a long training takes up to a third less time than the one that is timed first
+CLOSED_FORM_MODEL = "randomized-shallow"
 REPETITIONS = 10  # of the closed form, half of them after gradient descent
-
-ROUTES = {
-    "best": "the preset of that name, or with the changes of `ORIGINALS`, from scratch",
-    CLOSED_FORM: "the randomized model's decoder by ridge regression",
-    GRADIENT_DESCENT: "the same decoder by the preset's optimizer",
-}
-FRAMEWORK = Framework("benchmarks.ports.quality", ROUTES, "torch")
 
 
 @dataclass(frozen=True)
 class Original:
     """A category's least test error per pixel on MNIST in the repository that this one follows, and its epochs.
 
-    `changes` are of the preset's recipe: the noise of that error, and what served best on held-out images where the
-    preset's epochs are more than those allowed.
+    Attributes:
+        changes: of the preset's recipe: the noise of that error, and where the preset has too many epochs what served
+            best on held-out images.
     """
 
     model: str
@@ -50,11 +45,11 @@ class Original:
 
     @property
     def allowed(self) -> int:
-        """Epochs in which to reach it: those of the preset, if they are few enough."""
-        return min(preset("best", self.model, self.objective)[1].epochs, self.epochs // FEWER)
+        """Return the epochs in which to reach it: those of the preset, if they are few enough."""
+        return min(preset("best", self.model, self.objective)[1].epochs, self.epochs // EPOCH_DIVISOR)
 
     def recipe(self, *, seed: int) -> Recipe:
-        """That is held to it."""
+        """Return the recipe that is used to reach this error."""
         return preset_recipe(self.model, self.objective, epochs=self.allowed, seed=seed).with_changes(**self.changes)
 
     @property
@@ -84,13 +79,13 @@ ORIGINALS = (
 
 
 def preset_recipe(model: str, objective: str = "standard", *, epochs: int, seed: int) -> Recipe:
-    """Of the preset `best`, on all images that are trained on."""
+    """Return the recipe of the preset `best`, with no image held out for validation."""
     return preset("best", model, objective)[1].with_changes(epochs=epochs, seed=seed, validation_fraction=0.0)
 
 
-def reach(original: Original, worker: Worker, split: Split, *, device: str, seed: int) -> Check:
-    """Train in the epochs allowed; whether the error is no larger than the original's."""
-    case = Case(framework="quality", route="best", model=original.model, device=device)
+def time_to_quality(original: Original, worker: Worker, split: Split, *, device: str, seed: int) -> Check:
+    """Train in the epochs allowed, and check that the error is no larger than the original's."""
+    case = Case(framework="quality", variant="best", model=original.model, device=device)
     worker.prepare(case, split, original.recipe(seed=seed))
     worker.time(0)
     error = worker.error()
@@ -98,39 +93,51 @@ def reach(original: Original, worker: Worker, split: Split, *, device: str, seed
     return Check(name, original.contender, original.check, error, original.mse, error <= original.mse)
 
 
-def race(
-    results: Results, workers: dict[str, Worker], split: Split, *, device: str, seed: int, say: Callable[[str], None]
-) -> Check:
-    """Give gradient descent `ADVANTAGE` times the time of the closed form: is its error still no smaller?"""
-    name = f"{CLOSED_FORM}, {RACED}, {split.name}"
+@dataclass(frozen=True)
+class ClosedFormTimes:
+    """What the closed form and gradient descent took, and whether the closed form's error is still no larger."""
+
+    name: str
+    samples: dict[str, list[Sample]]
+    errors: dict[str, float]
+    checks: list[Check]
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether the closed form is as good, and gradient descent better than the mean image."""
+        return all(check.passed for check in self.checks)
+
+
+def time_closed_form(
+    workers: Mapping[str, Worker], split: Split, *, device: str, clock: str, seed: int, log: Callable[[str], None]
+) -> ClosedFormTimes:
+    """Give gradient descent `TIME_BUDGET` times the time of the closed form, and compare their errors."""
+    name = f"{CLOSED_FORM}, {CLOSED_FORM_MODEL}, {split.name}"
     closed, descent = workers[CLOSED_FORM], workers[GRADIENT_DESCENT]
 
-    def prepare(worker: Worker, route: str, epochs: int) -> None:
-        case = Case(framework="quality", route=route, model=RACED, device=device)
-        worker.prepare(case, split, preset_recipe(RACED, epochs=epochs, seed=seed))
+    def prepare(worker: Worker, variant: str, epochs: int) -> None:
+        case = Case(framework="quality", variant=variant, model=CLOSED_FORM_MODEL, device=device)
+        worker.prepare(case, split, preset_recipe(CLOSED_FORM_MODEL, epochs=epochs, seed=seed))
 
     prepare(closed, CLOSED_FORM, 1)
     closed.time(0)
     before = [closed.time(0) for _ in range(REPETITIONS // 2)]
     prepare(descent, GRADIENT_DESCENT, 1)
     descent.time(0)
-    clock = results.clock
-    seconds = np.median([sample.per_image(clock) for sample in before])
-    epochs = math.ceil(MARGIN * ADVANTAGE * seconds / descent.time(0).per_image(clock))
-    say(f"{name}: {seconds * 1e6:.0f} us an image in closed form, {epochs} epochs of gradient descent")
+    seconds = median(sample.per_image(clock) for sample in before)
+    epochs = math.ceil(BUDGET_MARGIN * TIME_BUDGET * seconds / descent.time(0).per_image(clock))
+    log(f"{name}: {seconds * 1e6:.0f} us an image in closed form, {epochs} epochs of gradient descent")
     prepare(descent, GRADIENT_DESCENT, epochs)
     long = descent.time(0)
     samples = before + [closed.time(0) for _ in range(REPETITIONS - len(before))]
-    errors = {CLOSED_FORM: closed.error(), GRADIENT_DESCENT: descent.error()}
-    own, other = errors.values()
+    own, other = closed.error(), descent.error()
     mean = float(np.var(to_unit_range(split.images), axis=0, dtype=np.float64).mean())
-    checks = [
-        Check(name, CLOSED_FORM, f"the error of {epochs} epochs of gradient descent", own, other, own <= other),
-        Check(name, GRADIENT_DESCENT, "the error of the mean image", other, mean, other < mean),
-    ]
-    proofs = results.add_checks(checks)
-    if own <= other < mean:
-        timed = {CLOSED_FORM: samples, GRADIENT_DESCENT: [long] * len(samples)}
-        works = {label: Work([proof], digest_of([np.array(errors[label])])) for label, proof in zip(timed, proofs)}
-        results.add_times(name, timed, works, baseline=GRADIENT_DESCENT)
-    return checks[0]
+    return ClosedFormTimes(
+        name,
+        {CLOSED_FORM: samples, GRADIENT_DESCENT: [long] * len(samples)},
+        {CLOSED_FORM: own, GRADIENT_DESCENT: other},
+        [
+            Check(name, CLOSED_FORM, f"the error of {epochs} epochs of gradient descent", own, other, own <= other),
+            Check(name, GRADIENT_DESCENT, "the error of the mean image", other, mean, other < mean),
+        ],
+    )

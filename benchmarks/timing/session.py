@@ -1,38 +1,62 @@
-"""A contest: the contenders of one case and their floors, timed in turns, then each asked where its time goes."""
+"""TimingSession: the contenders of one case and their floors, timed in turns, then each asked where its time goes."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from statistics import median
 
 from benchmarks.ports.process import Worker
-from benchmarks.report.results_file import CLOCKS, Results, Work
+from benchmarks.ports.sample import Sample
 from benchmarks.timing.clocks import is_crowded, is_stolen
-from benchmarks.timing.intervals import Sample, in_turns, speed_ratio, warm_up
+from benchmarks.timing.evidence import Evidence
+from benchmarks.timing.intervals import interleave, warm_up
 from benchmarks.timing.progress import duration
 from core_torch.parity.external import WorkerError
 from core_torch.parity.judge import Check
 
+Samples = dict[str, list[Sample]]  # {contender or floor: a sample a block}
+
 
 @dataclass(frozen=True)
 class Contender:
-    """A worker that did equal work, the proof, the floors that it is held to, its own library's first; and how to prove
-    it again.
+    """A verified worker.
+
+    Attributes:
+        evidence: the checks that it passed.
+        floors: names of those that it is held to, its own library's first.
+        recheck: repeats the checks of the very work that is timed.
     """
 
     worker: Worker
-    work: Work
+    evidence: Evidence
     floors: tuple[str, ...]
-    again: Callable[[], list[Check]]
+    recheck: Callable[[], list[Check]]
+
+
+@dataclass
+class Timings:
+    """What a session found.
+
+    Attributes:
+        dishonest: {contender: why it is refused after all}.
+        failed: checks that no longer pass once the contender is timed.
+        was_disturbed: whether others used the processor meanwhile.
+    """
+
+    samples: Samples
+    profiles: list[dict[str, object]] = field(default_factory=list)
+    dishonest: dict[str, str] = field(default_factory=dict)
+    failed: list[Check] = field(default_factory=list)
+    was_disturbed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contest:
+class TimingSession:
     """One case.
 
     Attributes:
+        clock: `cpu` or `wall`, by which parts of an image's time are told apart.
         images: in an epoch.
-        operations: multiplications and additions of matrix products, per image.
         images_to_target: after so many is the error below the mean image's; None: not within an epoch.
     """
 
@@ -40,82 +64,69 @@ class Contest:
     contenders: dict[str, Contender]
     floors: dict[str, Worker]
     baseline: str
+    clock: str
     images: int
     batch_size: int
-    operations: float = 0.0
     images_to_target: int | None = None
 
-    def run(self, results: Results, *, blocks: int, seed: int, say: Callable[[str], None]) -> None:
-        """Time, then profile; everything goes to `results`, and nothing if a worker fails while it is timed.
-
-        A contender whose work or whose clocks turn out to be others' than ours is refused afterwards.
+    def run(self, *, blocks: int, seed: int, log: Callable[[str], None]) -> Timings:
+        """Time every contender, check each again, and profile those that still pass.
 
         Raises:
-            WorkerError: one failed, or the baseline is refused.
+            WorkerError: one failed while it was timed, or the baseline no longer passes.
         """
-        by_processor_time = results.clock == "cpu"
+        by_processor_time = self.clock == "cpu"
         crowded = by_processor_time and is_crowded()
-        samples = self._samples(blocks=blocks, seed=seed, say=say)
-        stolen = is_stolen(sample for floor in self.floors for sample in samples[floor])
-        if by_processor_time and (crowded or stolen or is_crowded()):
-            results.environment["busy"] = True
-        replace(self, contenders=self._honest(results))._record(results, samples)
-
-    def _honest(self, results: Results) -> dict[str, Contender]:
-        kept = {}
+        timings = Timings(self._time(blocks=blocks, seed=seed, log=log))
+        stolen = is_stolen(sample for floor in self.floors for sample in timings.samples[floor])
+        timings.was_disturbed = by_processor_time and (crowded or stolen or is_crowded())
         for label, contender in self.contenders.items():
             try:
-                contender.worker.check_clocks()
-                if failed := [check for check in contender.again() if not check.passed]:
-                    results.add_checks(failed)
-                    raise WorkerError(f"once timed, it disagrees at: {failed[-1].level}")
-                kept[label] = contender
+                _verify_again(contender, timings)
             except WorkerError as error:
                 if label == self.baseline:
                     raise
-                results.refuse(f"{self.name}, {label}", str(error))
-        return kept
+                timings.dishonest[label] = str(error)
+        honest = [label for label in self.contenders if label not in timings.dishonest]
+        timings.profiles = [self._profile(label, timings.samples) for label in honest]
+        return timings
 
-    def _record(self, results: Results, samples: dict[str, list[Sample]]) -> None:
-        rows = [self._profile(label, samples, clock=results.clock) for label in self.contenders]
-        works = {label: contender.work for label, contender in self.contenders.items()}
-        results.add_times(self.name, samples, works, baseline=self.baseline)
-        for clock in CLOCKS:
-            for floor in self.floors:
-                held = [label for label, contender in self.contenders.items() if floor in contender.floors]
-                times = {label: speed_ratio(samples[label], samples[floor], clock=clock) for label in held}
-                taken = samples[floor]
-                results.add_floor(self.name, floor, taken, clock=clock, times=times, operations=self.operations)
-        results.profiles += rows
-
-    def _samples(self, *, blocks: int, seed: int, say: Callable[[str], None]) -> dict[str, list[Sample]]:
+    def _time(self, *, blocks: int, seed: int, log: Callable[[str], None]) -> Samples:
         runs = {label: contender.worker.time for label, contender in self.contenders.items()}
         runs |= {floor: worker.time for floor, worker in self.floors.items()}
-        say(f"{self.name}: warming up {len(self.contenders)} contenders and {len(self.floors)} floors")
+        log(f"{self.name}: warming up {len(self.contenders)} contenders and {len(self.floors)} floors")
         first_epochs = {label: warm_up(run) for label, run in runs.items()}
-        samples: dict[str, list[Sample]] = {label: [] for label in runs}
+        samples: Samples = {label: [] for label in runs}
         started, done = time.monotonic(), 0
-        for block, label, sample in in_turns(runs, blocks=blocks, first_epochs=first_epochs, seed=seed):
+        for block, label, sample in interleave(runs, blocks=blocks, first_epochs=first_epochs, seed=seed):
             if block > done:
                 done, left = block, (time.monotonic() - started) / block * (blocks - block)
-                say(f"{self.name}: {block} of {blocks} blocks, {duration(left)} to the last")
+                log(f"{self.name}: {block} of {blocks} blocks, {duration(left)} to the last")
             samples[label].append(sample)
         return samples
 
-    def _profile(self, label: str, samples: dict[str, list[Sample]], *, clock: str) -> dict[str, object]:
-        """The contender's row of `profiles`; what a route cannot tell is left out."""
+    def _profile(self, label: str, samples: Samples) -> dict[str, object]:
+        """Return the contender's row of `profiles`, without what its variant cannot measure."""
         contender = self.contenders[label]
         row = contender.worker.profile(batch_size=self.batch_size)
-        seconds = {name: median(sample.per_image(clock) for sample in taken) for name, taken in samples.items()}
+        seconds = {name: median(sample.per_image(self.clock) for sample in taken) for name, taken in samples.items()}
         parts = {"total": 1e6 * seconds[label]}
         if step := row.pop("step", None):
-            parts["step"] = 1e6 * step[clock] / self.batch_size
+            parts["step"] = 1e6 * step[self.clock] / self.batch_size
             own = contender.floors[0]
             parts |= {"gemm": 1e6 * seconds[own]} if own in seconds else {}
         if data := row.pop("data", None):
-            parts["data"] = 1e6 * data[clock] / self.images
+            parts["data"] = 1e6 * data[self.clock] / self.images
             image = median(sample.per_image("wall") for sample in samples[label])  # a sample may be of several epochs
             row["data_wait_fraction"] = min(1.0, data["wall"] / self.images / image)
         if self.images_to_target:
             row["seconds_to_target"] = self.images_to_target * seconds[label]
         return {"case": self.name, "contender": label, "microseconds_per_image": parts} | row
+
+
+def _verify_again(contender: Contender, timings: Timings) -> None:
+    """Raise `WorkerError` for a contender whose clocks ran otherwise than ours, or whose timed work is not the same."""
+    contender.worker.check_clocks()
+    if failed := [check for check in contender.recheck() if not check.passed]:
+        timings.failed += failed
+        raise WorkerError(f"once timed, it disagrees at: {failed[-1].level}")

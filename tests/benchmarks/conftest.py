@@ -1,4 +1,4 @@
-"""What the harness's tests share: routes written for the occasion, a small split, and results to read."""
+"""What the harness's tests share: variants written for the occasion, a small split, and results to read."""
 
 import os
 import textwrap
@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.report.results_file import Results, Work
-from benchmarks.timing.intervals import Interval, Sample, speed_ratio
+from benchmarks.ports.sample import Sample
+from benchmarks.report.results_file import Results
+from benchmarks.timing.evidence import Evidence
+from benchmarks.timing.intervals import Interval, speed_ratio
 from core_torch.files.splits import Split, load_split
 from core_torch.parity.judge import Check
 
@@ -23,7 +25,7 @@ def digits() -> Split:
 
 
 @pytest.fixture
-def write_route(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], str]:
+def write_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], str]:
     """Writes a module that workers can import and returns its name."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (tmp_path, ROOT))))
 
@@ -63,7 +65,7 @@ def samples_of(ratio: Interval) -> list[Sample]:
 def time(results: Results, contender: str, ratio: Interval) -> None:
     """Proved, and then timed by both clocks."""
     samples = samples_of(ratio)
-    work = Work(results.add_checks([Check("loading", contender, "same images, shuffled", 0.0, 0.0, True)]), "0" * 16)
+    ids = results.add_checks([Check("loading", contender, "same images, shuffled", 0.0, 0.0, True)])
     for clock in ("cpu", "wall"):
-        results.add_measurement("loading", contender, samples, clock=clock, work=work)
+        results.add_measurement("loading", contender, samples, clock=clock, evidence=Evidence(ids, "0" * 16))
         results.add_ratio("loading", contender, baseline="slow", ratio=ratio, pairs=len(samples), clock=clock)

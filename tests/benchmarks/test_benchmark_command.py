@@ -89,9 +89,9 @@ def test_a_device_that_is_not_there_is_refused(complaint, monkeypatch):
 
 def test_auto_is_cuda_where_there_is_a_driver(tmp_path, monkeypatch):
     monkeypatch.setattr(command, "NVIDIA_DRIVER", tmp_path)
-    assert [command.chosen_device(name) for name in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
+    assert [command.choose_device(name) for name in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
     monkeypatch.setattr(command, "NVIDIA_DRIVER", tmp_path / "none")
-    assert [command.chosen_device(name) for name in ("auto", "cpu")] == ["cpu", "cpu"]
+    assert [command.choose_device(name) for name in ("auto", "cpu")] == ["cpu", "cpu"]
 
 
 def test_a_framework_that_is_not_installed_is_refused(complaint, monkeypatch):

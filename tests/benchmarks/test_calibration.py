@@ -64,9 +64,9 @@ class Asked:
 
 def calibrated(monkeypatch, digits: Split, *, device: str, start) -> Results:
     results = Results([], {"cpu": "a cpu", "versions": {}, "device": device}, "digits")
-    nothing = {"say": lambda line: None, "save": lambda: None}
-    runner = Runner(results, digits, frameworks=[], device=device, seed=0, **nothing)
-    monkeypatch.setattr(runner, "_start", start)
+    nothing = {"log": lambda line: None, "save": lambda: None}
+    runner = Runner(results, digits, names=[], device=device, seed=0, **nothing)
+    monkeypatch.setattr(runner.recorder, "start", start)
     runner.run(Suite(is_calibrated=True))
     return results
 

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks.report.compare import compare, rejected
-from benchmarks.report.results_file import Results, Work, row_id
-from benchmarks.timing.intervals import Interval, Sample, interval
+from benchmarks.ports.sample import Sample
+from benchmarks.report.compare import compare, find_refuted
+from benchmarks.report.results_file import Results, row_id
+from benchmarks.timing.evidence import Evidence
+from benchmarks.timing.intervals import Interval, interval
 from core_torch.parity.judge import Check
 from core_torch.spec.errors import DataFormatError
 
@@ -30,9 +32,9 @@ def write(tmp_path: Path) -> Write:
         results = Results([], {"cpu": "a cpu", "versions": {}}, "digits")
         for contender, ratio in (ratios | {"slow": (1.0, 1.0, 1.0)}).items():
             proof = results.add_checks([Check("loading", contender, "same images", 0.0, 0.0, True)])
-            work, told = Work(proof, "0"), Interval(*ratio)
+            work, told = Evidence(proof, "0"), Interval(*ratio)
             samples = [Sample(1.0, 1 / faster, 10) for faster in (told.low, told.median, told.high)]
-            results.add_measurement("loading", contender, samples, clock="cpu", work=work)
+            results.add_measurement("loading", contender, samples, clock="cpu", evidence=work)
             if contender in ratios:
                 results.add_ratio("loading", contender, baseline="slow", ratio=told, pairs=3, clock="cpu")
         results.write(tmp_path / f"{name}.json")
@@ -100,13 +102,13 @@ def test_a_contender_gone_from_a_case_that_ran_again_is_lost(write):
 )
 def test_a_repetition_is_rejected_if_it_is_apart_and_far_in_either_direction(write, new, confirmed):
     rows, _ = compare(write("old", fast=OLD), write("new", fast=new))
-    assert (rejected(rows, clock="cpu") == []) == confirmed
-    assert rejected(rows, clock="wall") == []
+    assert (find_refuted(rows, clock="cpu") == []) == confirmed
+    assert find_refuted(rows, clock="wall") == []
 
 
 def test_a_contender_that_a_repetition_lacks_is_rejected(write):
     rows, _ = compare(write("old", a=OLD, b=OLD), write("new", b=OLD))
-    assert [row["contender"] for row in rejected(rows, clock="cpu")] == ["a"]
+    assert [row["contender"] for row in find_refuted(rows, clock="cpu")] == ["a"]
 
 
 def test_a_case_that_was_refused_has_lost_what_it_had(write, tmp_path):

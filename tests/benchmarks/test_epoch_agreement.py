@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.ports import epoch_agreement
-from benchmarks.ports.epoch_agreement import EpochJudge, rows
+from benchmarks.ports.epoch_agreement import EpochReference, rows
 from benchmarks.ports.frameworks import RECIPE
 from benchmarks.ports.timed_port import Case
 from core_torch.files.splits import Split
@@ -22,7 +22,7 @@ class Port:
 
     optimizer = OracleOptimizer
 
-    def __init__(self, judge: EpochJudge, recipe: Recipe, *, order: int) -> None:
+    def __init__(self, judge: EpochReference, recipe: Recipe, *, order: int) -> None:
         self.judge, self.recipe, self.generator = judge, recipe, np.random.default_rng(order)
 
     def load(self, weights: dict[str, np.ndarray]) -> None:
@@ -41,7 +41,7 @@ class Port:
         return len(self.judge.images)
 
 
-def passes(judge: EpochJudge, recipe: Recipe, *, order: int = 1) -> bool:
+def passes(judge: EpochReference, recipe: Recipe, *, order: int = 1) -> bool:
     return all(check.passed for check in judge.check(Port(judge, recipe, order=order), CASE))
 
 
@@ -75,7 +75,7 @@ def test_a_unit_that_rounding_decides_does_not_reject_a_right_program(digits: Sp
     optimizer = optimizer_at_a_kink(rows(split)[second[0]])
     monkeypatch.setattr(epoch_agreement, "OracleOptimizer", optimizer)
     monkeypatch.setattr(Port, "optimizer", optimizer)
-    judge = EpochJudge("epoch", "shallow", split, recipe)
+    judge = EpochReference("epoch", "shallow", split, recipe)
     own = judge.budget
     assert all(passes(judge, recipe, order=order) for order in range(ORDERS))
     assert judge.budget > 10 * own
@@ -86,15 +86,15 @@ def test_a_unit_that_rounding_decides_does_not_reject_a_right_program(digits: Sp
 
 def test_a_second_look_excuses_no_wrong_rate(digits: Split):
     recipe = RECIPE.with_changes(batch_size=200)
-    judge = EpochJudge("epoch", "shallow", digits, recipe)
+    judge = EpochReference("epoch", "shallow", digits, recipe)
     assert passes(judge, recipe)
     assert not passes(judge, recipe.with_changes(learning_rate=1.0001))
 
 
 def test_an_own_shuffle_may_differ_as_shuffles_do(digits: Split):
     recipe = RECIPE.with_changes(batch_size=32)
-    judge = EpochJudge("epoch", "shallow", digits, recipe)
-    case = Case(framework="core_torch", route="tutorial")
+    judge = EpochReference("epoch", "shallow", digits, recipe)
+    case = Case(framework="core_torch", variant="tutorial")
     for seed in (7, 8, 9):
         port = Port(judge, recipe.with_changes(seed=seed), order=1)
         assert all(check.passed for check in judge.check(port, case)), seed

@@ -7,8 +7,9 @@ import pytest
 
 from benchmarks.ports.frameworks import BASELINE, FRAMEWORKS, RECIPE
 from benchmarks.ports.process import Worker
+from benchmarks.ports.sample import Sample
 from benchmarks.ports.timed_port import Case
-from benchmarks.timing.intervals import Sample, in_turns, speed_ratio, verdict, warm_up
+from benchmarks.timing.intervals import interleave, speed_ratio, verdict, warm_up
 from core_torch.files.splits import Split
 
 RUNS = 20
@@ -17,17 +18,17 @@ IMAGES = 2560  # five steps an epoch
 
 
 def ratio_to_itself(split: Split, *, seed: int) -> str:
-    """The verdict on core_torch's lean route beside itself."""
-    framework, route = BASELINE
+    """The verdict on core_torch's lean variant beside itself."""
+    framework, variant = BASELINE
     samples: dict[str, list[Sample]] = {"first": [], "second": []}
     with ExitStack() as stack:
         runs = {}
         for name in samples:
             worker = stack.enter_context(Worker(name, module=FRAMEWORKS[framework].module))
-            worker.prepare(Case(framework=framework, route=route), split, RECIPE)
+            worker.prepare(Case(framework=framework, variant=variant), split, RECIPE)
             runs[name] = worker.time
         first_epochs = {name: warm_up(run) for name, run in runs.items()}
-        for _, name, sample in in_turns(runs, blocks=BLOCKS, first_epochs=first_epochs, seed=seed):
+        for _, name, sample in interleave(runs, blocks=BLOCKS, first_epochs=first_epochs, seed=seed):
             samples[name].append(sample)
     return verdict(speed_ratio(samples["first"], samples["second"], clock="cpu"))
 

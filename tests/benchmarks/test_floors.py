@@ -78,7 +78,7 @@ def computed(library: str) -> tuple[list[Product], int]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(floors, "GEMM_IMAGES", STEPS * BATCH_SIZE)
         patch.setattr(module, name, wrap(getattr(module, name)))
-        trial = prepare(Case(framework="floor", route=f"gemm {library}", batch_size=BATCH_SIZE), None, Recipe())
+        trial = prepare(Case(framework="floor", variant=f"gemm {library}", batch_size=BATCH_SIZE), None, Recipe())
         watch.found.clear()
         images = trial.epoch(0)
     return watch.found, images
@@ -192,8 +192,8 @@ def split(digits: Split) -> Split:
     return digits.take(np.arange(80))
 
 
-def loaded(route: str, split: Split) -> int:
-    trial = prepare(Case(framework="floor", route=route, batch_size=BATCH_SIZE), split, Recipe())
+def loaded(variant: str, split: Split) -> int:
+    trial = prepare(Case(framework="floor", variant=variant, batch_size=BATCH_SIZE), split, Recipe())
     assert trial.epoch(0) == trial.epoch(1)
     return trial.epoch(2)
 

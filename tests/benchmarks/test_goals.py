@@ -5,16 +5,17 @@ import re
 import pytest
 
 from benchmarks.loaders.loading import LOADERS
-from benchmarks.ports.frameworks import FRAMEWORKS, routes_of
+from benchmarks.ports.frameworks import FRAMEWORKS, QUALITY, choose_variants
+from benchmarks.ports.sample import Sample
 from benchmarks.report import goals
 from benchmarks.report.goals import GOALS, Goal, goal_rows, outcomes
 from benchmarks.report.page import write_report
-from benchmarks.report.results_file import Results, Work
+from benchmarks.report.results_file import Results
 from benchmarks.report.tables import goal_lines, markdown, print_table
-from benchmarks.suites import GROWTH, SUITES
+from benchmarks.suites import SCALINGS, SUITES
+from benchmarks.timing.evidence import Evidence
 from benchmarks.timing.floors import FLOORS
-from benchmarks.timing.intervals import Sample
-from benchmarks.timing.quality import ORIGINALS, ROUTES
+from benchmarks.timing.quality import ORIGINALS
 from core_torch.parity.judge import Check
 
 CASE = "loading, batch 512, digits repeated to 60,000"
@@ -29,7 +30,7 @@ def run_of(seconds: dict[str, list[float]], *, case: str = CASE, device: str = "
             if name in floors:
                 results.add_floor(case, name, samples, clock=clock, times={})
             else:
-                results.add_measurement(case, name, samples, clock=clock, work=Work([], ""))
+                results.add_measurement(case, name, samples, clock=clock, evidence=Evidence([], ""))
     return results
 
 
@@ -129,26 +130,26 @@ def test_a_loader_of_fewer_images_is_not_held_to_the_goal_of_all():
 
 
 def test_every_goal_is_of_something_that_the_suites_run():
-    """A renamed loader, route or floor would otherwise leave its goal without a measurement for ever."""
-    routes = {f"{name}/{route}" for name, framework in FRAMEWORKS.items() for route in framework.routes}
-    sizes = {size for growth in GROWTH for size in growth.labels}
+    """A renamed loader, variant or floor would otherwise leave its goal without a measurement for ever."""
+    variants = {f"{name}/{variant}" for name, framework in FRAMEWORKS.items() for variant in framework.variants}
+    sizes = {size for growth in SCALINGS for size in growth.labels}
     labels = {original.contender for original in ORIGINALS}
-    known = routes | set(LOADERS) | set(FLOORS) | sizes | set(ROUTES) | labels
+    known = variants | set(LOADERS) | set(FLOORS) | sizes | set(QUALITY.variants) | labels
     named = {name for goal in GOALS for name in (goal.contender, *goal.beside)}
     assert named <= known
     full = SUITES["full"]
     cases = [f"training {each.model}, batch {each.batch_size}, digits" for each in full.training]
     cases += [f"loading, batch {each.batch_size}, digits" for each in full.loading]
-    cases += [f"{each}, digits" for each in (*GROWTH, *ORIGINALS)] + ["closed form, randomized-shallow, digits"]
+    cases += [f"{each}, digits" for each in (*SCALINGS, *ORIGINALS)] + ["closed form, randomized-shallow, digits"]
     assert [goal for goal in GOALS if not any(re.fullmatch(goal.case, case) for case in cases)] == []
     for goal in GOALS:
-        framework, _, route = goal.contender.partition("/")
+        framework, _, variant = goal.contender.partition("/")
         timed = [
-            routes_of(framework, model=each.model, extras=each.extras, device=goal.device)
+            choose_variants(framework, model=each.model, extras=each.extras, device=goal.device)
             for each in full.training
-            if route and re.fullmatch(goal.case, f"training {each.model}, batch {each.batch_size}, digits")
+            if variant and re.fullmatch(goal.case, f"training {each.model}, batch {each.batch_size}, digits")
         ]
-        assert not route or any(route in routes for routes in timed), goal
+        assert not variant or any(variant in variants for variants in timed), goal
 
 
 def test_what_one_training_found_has_no_interval():

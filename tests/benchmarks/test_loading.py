@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.loaders import loading
-from benchmarks.loaders.loading import LOADERS, UNPINNED, LoadingTrial, checksums, wrong_images
+from benchmarks.loaders.loading import LOADERS, UNPINNED_LOADERS, LoadingTrial, checksums, wrong_images
 from benchmarks.loaders.pytorch import prepare
 from benchmarks.ports.timed_port import Case
 from core_torch.files.splits import Split, to_unit_range
@@ -13,7 +13,7 @@ from core_torch.spec.recipe import Recipe
 
 COUNT = 80  # images: two full batches and a short one
 BATCH_SIZE = 32
-TORCH_ROUTES = [route for route in LOADERS if LOADERS[route].module == "benchmarks.loaders.pytorch"]
+TORCH_ROUTES = [variant for variant in LOADERS if LOADERS[variant].module == "benchmarks.loaders.pytorch"]
 
 
 @pytest.fixture(scope="module")
@@ -24,34 +24,34 @@ def split(digits: Split) -> Split:
     return Split(images, digits.labels[:COUNT], "digits")
 
 
-def trial_of(route: str, split: Split) -> LoadingTrial:
-    case = Case(framework="loading", route=route, batch_size=BATCH_SIZE)
+def trial_of(variant: str, split: Split) -> LoadingTrial:
+    case = Case(framework="loading", variant=variant, batch_size=BATCH_SIZE)
     return prepare(case, split, Recipe(batch_size=BATCH_SIZE))
 
 
-@pytest.mark.parametrize("route", TORCH_ROUTES)
-def test_a_loader_delivers_every_image_once_in_another_order(route, split):
-    trial = trial_of(route, split)
+@pytest.mark.parametrize("variant", TORCH_ROUTES)
+def test_a_loader_delivers_every_image_once_in_another_order(variant, split):
+    trial = trial_of(variant, split)
     assert wrong_images(trial.checksums(np.array(0)), split) == 0
     assert trial.epoch(1) == COUNT
 
 
-@pytest.mark.parametrize("route", TORCH_ROUTES)
-def test_its_batches_are_float32_rows_and_the_last_is_short(route, split):
-    batches = list(trial_of(route, split).rows(0))
+@pytest.mark.parametrize("variant", TORCH_ROUTES)
+def test_its_batches_are_float32_rows_and_the_last_is_short(variant, split):
+    batches = list(trial_of(variant, split).rows(0))
     assert [batch.shape for batch in batches] == [(32, 784), (32, 784), (16, 784)]
     assert {batch.dtype for batch in batches} == {np.dtype(np.float32)}
 
 
-@pytest.mark.parametrize("route", TORCH_ROUTES)
-def test_each_epoch_has_its_own_order(route, split):
-    trial = trial_of(route, split)
+@pytest.mark.parametrize("variant", TORCH_ROUTES)
+def test_each_epoch_has_its_own_order(variant, split):
+    trial = trial_of(variant, split)
     assert not np.array_equal(trial.checksums(np.array(0)), trial.checksums(np.array(1)))
 
 
 def test_the_baseline_is_a_loader_and_workers_need_more_than_one_core():
     assert loading.BASELINE in LOADERS
-    assert {route for route in LOADERS if "workers" in route} == UNPINNED
+    assert {variant for variant in LOADERS if "workers" in variant} == UNPINNED_LOADERS
 
 
 def delivered(split: Split) -> np.ndarray:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.report.page import write_report
-from benchmarks.report.results_file import Results, read_results
+from benchmarks.report.reading import read_results
+from benchmarks.report.results_file import Results
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = max((ROOT / "benchmarks" / "published").glob("*/results.json"), key=lambda path: path.stat().st_size)

@@ -14,8 +14,8 @@ from core_torch.files.splits import Split
 from core_torch.parity.external import SINGLE_THREAD, WorkerError
 from core_torch.spec.recipe import Recipe
 
-# What its `epoch` does is the case's route.
-ROUTE = """
+# What its `epoch` does is the case's variant.
+PORT = """
     import os, subprocess, sys, time
     import numpy as np
 
@@ -52,7 +52,7 @@ ROUTE = """
 
         def epoch(self, epoch):
             print('{"wall": 0, "cpu": 0, "images": 0}')
-            return getattr(self, self.case.route)(epoch)
+            return getattr(self, self.case.variant)(epoch)
 
         def works(self, epoch):
             sum(range(10_000))
@@ -85,7 +85,7 @@ ROUTE = """
             return 0
 
     def prepare(case, split, recipe):
-        if case.route == "tells its environment":
+        if case.variant == "tells its environment":
             about = ("THREADS", "CUDA", "JAX", "KERAS")
             raise LookupError(str({key: os.environ[key] for key in os.environ if any(part in key for part in about)}))
         return Trial(case, split, recipe)
@@ -95,14 +95,14 @@ Start = Callable[..., Worker]
 
 
 @pytest.fixture
-def start(write_route, tmp_path, monkeypatch) -> Iterator[Start]:
-    """Starts a worker on a route, prepared."""
-    module = write_route("misbehaving", ROUTE.replace("PIDS", str(tmp_path / "pids.npy")))
+def start(write_port, tmp_path, monkeypatch) -> Iterator[Start]:
+    """Starts a worker on a variant, prepared."""
+    module = write_port("misbehaving", PORT.replace("PIDS", str(tmp_path / "pids.npy")))
     workers = []
 
-    def start(route: str = "works", **options: object) -> Worker:
-        workers.append(Worker(f"misbehaving/{route}", module=module, **options))
-        workers[-1].prepare(Case(framework="misbehaving", route=route), SPLIT, Recipe())
+    def start(variant: str = "works", **options: object) -> Worker:
+        workers.append(Worker(f"misbehaving/{variant}", module=module, **options))
+        workers[-1].prepare(Case(framework="misbehaving", variant=variant), SPLIT, Recipe())
         return workers[-1]
 
     yield start
@@ -146,7 +146,7 @@ def test_not_even_nan_is_lost_on_the_way(start):
 
 def test_a_worker_can_be_prepared_anew(start):
     worker = start("raises")
-    worker.prepare(Case(framework="misbehaving", route="works"), SPLIT.take(np.array([0])), Recipe())
+    worker.prepare(Case(framework="misbehaving", variant="works"), SPLIT.take(np.array([0])), Recipe())
     assert worker.epoch(0) == 1
 
 
@@ -170,7 +170,7 @@ def test_a_worker_tells_where_its_time_goes_and_what_it_takes(start):
     assert "data" not in row
     assert 1e6 < row["peak_host_bytes"] < 1e10
     assert row["settings"]["variables"]["OMP_NUM_THREADS"] == "1"
-    worker.prepare(Case(framework="misbehaving", route="works"), SPLIT, Recipe())
+    worker.prepare(Case(framework="misbehaving", variant="works"), SPLIT, Recipe())
     assert worker.first is None
 
 
@@ -184,30 +184,30 @@ def test_an_exception_is_named_and_the_worker_goes_on(start):
 
 def test_a_module_that_is_not_there_is_named():
     with Worker("none", module="benchmarks.no_such_route") as worker, pytest.raises(WorkerError) as caught:
-        worker.prepare(Case(framework="none", route="lean"), SPLIT, Recipe())
+        worker.prepare(Case(framework="none", variant="lean"), SPLIT, Recipe())
     assert str(caught.value) == "none: ModuleNotFoundError: No module named 'benchmarks.no_such_route'"
 
 
 @pytest.mark.parametrize(
-    ("route", "reason"),
+    ("variant", "reason"),
     [
         ("exits", "(exit code 3, last words: "),
         ("leaves", "(exit code 1, last words: cannot go on)"),
         ("complains_and_dies", "(exit code 1, last words: \N{REPLACEMENT CHARACTER} last words)"),
     ],
 )
-def test_a_process_that_dies_is_noticed_and_its_last_words_are_told(start, route, reason):
-    worker = start(route)
+def test_a_process_that_dies_is_noticed_and_its_last_words_are_told(start, variant, reason):
+    worker = start(variant)
     with pytest.raises(WorkerError) as caught:
         worker.epoch(0)
-    assert str(caught.value).startswith(f"misbehaving/{route}: the process died {reason}")
+    assert str(caught.value).startswith(f"misbehaving/{variant}: the process died {reason}")
     assert not worker.is_alive
 
 
-def test_a_process_that_died_in_silence_tells_its_exit_code(write_route):
-    module = write_route("silent", "import os\nos._exit(7)")
+def test_a_process_that_died_in_silence_tells_its_exit_code(write_port):
+    module = write_port("silent", "import os\nos._exit(7)")
     with Worker("silent", module=module) as worker, pytest.raises(WorkerError) as caught:
-        worker.prepare(Case(framework="silent", route="lean"), SPLIT, Recipe())
+        worker.prepare(Case(framework="silent", variant="lean"), SPLIT, Recipe())
     assert str(caught.value) == "silent: the process died (exit code 7)"
 
 
@@ -267,7 +267,7 @@ def test_they_end_even_if_it_died_before_them(start, tmp_path):
     assert come_to_an_end(children)
 
 
-def test_nothing_is_left_behind_after_an_exception(write_route):
+def test_nothing_is_left_behind_after_an_exception(write_port):
     with pytest.raises(KeyboardInterrupt), Worker("any", module="any") as worker:
         folder = Path(worker.folder.name)
         assert folder.is_dir()

@@ -23,10 +23,10 @@ def test_the_time_left_is_known_once_every_kind_was_seen(clock):
         with progress.stage():
             clock[0] += seconds
     assert progress.seconds_left == 20 + 200
-    progress.say("on")
+    progress.log("on")
     with progress.stage():
         clock[0] += 50
-    progress.say("on")
+    progress.log("on")
     assert lines == ["[4/5, about 4 min left] on", "[5/5, about 3 min left] on"]
 
 

@@ -16,8 +16,8 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks.papers import TABLES
-from benchmarks.papers.page import markdown, told_ordering
-from benchmarks.papers.runs import NAME, Run, planned, read_runs, run_one, stored_runs, write_runs
+from benchmarks.papers.page import describe_ordering, markdown
+from benchmarks.papers.runs import NAME, Run, plan_runs, read_runs, run_one, stored_runs, write_runs
 from benchmarks.papers.table import COUNT, Goal, Ordering, Row, Table, table_named
 from benchmarks.timing.environment import describe_environment
 from core_torch.files.locks import hold
@@ -56,10 +56,10 @@ def run(row: str, seed: int = 0, **metrics: float) -> Run:
 
 
 def test_a_quick_run_has_the_cheap_rows_once_and_a_full_one_every_seed_of_every_row():
-    assert planned(["made-up"], full=False, device="cpu") == [("made-up", "deep", 0)]
-    full = [(row, seed) for _, row, seed in planned(["made-up"], full=True, device="cpu")]
+    assert plan_runs(["made-up"], full=False, device="cpu") == [("made-up", "deep", 0)]
+    full = [(row, seed) for _, row, seed in plan_runs(["made-up"], full=True, device="cpu")]
     assert full == [("deep", 0), ("wide", 0), ("deep", 1), ("wide", 1), ("deep", 2)]
-    assert ("made-up", "huge", 2) in planned(["made-up"], full=True, device="cuda")
+    assert ("made-up", "huge", 2) in plan_runs(["made-up"], full=True, device="cuda")
 
 
 def test_the_mean_over_seeds_stands_beside_the_claim_and_the_goal():
@@ -87,22 +87,22 @@ def test_a_changed_setting_is_another_row():
 
 def test_a_broken_ordering_and_a_missed_goal_are_told():
     backwards = [run("deep", error=2.0), run("wide", error=1.0)]
-    assert told_ordering(MADE_UP.orderings[0], backwards) == "error: wide > deep holds in 0 of 1 seed."
-    assert told_ordering(MADE_UP.orderings[0], backwards[:1]) is None
+    assert describe_ordering(MADE_UP.orderings[0], backwards) == "error: wide > deep holds in 0 of 1 seed."
+    assert describe_ordering(MADE_UP.orderings[0], backwards[:1]) is None
     three = Ordering("error %", ("wide", "huge", "deep"), why="so it is")
     values = [run("wide", **{"error %": 3.0}), run("huge", **{"error %": 1.0}), run("deep", **{"error %": 2.0})]
-    assert told_ordering(three, values) == (
+    assert describe_ordering(three, values) == (
         "error %: wide > huge > deep holds in 0 of 1 seed, but not huge > deep in 1: so it is."
     )
     falling = {"wide": 3.0, "huge": 2.0, "deep": 1.0}
     holds = [run(name, **{"error %": value}) for name, value in falling.items()]
-    assert told_ordering(three, holds) == "error %: wide > huge > deep holds in 1 of 1 seed."
+    assert describe_ordering(three, holds) == "error %: wide > huge > deep holds in 1 of 1 seed."
     every_pair = [run("wide", **{"error %": 1.0}), run("huge", **{"error %": 2.0}), run("deep", **{"error %": 3.0})]
-    assert "not wide > huge in 1, wide > deep in 1, huge > deep in 1" in str(told_ordering(three, every_pair))
+    assert "not wide > huge in 1, wide > deep in 1, huge > deep in 1" in str(describe_ordering(three, every_pair))
     two, again = Ordering("error %", ("wide", "deep")), [replace(each, seed=1) for each in every_pair]
-    assert told_ordering(two, values + again) == "error %: wide > deep holds in 1 of 2 seeds, by +1.00, -2.00."
+    assert describe_ordering(two, values + again) == "error %: wide > deep holds in 1 of 2 seeds, by +1.00, -2.00."
     equal = [run("deep", error=1.0), run("wide", error=1.0)]
-    assert "0 of 1" in str(told_ordering(MADE_UP.orderings[0], equal))
+    assert "0 of 1" in str(describe_ordering(MADE_UP.orderings[0], equal))
     assert Goal(1.0, within=0.1).met(1.09) and not any(map(Goal(1.0, within=0.1).met, (0.8, 1.2)))
     assert not Goal(1.0).met(1.01) and not Goal(1.0, at_least=True).met(0.99) and not Goal(1.0).met(math.nan)
 

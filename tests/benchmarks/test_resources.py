@@ -7,16 +7,16 @@ import warnings
 import pytest
 
 from benchmarks.ports import core_torch as route_core_torch
+from benchmarks.ports import resources
 from benchmarks.ports.timed_port import Case
-from benchmarks.ports.worker import Server
-from benchmarks.timing import resources
+from benchmarks.ports.worker import TimedServer
 from core_torch.data import residency
 from core_torch.files.splits import synthetic
 from core_torch.spec.recipe import Recipe
 
 TORCH_STEP = """
 import torch
-from benchmarks.timing.resources import torch_calls
+from benchmarks.ports.resources import torch_calls
 x = torch.ones(3)
 print(torch_calls(lambda: x.add(x).mul(x)), torch_calls(lambda: None))
 """
@@ -76,13 +76,13 @@ def test_without_nvidia_s_library_there_is_no_meter(monkeypatch):
 
 def test_a_split_that_does_not_fit_is_trained_on_as_bytes_and_the_worker_says_so(tmp_path, monkeypatch):
     split = synthetic(100)
-    server = Server(tmp_path)
+    server = TimedServer(tmp_path, "benchmarks.ports.core_torch")
     for share_of_float32, said in ((2.0, None), (0.5, "uint8")):
         free = int(share_of_float32 * 5 * split.images.size / residency.SHARE)
         monkeypatch.setattr(residency, "free_bytes", lambda device, free=free: free)
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
-            server.trial = route_core_torch.prepare(Case(framework="core_torch"), split, Recipe())
+            server.candidate = route_core_torch.prepare(Case(framework="core_torch"), split, Recipe())
         assert bool(warned) == bool(said)
         assert server.describe({})["settings"].get("fell back to") == said
-        assert server.trial.epoch(0) == len(split)
+        assert server.candidate.epoch(0) == len(split)

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from benchmarks.report.compare import compare
-from benchmarks.report.results_file import SCHEMA, SCHEMA_FILE, Results, read_results, row_id
+from benchmarks.report.reading import SCHEMA_FILE, read_results
+from benchmarks.report.results_file import SCHEMA, Results, row_id
 from benchmarks.report.schema import find_difference
 from benchmarks.report.tables import markdown
+from benchmarks.suites import SUITES
 from benchmarks.timing.quality import ORIGINALS
 from core_torch.parity.judge import Check
 from core_torch.spec.errors import CheckpointError, DataFormatError
@@ -240,6 +242,15 @@ def test_a_run_of_schema_1_had_no_proofs_and_is_still_read(path):
     assert markdown(read_results(path))
     path.write_text(json.dumps(content))
     refusal(path)
+
+
+def test_a_run_that_used_older_names_is_read_by_todays(path):
+    content = json.loads(path.read_bytes())
+    content["refused"] = [{"case": "growth, resident, batch 500, mnist, core_torch/64-at-once", "reason": "none"}]
+    path.write_text(json.dumps(content | {"command": ["python", "-m", "benchmarks", "--suite", "growth"]}))
+    found = read_results(path)
+    assert found["refused"][0]["case"] == "scaling, resident, batch 500, mnist, core_torch/ensemble-64"
+    assert found["command"][-1] in SUITES
 
 
 def test_the_schema_is_one(path):

@@ -20,10 +20,11 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks.loaders import loading
-from benchmarks.ports import frameworks as cases
+from benchmarks.ports import frameworks
 from benchmarks.ports.frameworks import Framework
 from benchmarks.report.compare import compare
-from benchmarks.report.results_file import Results, read_results
+from benchmarks.report.reading import read_results
+from benchmarks.report.results_file import Results
 from benchmarks.runner import Runner
 from benchmarks.suites import Loading, Suite, Training
 from benchmarks.timing import clocks, floors
@@ -45,7 +46,7 @@ EVERYTHING = Suite((FRESH, TRAINED), (SHALLOW,), (Loading(BATCH_SIZE, IMAGES, ex
 
 TIMED = ("core_torch/lean", "core_torch/tutorial", "core_torch/by-hand")
 
-ORACLE_ROUTE = """
+ORACLE_PORT = """
 import os
 import time
 import numpy as np
@@ -86,7 +87,7 @@ class Trial(OracleCandidate):
 
 def load(case, split):
     def batches(epoch):
-        order = batch_order(len(split), case.batch_size, epoch=epoch, shuffle=case.route != "unshuffled")
+        order = batch_order(len(split), case.batch_size, epoch=epoch, shuffle=case.variant != "unshuffled")
         return (rows(split.take(batch)) for batch in order)
     return LoadingTrial(batches, lambda epoch: sum(map(len, batches(epoch))))
 
@@ -117,13 +118,13 @@ def prepare(case, split, recipe):
 
 
 def oracle(fault: str = "none") -> Framework:
-    return Framework("oracle_route", {"lean": "a NumPy oracle"}, environment={"FAULT": fault})
+    return Framework("oracle_port", {"lean": "a NumPy oracle"}, environment={"FAULT": fault})
 
 
 @pytest.fixture
-def small(write_route, monkeypatch) -> None:
+def small(write_port, monkeypatch) -> None:
     """The oracle as a framework, and `keep_small`."""
-    write_route("oracle_route", ORACLE_ROUTE)
+    write_port("oracle_port", ORACLE_PORT)
     keep_small(monkeypatch)
 
 
@@ -137,22 +138,22 @@ def run_with(
     monkeypatch: pytest.MonkeyPatch,
     digits: Split,
     suite: Suite,
-    frameworks: dict[str, Framework],
+    programs: dict[str, Framework],
     *,
     asked: list[str] | None = None,
     saved: list[int] | None = None,
 ) -> Results:
     """What a run of `suite` finds; to `saved` goes the number of rows at every save."""
-    monkeypatch.setattr(cases, "FRAMEWORKS", frameworks)
+    monkeypatch.setattr(frameworks, "FRAMEWORKS", programs)
     results = Results([], {"cpu": "a cpu", "versions": {}}, "digits")
 
     def save() -> None:
         if saved is not None:
             saved.append(len(results.agreement) + len(results.measurements) + len(results.refused))
 
-    names = list(frameworks) if asked is None else asked
+    names = list(programs) if asked is None else asked
     ignore: Any = lambda line: None  # noqa: E731
-    Runner(results, digits, frameworks=names, device="cpu", seed=0, say=ignore, save=save).run(suite)
+    Runner(results, digits, names=names, device="cpu", seed=0, log=ignore, save=save).run(suite)
     return results
 
 
@@ -168,7 +169,7 @@ def refusals(results: Results) -> list[str]:
 def two_that_agree(tmp_path_factory, digits) -> tuple[Results, list[int]]:
     """The run that passes, once for all who ask of it; and the number of rows at every save."""
     folder, saved = tmp_path_factory.mktemp("two"), []
-    (folder / "oracle_route.py").write_text(ORACLE_ROUTE)
+    (folder / "oracle_port.py").write_text(ORACLE_PORT)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (folder, ROOT))))
         keep_small(patch)
@@ -202,8 +203,8 @@ def test_a_time_names_the_checks_of_its_model_and_of_its_own_epoch_and_what_it_c
 
 def test_a_model_that_no_cell_proved_is_proved_before_it_is_timed(monkeypatch, digits, small):
     suite = Suite(training=(SHALLOW,), blocks=BLOCKS)
-    frameworks = {"core_torch": oracle(), "keras-jax": oracle("learns twice as fast")}
-    results = run_with(monkeypatch, digits, suite, frameworks)
+    programs = {"core_torch": oracle(), "keras-jax": oracle("learns twice as fast")}
+    results = run_with(monkeypatch, digits, suite, programs)
     assert timed(results) == {"core_torch/lean"}
     assert refusals(results)[0].endswith("keras-jax/lean: disagrees at: one update")
 
@@ -255,11 +256,11 @@ def test_nothing_is_timed_beside_a_baseline_that_disagrees(monkeypatch, digits, 
 
 
 def test_the_baseline_is_proved_even_if_it_was_not_asked_for(monkeypatch, digits, small):
-    frameworks = {"core_torch": oracle(), "keras-jax": oracle()}
-    results = run_with(monkeypatch, digits, TRAINING, frameworks, asked=["keras-jax"])
+    programs = {"core_torch": oracle(), "keras-jax": oracle()}
+    results = run_with(monkeypatch, digits, TRAINING, programs, asked=["keras-jax"])
     assert {"core_torch", "keras-jax"} <= {row["framework"] for row in results.agreement}
     assert timed(results) == {"core_torch/lean", "keras-jax/lean"}
-    results = run_with(monkeypatch, digits, PROVING, frameworks, asked=["keras-jax"])
+    results = run_with(monkeypatch, digits, PROVING, programs, asked=["keras-jax"])
     assert {row["framework"] for row in results.agreement} == {"keras-jax"}
 
 
@@ -348,7 +349,7 @@ def run_command(patch: pytest.MonkeyPatch, digits: Split, *arguments: object) ->
 
 
 def test_the_command_exits_with_0_if_all_agree(monkeypatch, digits, small, tmp_path):
-    monkeypatch.setitem(cases.FRAMEWORKS, "core_torch", oracle())
+    monkeypatch.setitem(frameworks.FRAMEWORKS, "core_torch", oracle())
     monkeypatch.setitem(command.SUITES, "quick", PROVING)
     arguments = ("--frameworks", "core_torch,core_torch", "--output", tmp_path / "out")
     code, printed = run_command(monkeypatch, digits, *arguments, "--json", tmp_path / "copy.json")
@@ -365,7 +366,7 @@ def test_an_interrupted_run_keeps_what_it_found(monkeypatch, digits, small, tmp_
         raise error
 
     monkeypatch.setattr(Runner, "time_training", interrupt)
-    monkeypatch.setitem(cases.FRAMEWORKS, "core_torch", oracle())
+    monkeypatch.setitem(frameworks.FRAMEWORKS, "core_torch", oracle())
     monkeypatch.setitem(command.SUITES, "quick", TRAINING)
     arguments = ("--frameworks", "core_torch", "--output", tmp_path / "out")
     if exit_code is None:
@@ -381,13 +382,13 @@ def test_an_interrupted_run_keeps_what_it_found(monkeypatch, digits, small, tmp_
 KILLED = """
 import os, signal, sys
 from benchmarks import __main__ as command
-from benchmarks.ports import frameworks as cases
+from benchmarks.ports import frameworks
 from core_torch.parity import problem
 from benchmarks.runner import Runner
 from tests_suite import SUITE, FRAMEWORK
 
 problem.TRAINING_STEPS = 3
-command.SUITES["quick"], cases.FRAMEWORKS["core_torch"] = SUITE, FRAMEWORK
+command.SUITES["quick"], frameworks.FRAMEWORKS["core_torch"] = SUITE, FRAMEWORK
 number = int(sys.argv.pop())
 Runner.time_training = lambda self, *rest: os.kill(os.getpid(), number)
 command.main()
@@ -398,16 +399,16 @@ from core_torch.parity.matrix import Cell
 from benchmarks.suites import Suite, Training
 
 SUITE = Suite(cells=(Cell(model="shallow", weights="initial"),), training=(Training("shallow"),))
-FRAMEWORK = Framework("oracle_route", {"lean": "a NumPy oracle"})
+FRAMEWORK = Framework("oracle_port", {"lean": "a NumPy oracle"})
 """
 
 
 @pytest.mark.parametrize(
     ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
 )
-def test_a_run_that_is_killed_half_way_leaves_a_result_that_can_be_read(write_route, tmp_path, sent, code):
-    write_route("oracle_route", ORACLE_ROUTE)
-    write_route("tests_suite", SUITE)
+def test_a_run_that_is_killed_half_way_leaves_a_result_that_can_be_read(write_port, tmp_path, sent, code):
+    write_port("oracle_port", ORACLE_PORT)
+    write_port("tests_suite", SUITE)
     command_line = ["run", "--frameworks", "core_torch", "--output", str(tmp_path / "out"), str(int(sent))]
     finished = subprocess.run(
         [sys.executable, "-c", KILLED, *command_line], capture_output=True, text=True, timeout=120
@@ -420,7 +421,7 @@ def test_a_run_that_is_killed_half_way_leaves_a_result_that_can_be_read(write_ro
 
 
 def test_a_run_is_verified_by_running_its_command_again(monkeypatch, digits, small, tmp_path):
-    monkeypatch.setitem(cases.FRAMEWORKS, "core_torch", oracle())
+    monkeypatch.setitem(frameworks.FRAMEWORKS, "core_torch", oracle())
     monkeypatch.setattr(loading, "LOADERS", {"dataloader": oracle(), "getitems": oracle()})
     monkeypatch.setitem(command.SUITES, "loading", LOADING)
     arguments = ("run", "--suite", "loading", "--frameworks", "core_torch", "--seed", "7", "--output", tmp_path / "a")
@@ -492,11 +493,11 @@ class Finished:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, digits) -> Finished:
     folder = tmp_path_factory.mktemp("run")
-    (folder / "oracle_route.py").write_text(ORACLE_ROUTE)
+    (folder / "oracle_port.py").write_text(ORACLE_PORT)
     loaders = {name: loading.LOADERS[name] for name in ("dataloader", "fast-mnist-uint8")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (folder, ROOT))))
-        patch.setitem(cases.FRAMEWORKS, "<broken>", oracle("learns twice as fast"))
+        patch.setitem(frameworks.FRAMEWORKS, "<broken>", oracle("learns twice as fast"))
         patch.setattr(floors, "OWN_GEMM", {"core_torch": "gemm torch"})
         patch.setattr(loading, "LOADERS", loaders | {"unshuffled": oracle()})
         patch.setitem(command.SUITES, "quick", EVERYTHING)
@@ -587,7 +588,8 @@ def test_the_page_loads_nothing_from_elsewhere(finished):
     page = finished.page
     assert re.findall(r"<(?:script|link|iframe|object|embed)|@import|url\(|https?://", page) == []
     sources = re.findall(r"(?:src|href)\s*=\s*['\"]?([^'\">]*)", page)
-    assert sources == []
+    assert sources
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in sources)
     assert len(page) < 6e6
 
 
@@ -595,7 +597,7 @@ def test_the_page_holds_the_refusals_escaped(finished):
     case, reason = "shallow standard, initial, &lt;broken&gt;", "disagrees at: one update"
     assert f"<td>{case}</td><td>{reason}</td>" in finished.page
     assert "<broken>" not in finished.page
-    assert "<td class=no>NO</td>" in finished.page
+    assert "<td class='no'>NO</td>" in finished.page
 
 
 def test_the_page_holds_a_row_for_every_ratio(finished):

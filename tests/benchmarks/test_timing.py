@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.report.results_file import Work
+from benchmarks.ports.sample import Sample
 from benchmarks.timing import intervals as timing
-from benchmarks.timing.intervals import Interval, Sample, in_turns, interval, speed_ratio, verdict, warm_up
-from benchmarks.timing.session import Contender, Contest
+from benchmarks.timing.evidence import Evidence
+from benchmarks.timing.intervals import Interval, interleave, interval, speed_ratio, verdict, warm_up
+from benchmarks.timing.session import Contender, TimingSession
 
 BLOCKS = 10
 
@@ -164,7 +165,7 @@ def turns(*, seed: int = 0) -> list[tuple[int, str, int]]:
 
     names = "abcd"
     first_epochs = {name: 10 * index for index, name in enumerate(names)}
-    taken = in_turns(dict.fromkeys(names, contender), blocks=BLOCKS, first_epochs=first_epochs, seed=seed)
+    taken = interleave(dict.fromkeys(names, contender), blocks=BLOCKS, first_epochs=first_epochs, seed=seed)
     return [(block, name, ran[-1]) for block, name, _ in taken]
 
 
@@ -221,7 +222,9 @@ def test_a_run_that_got_slower_is_not_steady():
 @pytest.mark.parametrize("epochs", [1, 4])
 def test_the_wait_for_data_is_a_share_of_one_epoch_however_many_a_sample_holds(epochs):
     worker = SimpleNamespace(profile=lambda *, batch_size: {"data": {"wall": 0.5, "cpu": 0.25}})
-    contender = Contender(worker, Work([], ""), (), list)  # type: ignore[arg-type]
-    contest = Contest(name="", contenders={"a": contender}, floors={}, baseline="a", images=100, batch_size=10)
-    row = contest._profile("a", {"a": seconds(epochs, images=100 * epochs)}, clock="cpu")
+    contender = Contender(worker, Evidence([], ""), (), list)  # type: ignore[arg-type]
+    session = TimingSession(
+        name="", contenders={"a": contender}, floors={}, baseline="a", clock="cpu", images=100, batch_size=10
+    )
+    row = session._profile("a", {"a": seconds(epochs, images=100 * epochs)})
     assert row["data_wait_fraction"] == pytest.approx(0.5)

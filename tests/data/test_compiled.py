@@ -102,7 +102,7 @@ def test_without_numba_it_says_so_and_gathers_as_ever(split, no_numba):
 def test_a_benchmark_does_not_time_the_fallback_by_its_name(split, no_numba):
     for prepare, route in ((loaders_torch.prepare, "fast-mnist-compiled"), (route_growth.prepare, "compiled")):
         with pytest.raises(ConfigError, match="compiled: found no numba"):
-            prepare(Case(framework="loading", route=route, batch_size=8), split, Recipe())
+            prepare(Case(framework="loading", variant=route, batch_size=8), split, Recipe())
 
 
 def test_whatever_the_indices_and_the_images_lie_in_is_gathered(split):

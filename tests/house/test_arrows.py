@@ -10,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("spec", "files", "parity", "data", "models", "objectives", "training", "evaluation", "commands")
+# In `benchmarks`: rooms and files; all others come last and may import each of these.
+BENCHMARK_STAGES = ("ports", "loaders", "timing", "suites", "report", "papers")
 WITHOUT_FRAMEWORK = ("spec", "files", "parity")
 # What each package may import of this repository.
 ALLOWED = {
@@ -85,6 +87,11 @@ def wrong_imports(tree: ast.Module, path: str) -> Iterator[str]:
             yield f"imports {name}, allowed: {', '.join(ALLOWED[package])}"
         if stage is not None and top == "core_torch":
             before = STAGES[: STAGES.index(stage) + 1]
+            if rest.partition(".")[0] not in before:
+                yield f"imports {name}, allowed: the stages {', '.join(before)}"
+        room = inner[0].removesuffix(".py")
+        if package == top == "benchmarks" and room in BENCHMARK_STAGES:
+            before = BENCHMARK_STAGES[: BENCHMARK_STAGES.index(room) + 1]
             if rest.partition(".")[0] not in before:
                 yield f"imports {name}, allowed: the stages {', '.join(before)}"
         is_allowed = top in sys.stdlib_module_names or any(
@@ -178,6 +185,11 @@ def test_the_arrows_hold_in_every_file():
         ("keras_impl/model.py", "from lightning_impl import model"),
         ("keras_impl/model.py", "from benchmarks.ports.timed_port import Case"),
         ("benchmarks/ports/worker.py", "import pickle"),
+        ("benchmarks/ports/worker.py", "from benchmarks.timing.intervals import interval"),
+        ("benchmarks/ports/core_torch.py", "from benchmarks.loaders import loading"),
+        ("benchmarks/timing/session.py", "from benchmarks.report.results_file import Results"),
+        ("benchmarks/suites.py", "from benchmarks.report.goals import GOALS"),
+        ("benchmarks/report/page.py", "from benchmarks import runner"),
         ("core_torch/models/checkpoint.py", "from pickle import loads"),
         ("core_torch/models/checkpoint.py", "torch.serialization.pickle.loads(data)"),
         ("core_torch/models/checkpoint.py", "torch.load(path)"),
@@ -229,6 +241,8 @@ def test_a_forbidden_line_is_found(path, source):
             "benchmarks/ports/worker.py",
             "import keras_impl, lightning_impl\nfrom core_torch.models import autoencoder",
         ),
+        ("benchmarks/report/goals.py", "from benchmarks.suites import SUITES\nfrom benchmarks import timing"),
+        ("benchmarks/runner.py", "from benchmarks import papers, report\nimport benchmarks.prover"),
         ("benchmarks/ports/worker.py", "np.load(path, allow_pickle=False)\njson.load(file)\nmodel.load(path)"),
     ],
 )

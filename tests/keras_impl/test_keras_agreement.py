@@ -143,7 +143,7 @@ def make_trial(run: Run, *, batch_size: int = BATCH_SIZE, dtype: str = "float32"
     from benchmarks.ports.keras import TimedKeras
 
     architecture = ARCHITECTURES[run.model]
-    case = Case(framework="", route=run.route, model=describe(architecture), batch_size=batch_size, dtype=dtype)
+    case = Case(framework="", variant=run.route, model=describe(architecture), batch_size=batch_size, dtype=dtype)
     return TimedKeras(case, images_for(architecture)[:EPOCH_IMAGES], run.recipe)
 
 

@@ -12,10 +12,10 @@ import torch
 from torchvision.datasets import MNIST
 from torchvision.transforms import ToTensor
 
-from benchmarks.loaders.per_image import PerImageDataset
 from benchmarks.ports import core_torch as route_core_torch
 from benchmarks.ports import lightning as route_lightning
 from benchmarks.ports.frameworks import RECIPE
+from benchmarks.ports.per_image import PerImageDataset
 from benchmarks.ports.timed_port import Case
 from core_torch.data.resident import ResidentDataset
 from core_torch.files.splits import load_split, to_unit_range
@@ -42,7 +42,7 @@ def core(route: str = "lean", model: str = "shallow") -> route_core_torch.TimedT
 
 
 def case(framework: str, route: str, model: str) -> Case:
-    return Case(framework=framework, route=route, model=model, batch_size=64)
+    return Case(framework=framework, variant=route, model=model, batch_size=64)
 
 
 def equal(one: Arrays, other: Arrays) -> bool:

@@ -85,7 +85,7 @@ def reply_reader() -> Reader:
 
 
 def results_reader() -> Reader:
-    from benchmarks.report.results_file import read_results
+    from benchmarks.report.reading import read_results
 
     return read_results
 

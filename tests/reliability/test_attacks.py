@@ -121,7 +121,8 @@ pickle.loads(b"")
 BY_THE_REFERENCE = """
 from core_torch.parity.arrays_file import read_arrays, write_arrays
 from core_torch.parity.trace_file import load_trace, save_trace
-from benchmarks.report.results_file import Results, read_results
+from benchmarks.report.results_file import Results
+from benchmarks.report.reading import read_results
 from core_torch.models.checkpoint import load_checkpoint, save_checkpoint
 from core_torch.files.splits import load_split
 from core_torch.spec.recipe import Recipe

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from benchmarks.report.results_file import read_results
+from benchmarks.report.reading import read_results
 from core_torch.commands.command_line import Parser
 from core_torch.commands.train_options import add_train_options, recipe_file, resolve_options
 from core_torch.files import sources

@@ -11,7 +11,7 @@ from benchmarks.suites import Suite, Training
 from core_torch.files.splits import Split
 from core_torch.parity.external import WorkerError
 from core_torch.spec.recipe import Recipe
-from tests.benchmarks.conftest import digits, write_route  # noqa: F401
+from tests.benchmarks.conftest import digits, write_port  # noqa: F401
 from tests.benchmarks.test_runner import BATCH_SIZE, LATER_FAULTS, oracle, refusals, run_with, small, timed  # noqa: F401
 
 ROUNDS = 2

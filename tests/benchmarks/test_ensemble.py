@@ -5,18 +5,18 @@ import pytest
 import torch
 
 from benchmarks.ports.core_torch import TimedTorch, prepare
-from benchmarks.ports.epoch_agreement import EpochJudge
-from benchmarks.ports.frameworks import AT_ONCE, RECIPE, TOGETHER, routes_of
+from benchmarks.ports.epoch_agreement import EpochReference
+from benchmarks.ports.frameworks import ENSEMBLE, ENSEMBLE_SIZE, RECIPE, choose_variants
 from benchmarks.ports.timed_port import Case
 from core_torch.files.splits import Split
 
 SMALL = RECIPE.with_changes(batch_size=32)
-CASE = Case(framework="core_torch", route=AT_ONCE, batch_size=32)
+CASE = Case(framework="core_torch", variant=ENSEMBLE, batch_size=32)
 
 
 @pytest.fixture(scope="module")
-def judge(digits: Split) -> EpochJudge:
-    return EpochJudge("digits", "shallow", digits.take(np.arange(100)), SMALL)
+def judge(digits: Split) -> EpochReference:
+    return EpochReference("digits", "shallow", digits.take(np.arange(100)), SMALL)
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def trial(digits: Split) -> TimedTorch:
 
 def test_an_epoch_of_many_is_the_oracle_s(trial, judge):
     assert [check.passed for check in judge.check(trial, CASE)] == [True]
-    assert {len(stack) for stack in trial.together.weights.values()} == {TOGETHER}
+    assert {len(stack) for stack in trial.ensemble.weights.values()} == {ENSEMBLE_SIZE}
 
 
 def test_another_rate_is_found(trial, judge):
@@ -35,7 +35,7 @@ def test_another_rate_is_found(trial, judge):
     assert [check.passed for check in judge.check(trial, CASE)] == [False]
 
 
-@pytest.mark.parametrize("number", [0, 1, TOGETHER - 1])
+@pytest.mark.parametrize("number", [0, 1, ENSEMBLE_SIZE - 1])
 def test_each_of_many_is_one_alone_in_an_order_of_its_own(trial, digits, judge, number):
     recipe = SMALL.with_changes(seed=SMALL.seed + number)
     alone = prepare(Case(framework="core_torch", batch_size=32), digits.take(np.arange(100)), recipe)
@@ -44,10 +44,10 @@ def test_each_of_many_is_one_alone_in_an_order_of_its_own(trial, digits, judge, 
         each.epoch(0)
 
     def is_alone(place: int) -> bool:
-        pairs = zip(trial.together.weights.values(), alone.model.parameters(), strict=True)
+        pairs = zip(trial.ensemble.weights.values(), alone.model.parameters(), strict=True)
         return all(torch.allclose(stack[place], own, rtol=1e-4, atol=1e-6) for stack, own in pairs)
 
-    assert [place for place in range(TOGETHER) if is_alone(place)] == [number]
+    assert [place for place in range(ENSEMBLE_SIZE) if is_alone(place)] == [number]
 
 
 def test_a_step_of_many_is_a_step_of_one(trial, digits, judge):
@@ -63,6 +63,6 @@ def test_a_step_of_many_is_a_step_of_one(trial, digits, judge):
 
 
 def test_they_are_timed_on_a_gpu_alone():
-    assert AT_ONCE in routes_of("core_torch", model="shallow", device="cuda:0")
-    assert AT_ONCE not in routes_of("core_torch", model="shallow")
-    assert AT_ONCE not in routes_of("core_torch", model="shallow", optimizer="adam", device="cuda")
+    assert ENSEMBLE in choose_variants("core_torch", model="shallow", device="cuda:0")
+    assert ENSEMBLE not in choose_variants("core_torch", model="shallow")
+    assert ENSEMBLE not in choose_variants("core_torch", model="shallow", optimizer="adam", device="cuda")

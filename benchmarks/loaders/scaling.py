@@ -1,4 +1,4 @@
-"""The resident dataset, the streamed one, and training on it, over datasets of any size: see `suites.GROWTH`."""
+"""The resident dataset, the streamed one, and training on it, over datasets of any size: see `suites.SCALINGS`."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,14 +17,14 @@ from core_torch.spec.errors import check_choice
 from core_torch.spec.recipe import Recipe
 from core_torch.training.loop import build_criterion, build_optimizer, train_epoch
 
-ROUTES = ("epoch start", "resident", "compiled", "streamed", "training")
+VARIANTS = ("epoch start", "resident", "compiled", "streamed", "training")
 
 
 def prepare(case: Case, split: Split, recipe: Recipe) -> LoadingTrial:
     """The trial of a case; whatever it times, the images that it hands out are proved."""
-    check_choice("route", case.route, ROUTES)
+    check_choice("variant", case.variant, VARIANTS)
     kinds: dict[str, Callable[..., ResidentDataset]] = {"streamed": StreamedDataset, "compiled": compiled}
-    kind = kinds.get(case.route, partial(ResidentDataset, residency="uint8"))
+    kind = kinds.get(case.variant, partial(ResidentDataset, residency="uint8"))
     dataset: ResidentDataset = kind(split, device=case.device)
     model = build_autoencoder(case.architecture, seed=recipe.seed).to(case.device)
     criterion, optimizer = build_criterion(model, recipe), build_optimizer(model, recipe)
@@ -37,9 +37,9 @@ def prepare(case: Case, split: Split, recipe: Recipe) -> LoadingTrial:
 
     def run(epoch: int) -> int:
         found = batches(epoch)
-        if case.route == "training":
+        if case.variant == "training":
             train_epoch(model, found, criterion=criterion, optimizer=optimizer)
-        elif case.route != "epoch start":
+        elif case.variant != "epoch start":
             for _ in found:
                 pass
         if case.device.startswith("cuda"):
