@@ -64,7 +64,7 @@ def run_suite(options: argparse.Namespace) -> int:
     """Check every argument, then run; 0 if all agree, else 1."""
     check_choice("suite", options.suite, SUITES)
     check_integer("seed", options.seed, minimum=0, maximum=LARGEST_SEED)
-    names = parse_frameworks(options.frameworks)
+    frameworks = parse_frameworks(options.frameworks)
     check_installed(*REPORTING)
     device = choose_device(options.device)
     split = load_split(options.dataset, root=options.data_root)
@@ -93,7 +93,7 @@ def run_cases(options: argparse.Namespace, split: Split, *, frameworks: list[str
     runner = Runner(
         results,
         split,
-        names=names,
+        names=frameworks,
         device=device,
         seed=options.seed,
         log=lambda line: print(line, file=sys.stderr, flush=True),
