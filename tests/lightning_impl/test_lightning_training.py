@@ -170,7 +170,6 @@ def test_hyperparameters_are_the_resolved_arguments() -> None:
     hparams = dict(LitAutoencoder("deep", "best", learning_rate=0.01).hparams)
     about = {"architecture": describe(architecture), "preset": "default", "weights": None, "solver": None}
     numbers = recipe.with_changes(learning_rate=0.01).to_dict()
-    numbers.pop("patience")
     assert hparams == about | numbers
     again = LitAutoencoder(**hparams)
     assert again.model.architecture == architecture
@@ -202,7 +201,7 @@ def test_a_folder_of_weights_brings_architecture_and_recipe(tmp_path) -> None:
     save_checkpoint(tmp_path, network, recipe=recipe, name="custom", dataset="digits")
     lit = LitAutoencoder(weights=str(tmp_path), learning_rate=0.25)
     assert equal(lit.model.state_dict(), network.state_dict())
-    assert lit.recipe == recipe.with_changes(learning_rate=0.25, patience=0)  # patience is the Trainer's
+    assert lit.recipe == recipe.with_changes(learning_rate=0.25)
     assert lit.hparams["weights"] is None
     again = LitAutoencoder(describe(network.architecture), weights=str(tmp_path))
     assert equal(again.model.state_dict(), network.state_dict())

@@ -361,7 +361,7 @@ EXCHANGED: dict[str, Attack] = {
 
 def bundle_slip(folder: Path, canary: Path) -> Victim:
     """A published archive, checksum and all, whose members want to lie elsewhere."""
-    from core_torch.files import sources
+    from core_torch.files import downloads, sources
 
     with zipfile.ZipFile(folder / "gzip.zip", "w") as archive:
         archive.writestr(f"gzip/../../{canary.name}/x.gz", gzip.compress(b"x"))
@@ -369,7 +369,7 @@ def bundle_slip(folder: Path, canary: Path) -> Victim:
     md5 = hashlib.md5((folder / "gzip.zip").read_bytes()).hexdigest()
     names = {"emnist-mnist-test-images-idx3-ubyte": ""}
     source = sources.Source("EMNIST", (folder.as_uri() + "/",), names, {}, ("gzip.zip", md5))
-    return lambda: sources.repair(source, folder / "raw", dataset="emnist")
+    return lambda: downloads.repair(source, folder / "raw", dataset="emnist")
 
 
 def gzip_bomb(folder: Path, canary: Path) -> Victim:

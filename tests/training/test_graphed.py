@@ -232,7 +232,7 @@ def generator_unknown(graphs: GraphedSteps) -> None:
 
 
 def warm_up_kept(graphs: GraphedSteps) -> None:
-    graphs._restored = nullcontext
+    graphs._preserve_state = nullcontext
 
 
 def short_batch_at_full_length(graphs: GraphedSteps) -> None:
@@ -334,7 +334,7 @@ def test_a_warm_up_leaves_no_trace(digits):
     optimizer = fused_optimizer(build_optimizer(model, RECIPES["adam"]))
     steps = GraphedSteps(model, digits, criterion=torch.nn.MSELoss(), optimizer=optimizer)
     before = [parameter.clone() for parameter in model.parameters()]
-    with steps._restored():
+    with steps._preserve_state():
         steps._step(torch.arange(10, device=digits.device))
         assert not torch.equal(before[0], model.encoder[0].weight)
     assert all(torch.equal(*pair) for pair in zip(before, model.parameters()))
@@ -353,7 +353,7 @@ def test_nor_does_it_leave_one_on_the_probes_that_the_criterion_draws(digits):
         for _ in range(drawn):
             steps._step(index)
             expected = criterion.generator.clone_state()
-        with steps._restored():
+        with steps._preserve_state():
             steps._step(index)
             assert not torch.equal(criterion.generator.get_state(), expected.get_state())
         assert torch.equal(criterion.generator.get_state(), expected.get_state())
