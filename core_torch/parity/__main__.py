@@ -22,6 +22,7 @@ def build_parser() -> Parser:
     right.add_argument("--seed", type=int, default=0, metavar="N", help="of the first fresh problem (0)")
     right.add_argument("--kinds", default="", metavar="GROUPS", help="numpy,torch,jax,ports,languages (default: all)")
     table.add_argument("--published", action="store_true", help="print the stored table; making it takes half an hour")
+    table.add_argument("--summary", action="store_true", help="count by level instead of a row for each bug")
     goldens = commands.add_parser("golden", help="make the golden traces")
     goldens.add_argument("--output", metavar="DIR", required=True, help="for thirty .npz files")
     goldens.add_argument("--size", default="slim", metavar="SIZE", help="slim (default) or full: 1 GB, an hour")
@@ -55,11 +56,11 @@ def options_first(words: Sequence[str]) -> list[str]:
 def mutants(options: argparse.Namespace) -> int:
     """Print the table; 1 if a bug survives or is taken for another."""
     from core_torch.parity.mutants import mutation_table
-    from core_torch.parity.mutants_page import PUBLISHED, has_failed, markdown, read_table, table_of
+    from core_torch.parity.mutants_page import PUBLISHED, has_failed, markdown, read_table, summary, table_of
 
     check_results(options)
     table = read_table(PUBLISHED) if options.published else table_of(mutation_table())
-    print(markdown(table), end="")
+    print((summary if options.summary else markdown)(table), end="")
     write_json(options.json, table)
     return int(has_failed(table))
 

@@ -11,7 +11,7 @@ from core_torch.parity.edges import edge_probes
 from core_torch.parity.name_faults import weight_faults
 from core_torch.parity.oracle_candidate import OracleCandidate
 from core_torch.parity.problem import Problem, steps_off_kinks
-from core_torch.parity.rounding import rounding_budget
+from core_torch.parity.rounding import own_distances, rounding_budget
 from core_torch.parity.tolerances import LEVEL_NAMES, LEVELS, WELL_POSED, tolerances
 from core_torch.parity.trace import Trace, check_trace, record_trace
 from core_torch.spec.errors import ConfigError, ParityError, check_choice
@@ -66,9 +66,9 @@ class Judge:
         truth = record_trace(oracle, problem, dtype="float64", steps=chosen)
         if not allow_dead:
             check_alive(problem, truth)
-        budget = rounding_budget(problem, truth)
-        check_well_posed(problem, budget)
-        return cls(problem, truth, budget)
+        own = own_distances(problem, truth)
+        check_well_posed(problem, own)
+        return cls(problem, truth, rounding_budget(problem, truth, own=own))
 
     def check(self, candidate: Candidate, framework: str, *, dtype: str = "float32") -> list[Check]:
         """The levels in order, up to and including the first that fails."""

@@ -20,9 +20,18 @@ LARGE = 10_000  # weights; from there on only the first step is added up in othe
 SAME_SUMS = {"losses": "loss", "trajectory": "gradients"}  # what follows from the first step's sums at the least
 
 
-def rounding_budget(problem: Problem, truth: Trace) -> dict[str, float]:
-    """{level: the largest distance from the truth that a float32 run has}."""
-    budget = _distances(OracleCandidate(problem, dtype="float32"), problem, truth)
+def own_distances(problem: Problem, truth: Trace) -> dict[str, float]:
+    """Measure {level: distance from the truth} of the oracle's own float32 run."""
+    return _distances(OracleCandidate(problem, dtype="float32"), problem, truth)
+
+
+def rounding_budget(problem: Problem, truth: Trace, *, own: dict[str, float] | None = None) -> dict[str, float]:
+    """Measure {level: the largest distance from the truth that a float32 run has}.
+
+    Args:
+        own: what `own_distances` found, where it is known.
+    """
+    budget = own or own_distances(problem, truth)
     is_large = sum(value.size for value in problem.weights.values()) > LARGE
     shorter = problem.first(1) if is_large else problem
     for port in _other_orders(problem, is_large=is_large):

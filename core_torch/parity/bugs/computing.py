@@ -1,5 +1,7 @@
 """Bugs in what layers compute: precision, convolutions, pools, biases, and units that are left out."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from core_torch.parity.bugs.bug import Bug, LayerEdit
@@ -8,6 +10,7 @@ from core_torch.parity.bugs.places import has_biases, has_hidden_layers, has_poo
 from core_torch.parity.candidate import Arrays
 from core_torch.parity.oracle.oracle import Oracle
 from core_torch.parity.oracle_candidate import OracleCandidate
+from core_torch.parity.problem import Problem
 from core_torch.spec.layers import Activation, Convolution, Dense, Layer, TransposedConvolution
 
 
@@ -121,6 +124,16 @@ def _shift(kind: type[Layer], field_name: str) -> LayerEdit:
     return edit
 
 
+def _can_shift(kind: type[Layer], field_name: str) -> Callable[[Problem], bool]:
+    """Make a check whether some layer of the kind has a pixel to shift."""
+
+    def check(problem: Problem) -> bool:
+        layers = [*problem.architecture.encoder_layers(), *problem.architecture.decoder_layers()]
+        return any(isinstance(layer, kind) and shifted(layer, field_name) != layer for layer in layers)
+
+    return check
+
+
 COMPUTING_BUGS: dict[str, Bug] = {
     "half precision": Bug("layers compute in float16", oracle=HalfPrecision),
     "bfloat16": Bug("layers compute in bfloat16", oracle=BrainFloat),
@@ -128,10 +141,12 @@ COMPUTING_BUGS: dict[str, Bug] = {
     "transposed convolution shifted": Bug(
         "transposed convolutions are cropped one pixel off",
         edits=_shift(TransposedConvolution, "crop"),
-        needs=is_convolutional,
+        needs=_can_shift(TransposedConvolution, "crop"),
     ),
     "padding shifted": Bug(
-        "convolutions are padded one pixel off", edits=_shift(Convolution, "padding"), needs=is_convolutional
+        "convolutions are padded one pixel off",
+        edits=_shift(Convolution, "padding"),
+        needs=_can_shift(Convolution, "padding"),
     ),
     "borders repeated": Bug("convolutions repeat the border", oracle=OtherBorders, needs=is_convolutional),
     "borders reflected": Bug("convolutions reflect the border", oracle=ReflectedBorders, needs=is_convolutional),
