@@ -65,7 +65,16 @@ class Evidence:
                 if not (np.isfinite(apart) and gap <= NEAR * apart):
                     return False
                 doubtful[group] = gap
-        return shows and self._shows_nothing_else(computed) and self._is_rounding(bug, computed, doubtful)
+        return (
+            shows
+            and self._differs()
+            and self._shows_nothing_else(computed)
+            and self._is_rounding(bug, computed, doubtful)
+        )
+
+    def _differs(self) -> bool:
+        """Whether the port has an entry that a right port would not have; one that is only short needs no bug."""
+        return self.first_difference() is not None
 
     def is_computed_by(self, answers: Iterable[Trace]) -> bool:
         """Whether these are the port's numbers, within the right port's budget."""

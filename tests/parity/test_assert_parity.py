@@ -85,7 +85,8 @@ def test_levels_can_be_chosen(judge):
 
 def test_tolerances_can_be_given(judge):
     doubled = BUGS["rate doubled"].candidate(judge.problem)
-    assert assert_parity(NAME, doubled, tolerance={"one update": 2, "trajectory": 9, "losses": 9})
+    later = ("one update", "trajectory", "losses", "outputs after training")
+    assert assert_parity(NAME, doubled, tolerance=dict.fromkeys(later, 9))
 
 
 @pytest.mark.parametrize("trace", [{"loss": 1.0}, {1: 2.0}, {"update/a@x": 1.0}, {"loss@1": np.array(["a"])}])
@@ -116,7 +117,7 @@ def test_the_message_tells_where_how_much_and_why(judge):
         assert_parity(NAME, BUGS["momentum after the rate"].candidate(judge.problem), steps=100)
     first, second, *findings = str(caught.value).splitlines()
     assert "disagrees at the level trajectory" in first
-    assert "update@" in second
+    assert second.strip().startswith(("update@", "state/momentum@"))
     assert "allowed" in second
     assert any("learning rate is inside the velocity" in line for line in findings)
 
@@ -126,7 +127,8 @@ def test_the_values_that_are_farthest_apart_are_shown(judge):
         def activations(self, inputs: np.ndarray) -> dict[str, np.ndarray]:
             found = super().activations(inputs)
             found["output"] = found["output"].copy()
-            found["output"][3, 4] = 7
+            if len(inputs) == len(self.problem.batches[0]):
+                found["output"][3, 4] = 7
             return found
 
     with pytest.raises(ParityError, match=r"output@1\[3, 4\]: found 7, expected 0"):
