@@ -90,6 +90,7 @@ def golden_judges(size: str = "slim", *, seed: int = 0) -> Judges:
         seed=seed,
         batch=SIZES[size].batch,
         training_dtype=np.float64,
+        all_alive=True,
     )
 
 
