@@ -578,8 +578,8 @@ def test_a_run_is_as_fast_as_itself(finished):
 
 
 def test_the_table_names_what_passed_what_is_faster_and_what_was_refused(finished):
-    assert "agreement  shallow standard, initial: 13 of 14 checks passed" in finished.printed
-    assert "agreement  shallow standard: 24 of 24 checks passed" in finished.printed
+    assert "agreement  shallow standard, initial: 16 of 17 checks passed" in finished.printed
+    assert "agreement  shallow standard: 30 of 30 checks passed" in finished.printed
     assert re.search(r"fast-mnist-uint8 +[\d.]+ us/image +[\d.]+x  \[", finished.printed)
     assert "refused    shallow standard, initial, <broken>: disagrees at: one update" in finished.printed
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks.loaders import pytorch as loaders_torch
-from benchmarks.ports import scaling as route_growth
+from benchmarks.loaders import scaling as route_growth
 from benchmarks.ports.timed_port import Case
 from core_torch.data import compiled
 from core_torch.data.compiled import PREFETCH_DISTANCE, CompiledDataset

@@ -461,7 +461,7 @@ def test_a_run_that_no_recipe_stands_for_has_none(monkeypatch, capsys, tmp_path)
     ("options", "epochs"),
     [
         ("--trainer.max_steps 13", 1),
-        ("--trainer.limit_train_batches 1", 2),
+        ("--trainer.limit_train_batches 0.5", 2),
         ("--trainer.gradient_clip_val 0.1", 2),
         ("--data.shuffle false", 2),
         ("--model.architecture randomized-shallow", 2),

@@ -209,7 +209,7 @@ def test_an_epoch_prints_and_leaves_nothing(tmp_path, monkeypatch, capfd) -> Non
 
 
 def test_an_unknown_route_is_refused() -> None:
-    with pytest.raises(ConfigError, match="route"):
+    with pytest.raises(ConfigError, match="variant"):
         lightning("fast")
 
 
