@@ -160,7 +160,7 @@ def _known_bugs(judge: Judge, found: Trace, dtype: str) -> Iterator[str]:
     elif ruling.named:
         yield f"the numbers are those of one of these bugs: {'; '.join(bug.says for bug in ruling.named)}"
     elif not ruling.untried:
-        first = evidence.first_difference()
+        first = evidence.first_difference
         yield "no known bug computes this" + (f"; the first entry that differs is {first[0]}" if first else "")
     if ruling.untried:
         yield f"{ruling.untried} known bugs were not tried for lack of time"

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -37,7 +38,9 @@ class Evidence:
     dtype: str = "float32"
 
     def ruling(self, bugs: Iterable[Bug] = tuple(BUGS.values()), *, seconds: float = SECONDS) -> Ruling:
-        """Try every bug that the problem has a place for."""
+        """Try every bug that the problem has a place for; none on a trace that is only short, which needs no bug."""
+        if self.first_difference is None:
+            return Ruling()
         deadline, named, untried = time.monotonic() + seconds, [], 0
         for bug in (bug for bug in bugs if bug.needs(self.problem)):
             if time.monotonic() > deadline:
@@ -65,16 +68,7 @@ class Evidence:
                 if not (np.isfinite(apart) and gap <= NEAR * apart):
                     return False
                 doubtful[group] = gap
-        return (
-            shows
-            and self._differs()
-            and self._shows_nothing_else(computed)
-            and self._is_rounding(bug, computed, doubtful)
-        )
-
-    def _differs(self) -> bool:
-        """Whether the port has an entry that a right port would not have; one that is only short needs no bug."""
-        return self.first_difference() is not None
+        return shows and self._shows_nothing_else(computed) and self._is_rounding(bug, computed, doubtful)
 
     def is_computed_by(self, answers: Iterable[Trace]) -> bool:
         """Whether these are the port's numbers, within the right port's budget."""
@@ -83,6 +77,7 @@ class Evidence:
     def _answers(self, bug: Bug) -> Iterator[Trace]:
         return answers_of(bug.candidate(self.problem, dtype=self.dtype), self.problem, dtype=self.dtype)
 
+    @cached_property
     def first_difference(self) -> tuple[str, float] | None:
         """Name the first group of entries that a right port would not have, and its distance."""
         for part in self._answers(Bug("")):

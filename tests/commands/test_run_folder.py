@@ -219,7 +219,7 @@ def test_a_picture_that_cannot_be_written_is_one_line_and_leaves_no_half(call, r
     monkeypatch.setattr(os, "fsync", full)
     refused = call("figures", run, "--output", tmp_path / "pictures", "--device", "cpu")
     assert (refused.code, refused.err.count("\n"), "No space left" in refused.err) == (2, 1, True), refused.err
-    assert not (tmp_path / "pictures").exists() or not list((tmp_path / "pictures").iterdir())
+    assert not (tmp_path / "pictures").exists()
 
 
 def test_models_in_a_picture_are_named_by_what_tells_them_apart():

@@ -72,6 +72,7 @@ class JaxCandidate:
         """Set parameters and state; put the optimizer back to its start."""
         self.params, self.state = jax.tree.map(jax.numpy.asarray, self.from_reference(weights))
         self.memory = self.optimizer.init(self.params)
+        self.buffers = self._buffers()
 
     def weights(self) -> Arrays:
         """The current parameters and state, in the reference's names."""
@@ -86,8 +87,8 @@ class JaxCandidate:
     def loss_and_gradients(self, inputs: Tree, targets: Tree) -> tuple[float, Arrays]:
         """Loss and gradients, by JAX's differentiation."""
         (value, _), gradients = self._gradients(self.params, self.state, inputs, targets)
-        named, buffers = self.to_reference(gradients, self.state), self._buffers()
-        return float(value), _to_numpy({name: array for name, array in named.items() if name not in buffers})
+        named = self.to_reference(gradients, self.state)
+        return float(value), _to_numpy({name: array for name, array in named.items() if name not in self.buffers})
 
     def _buffers(self) -> set[str]:
         """Names that stand for the state: those whose value does not depend on the parameters."""
@@ -107,12 +108,11 @@ class JaxCandidate:
     def optimizer_state(self) -> Arrays:
         """{"momentum/NAME", "first_moment/NAME", "second_moment/NAME"}, where the state has optax's attributes."""
         found: Arrays = {}
-        buffers = self._buffers()
         for part in jax.tree.leaves(self.memory, is_leaf=lambda node: hasattr(node, "_fields")):
             for attribute, kind in (("trace", "momentum"), ("mu", "first_moment"), ("nu", "second_moment")):
                 if hasattr(part, attribute):
                     named = self.to_reference(getattr(part, attribute), self.state)
-                    found |= {f"{kind}/{name}": value for name, value in named.items() if name not in buffers}
+                    found |= {f"{kind}/{name}": value for name, value in named.items() if name not in self.buffers}
         return _to_numpy(found)
 
 

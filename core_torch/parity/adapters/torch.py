@@ -49,7 +49,7 @@ class TorchCandidate(Generic[Model]):
         kept = self.model.state_dict(keep_vars=True)
         buffers = {name: buffer for name, buffer in self.model.named_buffers() if name in kept}
         floats = {name: buffer for name, buffer in buffers.items() if buffer.is_floating_point()}
-        return dict(self.parameters) | floats
+        return {**self.parameters, **floats}
 
     def load(self, weights: Arrays) -> None:
         """Set every parameter and buffer; forget the optimizer's state."""

@@ -45,11 +45,6 @@ def has_momentum(problem: Problem) -> bool:
     return problem.recipe.momentum > 0 and not problem.recipe.nesterov
 
 
-def has_state(problem: Problem) -> bool:
-    """Whether the optimizer keeps anything."""
-    return problem.recipe.momentum > 0 or problem.recipe.optimizer != "sgd"
-
-
 def trains_by(*optimizers: str) -> Needs:
     """Whether the recipe's optimizer is one of these."""
     return lambda problem: problem.recipe.optimizer in optimizers

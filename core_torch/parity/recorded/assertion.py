@@ -8,7 +8,8 @@ from core_torch.parity.candidate import Candidate
 from core_torch.parity.recorded.diagnosis import explain
 from core_torch.parity.recorded.measures import LEVELS
 from core_torch.parity.recorded.reference import Reference
-from core_torch.parity.recorded.verdict import ROUNDING, Verdict, judge
+from core_torch.parity.recorded.verdict import Verdict, judge
+from core_torch.parity.tolerances import ROUNDING
 from core_torch.spec.errors import ParityError, check_choice
 
 

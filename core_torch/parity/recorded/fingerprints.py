@@ -11,10 +11,10 @@ from typing import Self
 import numpy as np
 
 from core_torch.parity.recorded.questions import Trace
+from core_torch.parity.tolerances import FACTOR
 
 LARGEST_DIFFERENCES = 24  # positions of each tensor where bug and truth differ most
 OTHERS = 24  # positions drawn at random
-FACTOR = 16.0  # times the error of the bug's own float32 run
 UNTELLING = 0.01  # relative error of that run, from which on an answer of the bug tells nothing
 
 

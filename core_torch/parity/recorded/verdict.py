@@ -9,12 +9,7 @@ from core_torch.parity.recorded.measures import EXACT, LEVELS, Group, group_keys
 from core_torch.parity.recorded.parts import split_parts
 from core_torch.parity.recorded.questions import Trace
 from core_torch.parity.recorded.reference import Reference
-
-# Another library's sums, exponentials and fused operations were 0.3 to 10 times as far from the truth as our own
-# float32 runs, on a CPU.
-FACTOR = 16.0
-FLOOR = 8 * 2.0**-24  # a few roundings of float32, because even the worst of some runs can be lucky
-ROUNDING = {"float32": 1.0, "float64": 2.0**-29}  # rounding error relative to float32's
+from core_torch.parity.tolerances import FACTOR, FLOOR_ROUNDINGS, ROUNDING
 
 
 @dataclass(frozen=True)
@@ -134,7 +129,9 @@ def limit_of(reference: Reference, group: Group, *, dtype: str) -> float:
     """The largest relative error that passes: some times the budget; 0 where nothing may differ."""
     if level_of(group, buffers=reference.buffers) in EXACT:
         return 0.0
-    return max(FLOOR, FACTOR * reference.budget.get(group.key, 0.0)) * ROUNDING[dtype]
+    floor = FLOOR_ROUNDINGS * ROUNDING["float32"]
+    share = ROUNDING[dtype] / ROUNDING["float32"]
+    return max(floor, FACTOR * reference.budget.get(group.key, 0.0)) * share
 
 
 def _is_asked(level: str, keys: list[str], found: Trace, truth: Trace) -> bool:

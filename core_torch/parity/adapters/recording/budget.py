@@ -19,14 +19,14 @@ from core_torch.parity.adapters.torch import TorchCandidate
 from core_torch.parity.recorded.measures import group_keys, level_of, norm, relative_error
 from core_torch.parity.recorded.parts import split_parts
 from core_torch.parity.recorded.questions import Questions, Trace
-from core_torch.parity.recorded.verdict import FACTOR
+from core_torch.parity.tolerances import FACTOR
 from core_torch.spec.errors import ConfigError
 
 ONLY_ROUNDING = 1e-9  # of the whole gradient's norm: below it a float64 gradient is itself rounding
 SMALLEST_BUG = 0.01  # a learning rate off by this share must be told from rounding, with half the budget
 
 
-def only_rounding(truth: Trace, *, name: str) -> dict[str, str]:
+def only_rounding(truth: Trace) -> dict[str, str]:
     """Find parameters whose gradient is zero but for rounding, a bias before a batch norm for instance."""
     groups = {group: keys for group, keys in group_keys(truth).items() if group.kind == "gradient"}
     sizes = {group: max(norm(truth[key]) for key in keys) for group, keys in groups.items()}

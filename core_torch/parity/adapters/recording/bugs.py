@@ -15,7 +15,7 @@ from core_torch.parity.adapters.recording.bug_losses import LOSS_BUGS
 from core_torch.parity.adapters.recording.bug_optimizers import OPTIMIZER_BUGS
 from core_torch.parity.adapters.recording.bug_weights import WEIGHT_BUGS
 from core_torch.parity.adapters.recording.setup import Build, Setup
-from core_torch.parity.adapters.torch import TorchCandidate
+from core_torch.parity.adapters.torch import TorchCandidate, layer_outputs
 from core_torch.parity.candidate import Arrays
 from core_torch.parity.recorded.trees import Tree
 
@@ -52,8 +52,6 @@ class TrainingInEvaluation(TorchCandidate[nn.Module]):
 
     def activations(self, inputs: Tree) -> Arrays:
         """Outputs in training mode."""
-        from core_torch.parity.adapters.torch import layer_outputs
-
         return layer_outputs(self.model, self.to_tensor(inputs))
 
 

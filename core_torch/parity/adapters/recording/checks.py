@@ -29,8 +29,7 @@ def check_batches(setup: Setup, batches: Sequence[tuple[Tree, Tree]], *, name: s
         if len(counts) != 1 or counts == {0}:
             raise ConfigError(f"{name}: batch {number}: found {sorted(counts)} samples, allowed: one number, 1 or more")
         whole.append((inputs, targets))
-    moving = sum(parameter.numel() for parameter in setup.model.parameters() if parameter.requires_grad)
-    check_integer(f"{name}: parameters with a gradient", moving, minimum=1)
+    check_integer(f"{name}: parameters with a gradient", setup.moving, minimum=1)
     weights: Arrays = setup.candidate("float32").weights()
     return Questions(weights, tuple(whole))
 

@@ -13,9 +13,7 @@ from core_torch.parity.adapters.recording.checks import check_batches, check_fin
 from core_torch.parity.adapters.recording.kinks import steady_batches
 from core_torch.parity.adapters.recording.known_bugs import with_known_bugs
 from core_torch.parity.adapters.recording.setup import BuildOptimizer, Setup
-from core_torch.parity.adapters.recording.variants import (
-    one_thread,
-)
+from core_torch.parity.adapters.recording.variants import one_thread
 from core_torch.parity.adapters.torch import Criterion, TorchCandidate
 from core_torch.parity.recorded.parts import split_parts
 from core_torch.parity.recorded.questions import Questions, Trace
@@ -82,7 +80,7 @@ def _record(setup: Setup, batches: Sequence[tuple[Tree, Tree]], *, name: str, di
     truth = _ask(setup.candidate("float64"), questions, dtype="float64", name=name, parts=parts)
     check_finite(truth, name=name)
     buffers = tuple(key for key in questions.weights if f"gradient/{key}" not in _whole_names(truth))
-    left_out = only_rounding(truth, name=name)
+    left_out = only_rounding(truth)
     budget = measure_budget(setup, questions, truth, parts=parts)
     left_out |= hidden_by_rounding(truth, budget, buffers=buffers, left_out=left_out, name=name)
     layers, description = _layer_order(truth), _describe(setup)
@@ -96,8 +94,7 @@ def _choose(setup: Setup, questions: Questions) -> Questions:
     """Leave out batches at which a unit is about to flip; ask single steps where that is farthest."""
     candidate: TorchCandidate[nn.Module] = setup.candidate("float64")
     kept, steadiest = steady_batches(candidate, questions.weights, questions.batches)
-    moving = sum(parameter.numel() for parameter in setup.model.parameters() if parameter.requires_grad)
-    count = 1 if moving > LARGE else MOST_STARTS
+    count = 1 if setup.moving > LARGE else MOST_STARTS
     batches = tuple(questions.batches[index] for index in kept)
     return Questions(questions.weights, batches, tuple(sorted(steadiest[:count])))
 

@@ -29,6 +29,11 @@ class Setup:
     loss: Criterion
     optimizer: BuildOptimizer
 
+    @property
+    def moving(self) -> int:
+        """Count the numbers that have a gradient."""
+        return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+
     def candidate(self, dtype: str, *, kind: type[Candidate] = TorchCandidate) -> Candidate:  # type: ignore[assignment]
         """A candidate in training mode, of float32 or float64."""
         model = copy.deepcopy(self.model).to(getattr(torch, dtype)).train()
